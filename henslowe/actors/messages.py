@@ -1,0 +1,282 @@
+"""What the domain actors say to each other: frozen data, one class per message, sent to names.
+
+Reading this file top to bottom is reading the life of an edit: a source changes, a version is created, staged, started,
+routed, judged, and kept or rolled back. "call" messages get a reply (its type is in the docstring), "cast" messages do not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from henslowe.actors.endpoints import Contract
+from henslowe.actors.ids import BuildId, InstanceId, ServiceName, VersionKey
+from henslowe.actors.launch import LaunchSpec
+
+
+class Strategy(StrEnum):
+    """How a staged version reaches traffic."""
+
+    AUTO = "auto"
+    """Canary where at least 20 units of traffic were seen in the last ten minutes, else immediate with probation."""
+    IMMEDIATE = "immediate"
+    CANARY = "canary"
+
+
+# -- watcher -> pipeline -------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, frozen=True)
+class SourceChanged:
+    """Cast to PIPELINE: the sources of a service settled in a new state (or were found at start)."""
+
+    service: ServiceName
+    path: Path
+    digest: str
+    """Content digest over the service's files, ignoring what gitignore and the node ignore."""
+    changed: tuple[str, ...] = ()
+    """Paths relative to `path` that changed, at most 50, for people."""
+
+
+@dataclass(slots=True, frozen=True)
+class SourceRemoved:
+    """Cast to PIPELINE: the folder of a service is gone. Its versions keep serving until told otherwise."""
+
+    service: ServiceName
+
+
+@dataclass(slots=True, frozen=True)
+class Rebuild:
+    """Call to PIPELINE, from a person: run the pipeline again though nothing changed. Reply: VersionKey."""
+
+    service: ServiceName
+    by: str = "admin"
+
+
+# -- pipeline -> version machine -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, frozen=True)
+class CreateVersion:
+    """Call to VERSIONS. Reply: `Created`. `unchanged` when this source digest is already staged, canary or active."""
+
+    service: ServiceName
+    source_digest: str
+    strategy: Strategy
+    canary_weight: int
+    """In ten-thousandths."""
+    force: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Created:
+    """Reply to `CreateVersion`."""
+
+    version: VersionKey
+    unchanged: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class VersionBuilt:
+    """Call to VERSIONS: the pipeline succeeded. Reply: None. DEVELOPMENT -> STAGED, then by strategy."""
+
+    version: VersionKey
+    build: BuildId
+    semver: str
+    launch: LaunchSpec
+    contract: Contract
+    env_digest: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """Kept with the archived version: stages with durations, test summary, tool versions, isolation level."""
+
+
+@dataclass(slots=True, frozen=True)
+class VersionBroken:
+    """Call to VERSIONS: a stage failed, or a newer change cancelled the run. DEVELOPMENT -> FAILED or SUPERSEDED."""
+
+    version: VersionKey
+    stage: str
+    reason: str
+    """The failing lines, at most 4 kB, as `status` shows them."""
+    superseded: bool = False
+
+
+# -- declared services -------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, frozen=True)
+class DeclareService:
+    """Call to VERSIONS: a service that is run, not developed. Idempotent by launch digest. Reply: VersionKey."""
+
+    service: ServiceName
+    launch: LaunchSpec
+    semver: str = "0.0.0"
+
+
+@dataclass(slots=True, frozen=True)
+class RetireService:
+    """Call to VERSIONS: a declared service left the configuration; its instances stop. Reply: None."""
+
+    service: ServiceName
+
+
+# -- version machine -> instances ----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, frozen=True)
+class EnsureInstance:
+    """Cast to INSTANCES: a version must be running (idempotent). Answered by `InstanceUp` or `InstanceBroken`."""
+
+    version: VersionKey
+    launch: LaunchSpec
+    root: Path | None
+    """The materialised build, or None for a declared service."""
+
+
+@dataclass(slots=True, frozen=True)
+class ReleaseInstance:
+    """Cast to INSTANCES: a version is no longer wanted: drain, then stop (idempotent)."""
+
+    version: VersionKey
+    drain_s: float = 30.0
+
+
+# -- instances -> version machine, router ----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, frozen=True)
+class InstanceUp:
+    """Cast to VERSIONS and ROUTER: an instance answered its handshake and listing; its endpoint is in the directory."""
+
+    version: VersionKey
+    instance: InstanceId
+    contract: Contract
+    era: str
+    took_s: float
+
+
+@dataclass(slots=True, frozen=True)
+class InstanceDown:
+    """Cast to VERSIONS and ROUTER: an instance ended. `expected` when it was released."""
+
+    version: VersionKey
+    instance: InstanceId
+    reason: str
+    expected: bool
+
+
+@dataclass(slots=True, frozen=True)
+class InstanceBroken:
+    """Cast to VERSIONS and ROUTER: a version cannot be kept running (first start failed, or restarts exhausted)."""
+
+    version: VersionKey
+    reason: str
+    """With the last lines of its standard error."""
+
+
+# -- version machine -> router ---------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, frozen=True)
+class RoutesChanged:
+    """Cast to ROUTER: the service rows changed; derive and publish the routes again."""
+
+    services: tuple[ServiceName, ...]
+
+
+# -- router -> version machine -----------------------------------------------------------------------------------------------
+
+
+class Decision(StrEnum):
+    """What the evidence says."""
+
+    PROMOTE = "promote"
+    ROLL_BACK = "rollback"
+    HOLD = "hold"
+    PROBATION_PASSED = "probation_passed"
+
+
+@dataclass(slots=True, frozen=True)
+class Verdict:
+    """Cast to VERSIONS: what the canary router concluded. Ignored when `epoch` is not the service's own."""
+
+    service: ServiceName
+    version: VersionKey
+    epoch: int
+    decision: Decision
+    why: str
+    """In words, as `status` shows them."""
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+# -- people (CLI, admin API) -> version machine ---------------------------------------------------------------------------------
+
+
+class Action(StrEnum):
+    """Commands of a person on a service."""
+
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+    HOLD = "hold"
+    RESUME = "resume"
+    RESTART = "restart"
+
+
+@dataclass(slots=True, frozen=True)
+class Command:
+    """Call to VERSIONS. Reply: a dict for people (`{"service", "action", "state", "version", "message"}`).
+
+    Raises:
+        Conflict: The transition table does not have it now (the message says what state the service is in).
+        NotFound: No such service.
+    """
+
+    service: ServiceName
+    action: Action
+    by: str
+    reason: str = ""
+    expected_epoch: int | None = None
+    to_version: int | None = None
+    """For ROLLBACK: which archived version, else the previous one."""
+
+
+# -- gateway -> session manager ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, frozen=True)
+class OpenSession:
+    """Call to SESSION_MANAGER: a handshake-era client opened a session. Reply: the durable row."""
+
+    session_id: str
+    scope: str
+    """"" for the aggregate endpoint, else the service's name."""
+    protocol_version: str
+    client_info: dict[str, Any]
+    capabilities: dict[str, Any]
+
+
+@dataclass(slots=True, frozen=True)
+class UpdateSession:
+    """Call to SESSION_MANAGER: subscriptions or log level changed. Reply: the durable row."""
+
+    session_id: str
+    log_level: str | None = None
+    subscribe: str | None = None
+    unsubscribe: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class CloseSession:
+    """Call to SESSION_MANAGER: the client ended its session, or it expired. Reply: bool, whether it existed."""
+
+    session_id: str
+    reason: str = "deleted"
+
+
+@dataclass(slots=True, frozen=True)
+class SessionsSeen:
+    """Cast to SESSION_MANAGER, at most once a second: sessions that were used since, for expiry."""
+
+    last_seen_s: dict[str, float]

@@ -1,0 +1,159 @@
+"""The route table: an immutable snapshot that says which versions get which share of a service's traffic.
+
+The canary router owns and replaces it; the gateway reads `RouteTable.current` for each call without a message. Published
+snapshots outlive the actor that published them, so routing goes on while the router restarts. The choice of an arm is a
+pure, sticky hash: the same unit, salt and weight give the same arm, on any node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from henslowe.actors.ids import ServiceName, VersionKey
+
+WEIGHT_SCALE = 10_000
+"""Weights are integers in ten-thousandths: 1_000 is 10 %."""
+
+
+class Arm(StrEnum):
+    """Which side of a rollout a unit of traffic is on."""
+
+    STABLE = "stable"
+    CANARY = "canary"
+
+
+@dataclass(slots=True, frozen=True)
+class Route:
+    """Where one service's traffic goes.
+
+    `canary_weight` is in ten-thousandths; `salt` changes with every rollout, so that the same clients are not always the
+    first to meet a new version. `holdback` turns the arms around during probation: stable is then the new version and
+    canary the previous one, kept as its control.
+    """
+
+    service: ServiceName
+    stable: VersionKey
+    canary: VersionKey | None = None
+    canary_weight: int = 0
+    salt: str = ""
+    epoch: int = 0
+    holdback: bool = False
+
+    def pick(self, unit: str) -> tuple[Arm, VersionKey]:
+        """The arm and version for a unit (a session id, or a sticky key with its five-minute epoch)."""
+        if (
+            self.canary is not None
+            and self.canary_weight > 0
+            and bucket(unit, self.salt) < self.canary_weight
+        ):
+            return Arm.CANARY, self.canary
+        return Arm.STABLE, self.stable
+
+
+def bucket(unit: str, salt: str) -> int:
+    """A uniform number in [0, WEIGHT_SCALE) from the unit and the rollout's salt."""
+    digest = hashlib.blake2b(unit.encode(), key=salt.encode()[:64], digest_size=8).digest()
+    return int.from_bytes(digest, "big") % WEIGHT_SCALE
+
+
+class Outcome(StrEnum):
+    """How one call ended, in separate streams of evidence."""
+
+    OK = "ok"
+    TOOL_ERROR = "tool_error"
+    """A result with `isError`: often the caller's own doing, compared between arms only."""
+    INTERNAL_ERROR = "internal_error"
+    """JSON-RPC -32603 or another server-side code."""
+    INVALID_PARAMS = "invalid_params"
+    """-32602: the caller's fault; informational."""
+    TRANSPORT = "transport"
+    """The connection broke, or what came was not JSON-RPC."""
+    TIMEOUT = "timeout"
+    CRASH = "crash"
+
+
+FAILURES: frozenset[Outcome] = frozenset(
+    {Outcome.TOOL_ERROR, Outcome.INTERNAL_ERROR, Outcome.TRANSPORT, Outcome.TIMEOUT, Outcome.CRASH}
+)
+"""Outcomes that count against a version."""
+
+
+@dataclass(slots=True, frozen=True)
+class CallRecord:
+    """One finished call, as evidence for the verdict and for the statistics."""
+
+    version: VersionKey
+    arm: Arm
+    unit: str
+    unit_is_session: bool
+    tool: str
+    """The tool's name for `tools/call`, else the method."""
+    outcome: Outcome
+    latency_s: float
+    time_s: float
+    """Unix time at the end of the call."""
+    epoch: int
+    error: str = ""
+
+
+@dataclass(slots=True)
+class Observations:
+    """Finished calls on their way from the gateway to the canary router: a bounded hand-over without messages.
+
+    Runs in: the node's loop only.
+    """
+
+    limit: int = 100_000
+    dropped: int = 0
+    _records: list[CallRecord] = field(default_factory=list)
+    _wake: Callable[[], None] | None = None
+
+    def record(self, record: CallRecord) -> None:
+        """Add a finished call; wakes the router at once when it failed. Counted as dropped beyond `limit`."""
+        if len(self._records) >= self.limit:
+            self.dropped += 1
+            return
+        self._records.append(record)
+        if self._wake is not None and record.outcome in FAILURES:
+            self._wake()
+
+    def take(self) -> list[CallRecord]:
+        """All records since the last call, in order."""
+        records, self._records = self._records, []
+        return records
+
+    def wake_with(self, wake: Callable[[], None] | None) -> None:
+        """Set who is woken by a failure (cheap, idempotent until the next `take`)."""
+        self._wake = wake
+
+
+_EMPTY: Mapping[ServiceName, Route] = MappingProxyType({})
+
+
+@dataclass(slots=True)
+class RouteTable:
+    """The holder of the current snapshot. `current` is replaced as a whole, never changed."""
+
+    current: Mapping[ServiceName, Route] = _EMPTY
+    version: int = 0
+    _listeners: list[Callable[[Mapping[ServiceName, Route], Mapping[ServiceName, Route]], None]] = field(
+        default_factory=list
+    )
+
+    def publish(self, routes: Mapping[ServiceName, Route]) -> None:
+        """Replace the snapshot and tell the listeners (old, new)."""
+        old, self.current = self.current, MappingProxyType(dict(routes))
+        self.version += 1
+        for listener in tuple(self._listeners):
+            listener(old, self.current)
+
+    def on_change(
+        self, listener: Callable[[Mapping[ServiceName, Route], Mapping[ServiceName, Route]], None]
+    ) -> Callable[[], None]:
+        """Call `listener(old, new)` after each publication; returns a cancel function."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None

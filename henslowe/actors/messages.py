@@ -1,7 +1,8 @@
 """What the domain actors say to each other: frozen data, one class per message, sent to names.
 
-Reading this file top to bottom is reading the life of an edit: a source changes, a version is created, staged, started,
-routed, judged, and kept or rolled back. "call" messages get a reply (its type is in the docstring), "cast" messages do not.
+Reading this file top to bottom is reading the life of an edit: a source changes, a version is created, staged,
+started, routed, judged, and kept or rolled back. "call" messages get a reply (its type is in the docstring), "cast"
+messages do not.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Strategy(StrEnum):
     CANARY = "canary"
 
 
-# -- watcher -> pipeline -------------------------------------------------------------------------------------------
+# -- watcher -> pipeline ----------------
 
 
 @dataclass(slots=True, frozen=True)
@@ -55,7 +56,7 @@ class Rebuild:
     by: str = "admin"
 
 
-# -- pipeline -> version machine -------------------------------------------------------------------------------------
+# -- pipeline -> version machine ----------------
 
 
 @dataclass(slots=True, frozen=True)
@@ -103,7 +104,7 @@ class VersionBroken:
     superseded: bool = False
 
 
-# -- declared services -------------------------------------------------------------------------------------------------
+# -- declared services ----------------
 
 
 @dataclass(slots=True, frozen=True)
@@ -122,7 +123,7 @@ class RetireService:
     service: ServiceName
 
 
-# -- version machine -> instances ----------------------------------------------------------------------------------------
+# -- version machine -> instances ----------------
 
 
 @dataclass(slots=True, frozen=True)
@@ -143,7 +144,7 @@ class ReleaseInstance:
     drain_s: float = 30.0
 
 
-# -- instances -> version machine, router ----------------------------------------------------------------------------------
+# -- instances -> version machine, router ----------------
 
 
 @dataclass(slots=True, frozen=True)
@@ -176,7 +177,7 @@ class InstanceBroken:
     """With the last lines of its standard error."""
 
 
-# -- version machine -> router ---------------------------------------------------------------------------------------------
+# -- version machine -> router ----------------
 
 
 @dataclass(slots=True, frozen=True)
@@ -186,7 +187,7 @@ class RoutesChanged:
     services: tuple[ServiceName, ...]
 
 
-# -- router -> version machine -----------------------------------------------------------------------------------------------
+# -- router -> version machine ----------------
 
 
 class Decision(StrEnum):
@@ -211,7 +212,7 @@ class Verdict:
     numbers: dict[str, Any] = field(default_factory=dict)
 
 
-# -- people (CLI, admin API) -> version machine ---------------------------------------------------------------------------------
+# -- people (CLI, admin API) -> version machine ----------------
 
 
 class Action(StrEnum):
@@ -242,7 +243,7 @@ class Command:
     """For ROLLBACK: which archived version, else the previous one."""
 
 
-# -- gateway -> session manager ---------------------------------------------------------------------------------------------------
+# -- gateway -> session manager ----------------
 
 
 @dataclass(slots=True, frozen=True)

@@ -1,6 +1,7 @@
 """Well-known names of the node's actors, as registered in the kernel's name registry.
 
-Talk to a neighbour through `names.via(NAME)`, never by holding its ref: a ref dies with its incarnation, a name does not.
+Talk to a neighbour through `names.via(NAME)`, never by holding its ref: a ref dies with its incarnation, a name does
+not.
 """
 
 from __future__ import annotations

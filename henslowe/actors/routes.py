@@ -1,8 +1,8 @@
 """The route table: an immutable snapshot that says which versions get which share of a service's traffic.
 
-The canary router owns and replaces it; the gateway reads `RouteTable.current` for each call without a message. Published
-snapshots outlive the actor that published them, so routing goes on while the router restarts. The choice of an arm is a
-pure, sticky hash: the same unit, salt and weight give the same arm, on any node.
+The canary router owns and replaces it; the gateway reads `RouteTable.current` for each call without a message.
+Published snapshots outlive the actor that published them, so routing goes on while the router restarts. The choice of
+an arm is a pure, sticky hash: the same unit, salt and weight give the same arm, on any node.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Arm(StrEnum):
 class Route:
     """Where one service's traffic goes.
 
-    `canary_weight` is in ten-thousandths; `salt` changes with every rollout, so that the same clients are not always the
-    first to meet a new version. `holdback` turns the arms around during probation: stable is then the new version and
+    `canary_weight` is in ten-thousandths; `salt` changes with every rollout, so that the same clients are not always
+    the first to meet a new version. `holdback` turns the arms around during probation: stable is then the new version and
     canary the previous one, kept as its control.
     """
 
@@ -45,11 +45,7 @@ class Route:
 
     def pick(self, unit: str) -> tuple[Arm, VersionKey]:
         """The arm and version for a unit (a session id, or a sticky key with its five-minute epoch)."""
-        if (
-            self.canary is not None
-            and self.canary_weight > 0
-            and bucket(unit, self.salt) < self.canary_weight
-        ):
+        if self.canary is not None and self.canary_weight > 0 and bucket(unit, self.salt) < self.canary_weight:
             return Arm.CANARY, self.canary
         return Arm.STABLE, self.stable
 

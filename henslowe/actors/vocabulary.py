@@ -1,6 +1,6 @@
 """The fixed vocabulary of events: what may be said in the log, and with which status.
 
-Version 1. Additive only: a word is never removed or given another meaning; a reader meets unknown words by showing them.
+Version 1. Additive only: a word is never removed or given another meaning; a reader shows the words it does not know.
 An event is written as `TYPE STATUS`, for example `LINT_COMPLETE SUCCESS` or `DEPLOY_START PENDING`, and always carries
 time, service (or "") and version number (or 0). What goes into `data` is said beside each type.
 """

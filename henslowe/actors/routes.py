@@ -31,8 +31,8 @@ class Route:
     """Where one service's traffic goes.
 
     `canary_weight` is in ten-thousandths; `salt` changes with every rollout, so that the same clients are not always
-    the first to meet a new version. `holdback` turns the arms around during probation: stable is then the new version and
-    canary the previous one, kept as its control.
+    the first to meet a new version. `holdback` turns the arms around during probation: stable is then the new version
+    and canary the previous one, kept as its control.
     """
 
     service: ServiceName

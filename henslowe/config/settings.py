@@ -1,0 +1,185 @@
+"""Every setting of a node, with its unit, its default and its limits: pure pydantic models, no loading.
+
+Where values come from (flags, environment, `henslowe.toml`, defaults) is `henslowe.config.loading`'s business; what a
+service says of itself is `henslowe.config.manifest`'s.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Seconds = Annotated[float, Field(ge=0, le=7 * 24 * 3600)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, and a key that is not known is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StorageSettings(Section):
+    """The data directory."""
+
+    map_size_gib: Annotated[int, Field(ge=1, le=1024)] = 64
+    """Address space reserved for the core environment; costs nothing on disk, never resized."""
+    writer_queue: Annotated[int, Field(ge=16, le=1_000_000)] = 50_000
+    """Most transactions waiting for the writer; beyond it writes are refused with `limit_reached`."""
+    activity_events_max: Annotated[int, Field(ge=1_000)] = 1_000_000
+    output_lines_max: Annotated[int, Field(ge=1_000)] = 1_000_000
+    """Retention of the two streams that are not the history; the oldest partition is dropped whole."""
+
+
+class WatcherSettings(Section):
+    """How saved files become changes."""
+
+    debounce_ms: Annotated[int, Field(ge=0, le=10_000)] = 75
+    """Quiet time after the last event before a change is looked at."""
+    debounce_max_ms: Annotated[int, Field(ge=0, le=60_000)] = 500
+    """Longest delay while events keep coming."""
+    rescan_s: Annotated[float, Field(ge=1, le=3600)] = 30.0
+    """Interval of the full scan that heals what the kernel did not report."""
+    polling: Literal["auto", "always", "never"] = "auto"
+    """`auto` polls only when the kernel's watch limit is reached."""
+    poll_s: Annotated[float, Field(ge=0.1, le=60)] = 1.0
+    ignore: tuple[str, ...] = ()
+    """More gitignore patterns, beside `.gitignore`, `.henslowe-ignore` and the built-in ones."""
+
+
+class PipelineSettings(Section):
+    """How sources become a build."""
+
+    parallel: Annotated[int, Field(ge=1, le=64)] = 2
+    """Most stages running at once on the node."""
+    stage_timeout_s: Annotated[float, Field(gt=0, le=24 * 3600)] = 300.0
+    output_lines_max: Annotated[int, Field(ge=100)] = 10_000
+    """Most lines kept per stage run; the rest is counted."""
+    output_line_bytes_max: Annotated[int, Field(ge=256)] = 8_192
+    python: str = ""
+    """Interpreter for Python services; "" for the node's own."""
+
+
+class DeliverySettings(Section):
+    """How versions reach traffic."""
+
+    strategy: Literal["auto", "immediate", "canary"] = "auto"
+    canary_percent: Percent = 10.0
+    """Share of a service's units that meet a canary."""
+    auto_units_min: Annotated[int, Field(ge=1)] = 20
+    auto_window_s: Seconds = 600.0
+    """`auto` makes a canary when at least this many units were seen in this window."""
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    """Most probability of ever rolling back a version that is as good as the stable one."""
+    beta: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Probability of promoting a version that is worse by the margin."""
+    margin_points: Percent = 5.0
+    """A version is bad when it fails this many percentage points more (or twice as often) than the stable one."""
+    units_min: Annotated[int, Field(ge=1)] = 10
+    """Fewest canary units before a promotion."""
+    breaker_failures: Annotated[int, Field(ge=1)] = 5
+    """Consecutive transport failures that roll back at once."""
+    probation_s: Seconds = 300.0
+    """How long a new active version is on probation; a node crash meanwhile boots the previous permanent one."""
+    holdback_percent: Percent = 5.0
+    sticky_epoch_s: Annotated[float, Field(ge=1)] = 300.0
+    """Stateless clients keep their arm this long."""
+    drain_s: Seconds = 30.0
+    """Longest wait for calls in flight before an instance is stopped."""
+    keep_versions: Annotated[int, Field(ge=2)] = 20
+    """Archived versions kept per service, beside the active, the previous and the permanent one."""
+
+
+class InstanceSettings(Section):
+    """How MCP servers are run."""
+
+    ready_timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
+    stop_grace_s: Seconds = 3.0
+    """From closing standard input (then SIGTERM) to SIGKILL of the process group."""
+    max_restarts: Annotated[int, Field(ge=0)] = 5
+    max_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """An instance that crashes more often than this is broken; its version is rolled back or shown as unhealthy."""
+    backoff_first_s: Seconds = 0.0
+    backoff_max_s: Seconds = 10.0
+    in_flight_max: Annotated[int, Field(ge=1)] = 1_000
+    """Most calls in flight towards one instance."""
+    message_bytes_max: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
+    """Longest single message accepted from a server."""
+
+
+class GatewaySettings(Section):
+    """The MCP endpoints."""
+
+    hosts: tuple[str, ...] = ()
+    """More Host names accepted, beside the listener's own loopback names."""
+    origins: tuple[str, ...] = ()
+    """More Origins accepted, beside the listener's own."""
+    request_bytes_max: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
+    call_timeout_s: Annotated[float, Field(gt=0)] = 300.0
+    wait_for_instance_s: Seconds = 30.0
+    """How long a call waits for an instance that is starting or restarting."""
+    sessions_max: Annotated[int, Field(ge=1)] = 10_000
+    session_idle_s: Annotated[float, Field(ge=60)] = 24 * 3600.0
+    streams_max: Annotated[int, Field(ge=1)] = 10_000
+    sse_keepalive_s: Annotated[float, Field(ge=1)] = 15.0
+    list_ttl_ms: Annotated[int, Field(ge=0)] = 5_000
+    """How long modern clients may cache lists when no canary is under way."""
+
+
+class AdminSettings(Section):
+    """The admin API."""
+
+    rate_per_s: Annotated[float, Field(gt=0)] = 200.0
+    """Requests per second and client (token bucket, burst of twice this)."""
+    token_file: Path | None = None
+    """File of mode 0600 with the bearer token; default `<data>/admin.token`, made at first start."""
+
+
+class LogSettings(Section):
+    """The node's own log on standard error."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["auto", "text", "json"] = "auto"
+    """`auto`: text on a terminal, JSON lines elsewhere."""
+
+
+class DeclaredService(Section):
+    """A service that is run, not developed: `[services.NAME]` in `henslowe.toml`."""
+
+    command: tuple[str, ...] = ()
+    url: str = ""
+    """A remote Streamable HTTP server, or with `{port}` where `command` listens."""
+    cwd: str = ""
+    env: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    ready_timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
+
+
+class Settings(Section):
+    """All settings of one node. `henslowe.toml` has one table per section and `[services.NAME]` tables."""
+
+    workspace: Path = Path()
+    data: Path | None = None
+    """The data directory; default `<workspace>/.henslowe`."""
+    listen: str = "127.0.0.1:8400"
+    """HOST:PORT of the one listener; port 0 takes a free one."""
+    name: str = "node"
+    """The node's name in events."""
+    allow_remote: bool = False
+    """Permits a non-loopback `listen`; then every route but the health checks asks for the token."""
+    storage: StorageSettings = StorageSettings()
+    watcher: WatcherSettings = WatcherSettings()
+    pipeline: PipelineSettings = PipelineSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    instances: InstanceSettings = InstanceSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    admin: AdminSettings = AdminSettings()
+    log: LogSettings = LogSettings()
+    services: dict[str, DeclaredService] = {}
+
+    @property
+    def data_dir(self) -> Path:
+        """The data directory, resolved against the workspace."""
+        return (self.data or self.workspace / ".henslowe").expanduser()

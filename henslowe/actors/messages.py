@@ -18,13 +18,15 @@ from henslowe.actors.kernel import Ref
 from henslowe.actors.launch import LaunchSpec
 from henslowe.storage import Event, EventDraft
 
-
 # -- everyone -> bus ----------------
 
 
 @dataclass(slots=True, frozen=True)
 class Publish:
-    """Cast to BUS (best effort, in order), or call (reply: the stored events, durable). Use `henslowe.actors.journal`."""
+    """Cast to BUS (best effort, in order), or call (reply: the stored events, durable).
+
+    `henslowe.actors.journal.say` is the short way.
+    """
 
     events: tuple[EventDraft, ...]
 

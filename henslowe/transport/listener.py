@@ -8,7 +8,6 @@ none of this module's business; see `henslowe.transport.gateway` and `henslowe.t
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -17,51 +16,21 @@ from pathlib import Path
 from aiohttp import web
 
 from henslowe.actors.kernel import LoopActor
-from henslowe.errors import ConfigError, ListenFailed
+from henslowe.config.listen import Address
+from henslowe.errors import ListenFailed
 
 BACKLOG = 1024
 """Connections that wait while the listener restarts; the kernel caps it by net.core.somaxconn."""
 
-UNIX_PATH_BYTES_MAX = 100
-"""sockaddr_un holds 108 bytes with its terminator; a little is left for a temporary name."""
 
-
-def parse_listen(listen: str) -> tuple[str, int]:
-    """Host and port of `HOST:PORT` (`[::1]:8400` for IPv6).
-
-    Raises:
-        ConfigError: It is not of that form.
-    """
-    host, colon, port = listen.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535 or not host:
-        raise ConfigError(
-            f"expected listen to be HOST:PORT, got: {listen!r}",
-            hint="for example --listen 127.0.0.1:8400",
-            key="listen",
-        )
-    return host.strip("[]"), int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def bind_tcp(listen: str) -> socket.socket:
+def bind_tcp(listen: Address) -> socket.socket:
     """A bound, listening TCP socket.
 
     Raises:
-        ConfigError: `listen` is malformed.
         ListenFailed: The operating system refused; the message says why and the hint what to do.
     """
-    host, port = parse_listen(listen)
     try:
-        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, kind, proto, _, address = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)[0]
         sock = socket.socket(family, kind, proto)
     except OSError as error:
         raise ListenFailed(f"cannot listen on {listen}: {error.strerror or error}", hint="change --listen") from error
@@ -80,13 +49,11 @@ def bind_tcp(listen: str) -> socket.socket:
     return sock
 
 
-def bind_unix(path: Path) -> socket.socket | None:
-    """A listening Unix socket of mode 0600, or None where the path is too long for one.
+def bind_unix(path: Path) -> socket.socket:
+    """A listening Unix socket of mode 0600 (see `henslowe.config.node_file.admin_socket` for the path).
 
     A stale file is replaced: who calls this holds the node's lock on the data directory.
     """
-    if len(os.fsencode(path)) > UNIX_PATH_BYTES_MAX:
-        return None
     path.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)

@@ -1,0 +1,153 @@
+"""The published handle of one open server: calls in either era over one link, a contract that follows the server.
+
+An endpoint adds to a link what does not depend on the wire: its state, the bridge between eras, the drain, and the
+server's change stream (see `changes`). It never decides whether a call may be sent again: that is the gateway's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from henslowe.actors.endpoints import (
+    Contract,
+    EndpointState,
+    Era,
+    JsonObject,
+    OnNotification,
+    ServerEvent,
+    ServerFacts,
+)
+from henslowe.actors.ids import InstanceId, VersionKey
+from henslowe.errors import UpstreamLost
+from henslowe.transport.mcp import bridge
+from henslowe.transport.mcp.changes import Changes
+from henslowe.transport.mcp.link import NO_HEADERS, Link
+
+
+class McpEndpoint:
+    """One open connection to an instance, implementing `OwnedEndpoint`.
+
+    Args:
+        version: What runs.
+        instance: Which process of it.
+        link: The open link; closed with the endpoint.
+        facts: What the server said when it was opened.
+        contract: What it listed then.
+        node: The client info that the node gives of itself.
+        on_server_event: Told of changes.
+    """
+
+    def __init__(
+        self,
+        version: VersionKey,
+        instance: InstanceId,
+        link: Link,
+        facts: ServerFacts,
+        contract: Contract,
+        *,
+        node: JsonObject,
+        on_server_event: ServerEvent,
+    ) -> None:
+        self._version = version
+        self._instance = instance
+        self._link = link
+        self._facts = facts
+        self._node = node
+        self._state = EndpointState.READY
+        self._in_flight = 0
+        self._idle: asyncio.Event | None = None
+        self._changes = Changes(link, facts, contract, node, lambda event: on_server_event(version, event))
+
+    @property
+    def version(self) -> VersionKey:
+        """What runs."""
+        return self._version
+
+    @property
+    def instance(self) -> InstanceId:
+        """Which process of it."""
+        return self._instance
+
+    @property
+    def facts(self) -> ServerFacts:
+        """What the server said when it was opened."""
+        return self._facts
+
+    @property
+    def contract(self) -> Contract:
+        """What the server lists: as of its opening, or of its last change notification."""
+        return self._changes.contract
+
+    @property
+    def state(self) -> EndpointState:
+        """Whether calls may be sent."""
+        return self._state
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that wait for their answer."""
+        return self._in_flight
+
+    async def request(
+        self,
+        method: str,
+        params: JsonObject | None,
+        *,
+        era: Era,
+        headers: Mapping[str, str] = NO_HEADERS,
+        timeout_s: float = 300.0,
+        on_notification: OnNotification | None = None,
+    ) -> JsonObject:
+        """See `Endpoint.request`. A draining or closed endpoint raises `UpstreamLost` with `sent=False`."""
+        if self._state is not EndpointState.READY:
+            raise UpstreamLost(f"cannot call {self._instance}: it is {self._state}", sent=False)
+        if method in bridge.LOCAL_METHODS:
+            answer = bridge.local_answer(method, params, era, self._facts)
+            if answer is not None:
+                return answer
+        self._in_flight += 1
+        try:
+            if self._facts.era is Era.MODERN and method in ("resources/subscribe", "resources/unsubscribe"):
+                return await self._changes.watch(method, params, timeout_s=timeout_s)
+            answer = await self._link.exchange(
+                method,
+                bridge.request_params(params, era, self._facts, self._node),
+                timeout_s=timeout_s,
+                headers=headers,
+                on_notification=on_notification,
+            )
+        finally:
+            self._in_flight -= 1
+            if self._in_flight == 0 and self._idle is not None:
+                self._idle.set()
+        return bridge.answer(answer, method, params, era, self._facts)
+
+    def notify(self, method: str, params: JsonObject | None) -> None:
+        """Send a notification; silently dropped when the connection is gone."""
+        if self._state is not EndpointState.GONE:
+            self._link.notify(method, params)
+
+    async def drain(self) -> None:
+        """Take no new calls and wait until none is in flight. The caller bounds the wait."""
+        if self._state is EndpointState.READY:
+            self._state = EndpointState.DRAINING
+        if self._in_flight and self._state is not EndpointState.GONE:
+            self._idle = self._idle or asyncio.Event()
+            await self._idle.wait()
+
+    def announced(self, notification: JsonObject) -> None:
+        """Take a notification of the server that belongs to no call."""
+        self._changes.announced(notification)
+
+    def lose(self) -> None:
+        """The connection ended by itself: no more calls. `close` is still the owner's to call."""
+        self._state = EndpointState.GONE
+
+    async def close(self) -> None:
+        """State GONE: fail what is in flight with `UpstreamLost` and release the connection. Idempotent."""
+        self._state = EndpointState.GONE
+        await self._changes.close()
+        await self._link.close()
+        if self._idle is not None:
+            self._idle.set()

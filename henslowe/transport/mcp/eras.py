@@ -1,0 +1,55 @@
+"""What the two families of protocol revisions call things: versions, `_meta` keys, method sets.
+
+Constants and lookups only. `mcp_types` has the same words behind a slow import; the tests hold ours against its.
+How messages are turned from one era into the other is `bridge`'s business.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from henslowe.actors.endpoints import Era, JsonObject
+
+LEGACY_VERSIONS: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+MODERN_VERSIONS: Final = ("2026-07-28",)
+LATEST_LEGACY: Final = LEGACY_VERSIONS[-1]
+LATEST_MODERN: Final = MODERN_VERSIONS[-1]
+
+PROTOCOL_VERSION_META: Final = "io.modelcontextprotocol/protocolVersion"
+CLIENT_INFO_META: Final = "io.modelcontextprotocol/clientInfo"
+CLIENT_CAPABILITIES_META: Final = "io.modelcontextprotocol/clientCapabilities"
+LOG_LEVEL_META: Final = "io.modelcontextprotocol/logLevel"
+SERVER_INFO_META: Final = "io.modelcontextprotocol/serverInfo"
+SUBSCRIPTION_ID_META: Final = "io.modelcontextprotocol/subscriptionId"
+
+REQUEST_META: Final = frozenset({PROTOCOL_VERSION_META, CLIENT_INFO_META, CLIENT_CAPABILITIES_META, LOG_LEVEL_META})
+"""Keys of a modern request's `_meta` that mean nothing to a legacy server."""
+
+CACHEABLE: Final = frozenset(
+    {"prompts/list", "resources/list", "resources/read", "resources/templates/list", "server/discover", "tools/list"}
+)
+"""Methods whose modern results carry `ttlMs` and `cacheScope`."""
+
+NAME_PARAM: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+"""The parameter that a modern HTTP request repeats in its `Mcp-Name` header."""
+
+NOTIFICATION_CHANGES: Final = {
+    "notifications/tools/list_changed": ("tools",),
+    "notifications/prompts/list_changed": ("prompts",),
+    "notifications/resources/list_changed": ("resources", "resource_templates"),
+}
+"""Which lists of the contract a change notification is about."""
+
+
+def era_of(protocol_version: str) -> Era:
+    """The era of a revision; one that is not known counts as legacy, which asks the least of a peer."""
+    return Era.MODERN if protocol_version in MODERN_VERSIONS else Era.LEGACY
+
+
+def envelope(protocol_version: str, client_info: JsonObject) -> JsonObject:
+    """The `_meta` of a modern request that the node makes on behalf of someone without capabilities of their own."""
+    return {
+        PROTOCOL_VERSION_META: protocol_version,
+        CLIENT_CAPABILITIES_META: {},
+        CLIENT_INFO_META: client_info,
+    }

@@ -1,0 +1,280 @@
+"""The link over a child's pipes: newline-delimited JSON-RPC, shared by any number of callers.
+
+Ids and progress tokens are the link's own, so callers cannot meet each other's. The process itself belongs to whoever
+started it; the link only reads and writes. A server's own requests (sampling, elicitation, roots) are refused, since
+they cannot be attributed to one of the callers; `ping` is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from henslowe.actors.endpoints import ByteReader, ByteWriter, Era, JsonObject, OnNotification
+from henslowe.errors import HensloweError, InstanceFailed, LimitReached, UpstreamLost
+from henslowe.transport.mcp import eras, jsonrpc
+from henslowe.transport.mcp.lines import LineCutter, TooLong
+from henslowe.transport.mcp.link import NEVER_CANCELLED, NO_HEADERS, STREAMS, too_large, with_own_token, with_token
+
+log = logging.getLogger(__name__)
+
+READ_BYTES: Final = 256 * 1024
+"""One read; a pipe holds 64 KiB, asyncio's reader twice its limit."""
+REPLIES_MAX: Final = 64
+"""Most answers to the server's own requests waiting to be written."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """An exchange that waits for its response."""
+
+    method: str
+    reply: asyncio.Future[JsonObject]
+    on_notification: OnNotification | None
+    token: object
+    """The caller's own progress token, or None."""
+    sent: bool = False
+
+
+class StdioLink:
+    """One child's standard input and output as a `Link`.
+
+    Args:
+        stdin: Where the child reads.
+        stdout: Where the child writes.
+        peer: The child's name for messages, for example `hello@3#1`.
+        on_event: Called with each notification that belongs to no exchange.
+        on_closed: Called once, with the reason, when the connection ends without `close`.
+        in_flight_max: Most exchanges at once.
+        message_bytes_max: Longest line accepted; a longer one is skipped and its call answered with an error.
+    """
+
+    def __init__(
+        self,
+        stdin: ByteWriter,
+        stdout: ByteReader,
+        *,
+        peer: str,
+        on_event: Callable[[JsonObject], None],
+        on_closed: Callable[[str], None],
+        in_flight_max: int,
+        message_bytes_max: int,
+    ) -> None:
+        self._stdin = stdin
+        self._stdout = stdout
+        self._peer = peer
+        self._on_event = on_event
+        self._on_closed = on_closed
+        self._in_flight_max = in_flight_max
+        self._message_bytes_max = message_bytes_max
+        self._loop = asyncio.get_running_loop()
+        self._calls: dict[int, _Call] = {}
+        self._last_id = 0
+        self._writing = asyncio.Lock()
+        self._replies: set[asyncio.Task[None]] = set()
+        self._end: HensloweError | None = None
+        self._opening = True
+        self.garbage_lines = 0
+        """Lines on standard output that were not JSON-RPC, since the server was opened."""
+        self._reader = asyncio.ensure_future(self._read())
+
+    @property
+    def in_flight(self) -> int:
+        """Exchanges that have not ended."""
+        return len(self._calls)
+
+    def speak(self, era: Era, protocol_version: str) -> None:
+        """Nothing to do: on pipes the messages themselves carry the era."""
+
+    def opened(self) -> None:
+        """The handshake is over: from now on a line that is not JSON-RPC is logged and ignored, not the end."""
+        self._opening = False
+
+    async def exchange(
+        self,
+        method: str,
+        params: JsonObject | None,
+        *,
+        timeout_s: float,
+        headers: Mapping[str, str] = NO_HEADERS,  # noqa: ARG002 - pipes have no headers
+        on_notification: OnNotification | None = None,
+    ) -> JsonObject:
+        """See `Link.exchange`."""
+        if self._end is not None:
+            raise self._lost(sent=False)
+        if len(self._calls) >= self._in_flight_max:
+            raise LimitReached(
+                f"cannot call {self._peer}: {self._in_flight_max} calls are in flight",
+                hint="raise instances.in_flight_max, or slow the clients down",
+            )
+        number = self._last_id = self._last_id + 1
+        sent_params, token = with_token(params, number)
+        line = jsonrpc.request(number, method, sent_params) + b"\n"
+        call = self._calls[number] = _Call(method, self._loop.create_future(), on_notification, token)
+        try:
+            async with asyncio.timeout(timeout_s):
+                async with self._writing:
+                    await self._flush(call)
+                    call.sent = True
+                    self._stdin.write(line)
+                return await call.reply
+        except (TimeoutError, asyncio.CancelledError):
+            if call.sent and method not in NEVER_CANCELLED:
+                self.notify("notifications/cancelled", {"requestId": number})
+            raise
+        finally:
+            del self._calls[number]
+
+    def notify(self, method: str, params: JsonObject | None) -> None:
+        """Send a notification; dropped when the connection is gone or the child does not read."""
+        if self._end is None and not self._writing.locked():
+            self._stdin.write(jsonrpc.notification(method, params) + b"\n")
+
+    async def close(self) -> None:
+        """End every exchange with `UpstreamLost` and close the child's standard input, its sign to end. Idempotent."""
+        self._finish(UpstreamLost(f"cannot call {self._peer}: the connection was closed"))
+        self._reader.cancel()
+        self._stdin.close()
+        await asyncio.gather(self._reader, *self._replies, return_exceptions=True)
+
+    async def _flush(self, call: _Call) -> None:
+        """Wait until the child has read enough of what was written before, or the connection ends."""
+        try:
+            await self._stdin.drain()
+        except (ConnectionError, RuntimeError) as cause:
+            self._ended(f"it does not read its standard input any more ({cause or type(cause).__name__})")
+        if call.reply.done():  # the end came while we waited
+            call.reply.result()
+
+    async def _read(self) -> None:
+        cutter = LineCutter(self._message_bytes_max)
+        try:
+            while data := await self._stdout.read(READ_BYTES):
+                for line in cutter.feed(data):
+                    if isinstance(line, TooLong):
+                        self._too_long(line)
+                    else:
+                        self._line(line)
+            self._ended("it closed its standard output")
+        except (ConnectionError, OSError) as cause:
+            self._ended(f"its standard output cannot be read: {cause}")
+        finally:
+            if self._end is None:
+                self._ended("reading from it stopped")
+
+    def _line(self, line: bytes) -> None:
+        if not line or line.isspace():
+            return
+        try:
+            received = jsonrpc.messages(line)
+        except ValueError:
+            self._garbage(line)
+            return
+        for message in received:
+            if "method" not in message:
+                self._response(message)
+            elif "id" in message:
+                self._request(message)
+            else:
+                self._notification(message)
+
+    def _call(self, number: object) -> _Call | None:
+        return self._calls.get(number) if type(number) is int else None
+
+    def _response(self, message: JsonObject) -> None:
+        call = self._call(message.get("id"))
+        # Late answers to cancelled calls find nobody, which is right.
+        if call is not None and not call.reply.done():
+            call.reply.set_result(jsonrpc.answer_of(message))
+
+    def _notification(self, message: JsonObject) -> None:
+        method, params = message["method"], message.get("params")
+        if isinstance(params, dict):
+            if method == "notifications/progress":
+                call = self._call(params.get("progressToken"))
+                if call is not None and call.on_notification is not None and call.token is not None:
+                    call.on_notification(with_own_token(message, call.token))
+                return
+            meta = params.get("_meta")
+            if isinstance(meta, dict) and eras.SUBSCRIPTION_ID_META in meta:
+                call = self._call(meta[eras.SUBSCRIPTION_ID_META])
+                if call is not None and call.on_notification is not None:
+                    call.on_notification(message)
+                return
+        if method == "notifications/message" and (call := self._only_call()) is not None:
+            call.on_notification(message)  # type: ignore[misc]
+            return
+        self._on_event(message)
+
+    def _only_call(self) -> _Call | None:
+        """Pipes do not say which call a log line belongs to; with one call in flight it is that one's."""
+        calls = [call for call in self._calls.values() if call.method not in STREAMS]
+        return calls[0] if len(calls) == 1 and calls[0].on_notification is not None else None
+
+    def _too_long(self, line: TooLong) -> None:
+        log.warning("message_too_long", extra={"peer": self._peer, "bytes": line.length})
+        call = self._call(line.response_id)
+        if call is not None and not call.reply.done():
+            call.reply.set_result(too_large(line.length, self._message_bytes_max))
+
+    def _request(self, message: JsonObject) -> None:
+        if len(self._replies) >= REPLIES_MAX:
+            log.warning("server_request_dropped", extra={"peer": self._peer, "method": message["method"]})
+            return
+        task = asyncio.ensure_future(self._reply(message["id"], _answer_to_server(message["method"])))
+        self._replies.add(task)
+        task.add_done_callback(self._replies.discard)
+
+    async def _reply(self, request_id: Any, answer: JsonObject) -> None:
+        async with self._writing:
+            try:
+                await self._stdin.drain()
+                self._stdin.write(jsonrpc.reply(request_id, answer) + b"\n")
+            except (ConnectionError, RuntimeError):
+                return  # the reader notices the end
+
+    def _garbage(self, line: bytes) -> None:
+        text = line[:200].decode(errors="replace").strip()
+        if self._opening:
+            self._fail(
+                InstanceFailed(
+                    f"expected JSON-RPC on the standard output of {self._peer}, got: {text!r}",
+                    hint="a stdio server's standard output belongs to the protocol: print to standard error instead",
+                )
+            )
+            return
+        self.garbage_lines += 1
+        log.warning("stdout_not_json", extra={"peer": self._peer, "line": text, "count": self.garbage_lines})
+
+    def _ended(self, why: str, *, hint: str = "") -> None:
+        self._fail(UpstreamLost(f"cannot call {self._peer}: {why}", hint=hint))
+
+    def _fail(self, error: HensloweError) -> None:
+        """The connection ends by itself: everyone who waits, and the owner, are told."""
+        if self._end is None:
+            self._finish(error)
+            self._on_closed(error.message)
+
+    def _finish(self, error: HensloweError) -> None:
+        if self._end is None:
+            self._end = error
+            for call in self._calls.values():
+                if not call.reply.done():
+                    call.reply.set_exception(self._lost(sent=call.sent))
+                    call.reply.exception()  # marks it as seen: a caller still in `drain` finds it there
+
+    def _lost(self, *, sent: bool) -> HensloweError:
+        end = self._end
+        assert end is not None
+        if isinstance(end, UpstreamLost):
+            return UpstreamLost(end.message, hint=end.hint, sent=sent)
+        return type(end)(end.message, hint=end.hint)
+
+
+def _answer_to_server(method: str) -> JsonObject:
+    if method == "ping":
+        return {"result": {}}
+    return jsonrpc.error(jsonrpc.METHOD_NOT_FOUND, f"{method} is not offered: the client declared no such capability")

@@ -130,6 +130,12 @@ class InstanceFailed(HensloweError):
     code = "instance_failed"
 
 
+class LaunchFailed(HensloweError):
+    """An operating system process could not be started: no such command, or no such folder."""
+
+    code = "launch_failed"
+
+
 class Unavailable(HensloweError):
     """No instance of the service can take the call now (starting, draining or crashed)."""
 
@@ -162,3 +168,16 @@ class Unauthorised(HensloweError):
     """A request carries no valid token."""
 
     code = "unauthorised"
+
+
+class BadRequest(HensloweError):
+    """A request to the admin API has a path, a method, a parameter or a body that is not what was expected."""
+
+    code = "bad_request"
+    exit_code = 2
+
+
+class RateLimited(LimitReached):
+    """A client asks more often than it may; `details["retry_after_s"]` says how long to wait."""
+
+    code = "rate_limited"

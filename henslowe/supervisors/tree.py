@@ -1,97 +1,73 @@
-"""The node's supervision tree: which plane restarts with which, and how much each may crash before it gives up.
-
-```
-node (rest_for_one)
-├─ storage    the writer and what is kept for it; all below reads what it commits
-├─ bus        the event bus
-└─ planes     (one_for_one)
-   ├─ sessions    gateway sessions
-   ├─ services    one supervisor per service, instances under it, and the manager that starts them
-   ├─ delivery    (rest_for_one) transforms, router, versions, pipeline, watcher
-   └─ front       the listeners
-```
-
-The order is the order of start, so listeners open last and close first. An escalation in one plane never takes the
-listeners or the running instances with it. The budgets are written out here; what runs in a plane is the composition
-root's to say (`henslowe.node`).
-"""
+"""A picture of the supervision tree, for `henslowe tree` and the admin API. Disturbs nobody: it asks no actor."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from henslowe.actors import names
-from henslowe.actors.kernel import INFINITY, ChildSpec, Ref
-from henslowe.supervisors.dynamic import DynamicSupervisor
-from henslowe.supervisors.static import Strategy, Supervisor
+from henslowe.actors.kernel import ActorState, ChildInfo, Ref
+
+from ._base import BaseSupervisor
 
 
-@dataclass(slots=True, frozen=True)
-class Planes:
-    """The children of each plane, in start order."""
+@dataclass(frozen=True, slots=True)
+class TreeNode:
+    """One actor in the tree.
 
-    storage: Sequence[ChildSpec]
-    bus: Sequence[ChildSpec]
-    sessions: Sequence[ChildSpec]
-    services: Sequence[ChildSpec]
-    delivery: Sequence[ChildSpec]
-    front: Sequence[ChildSpec]
-
-
-def static_plane(
-    name: str,
-    children: Sequence[ChildSpec],
-    *,
-    strategy: Strategy = Strategy.ONE_FOR_ONE,
-    max_restarts: int = 5,
-    max_seconds: float = 10.0,
-) -> ChildSpec:
-    """A plane as a child of the tree: a static supervisor under a well-known name."""
-    return ChildSpec(
-        id=name,
-        actor=Supervisor,
-        args=(list(children),),
-        kwargs={"strategy": strategy, "max_restarts": max_restarts, "max_seconds": max_seconds},
-        name=name,
-        shutdown_s=INFINITY,
-    )
-
-
-def dynamic_plane(name: str, *, max_restarts: int = 10, max_seconds: float = 10.0) -> ChildSpec:
-    """A plane whose children come and go."""
-    return ChildSpec(
-        id=name,
-        actor=DynamicSupervisor,
-        kwargs={"max_restarts": max_restarts, "max_seconds": max_seconds},
-        name=name,
-        shutdown_s=INFINITY,
-    )
-
-
-def node_children(planes: Planes) -> list[ChildSpec]:
-    """The children of the node's root supervisor."""
-    inner = [
-        static_plane(names.SESSIONS, planes.sessions),
-        static_plane("services.plane", planes.services, strategy=Strategy.REST_FOR_ONE),
-        static_plane(names.DELIVERY, planes.delivery, strategy=Strategy.REST_FOR_ONE, max_restarts=10, max_seconds=30.0),
-        static_plane(names.FRONT, planes.front, max_restarts=10),
-    ]
-    return [
-        static_plane(names.STORAGE, planes.storage, strategy=Strategy.REST_FOR_ONE),
-        static_plane("bus.plane", planes.bus),
-        static_plane(names.PLANES, inner, max_restarts=3, max_seconds=30.0),
-    ]
-
-
-async def start_tree(planes: Planes) -> Ref:
-    """Start everything, in order; the ref of the root supervisor.
-
-    Raises:
-        ActorExit: A part did not start; what had started was stopped again, in reverse order.
+    Attributes:
+        id: The child's id in its supervisor; the root's name.
+        kind: `supervisor`, `loop`, `thread` or `process`; `none` for a child that does not run.
+        state: An `ActorState`, `restarting`, or `stopped`.
+        restarts: Starts after the first one, by the present supervisor.
+        pid: The actor's number; None when it does not run.
+        os_pid: The child process's number, for process actors.
+        children: In start order.
     """
-    root = await Supervisor.start_link(
-        node_children(planes), strategy=Strategy.REST_FOR_ONE, max_restarts=2, max_seconds=60.0, name=names.NODE
+
+    id: str
+    name: str | None
+    kind: str
+    actor_class: str
+    state: str
+    restarts: int
+    mailbox_depth: int
+    pid: int | None
+    os_pid: int | None = None
+    children: tuple[TreeNode, ...] = ()
+
+
+async def tree_snapshot(root: Ref) -> TreeNode:
+    """The tree below `root` now. Runs in: the loop of the supervisors."""
+    return _node(root, root.name or str(root), 0)
+
+
+def _node(ref: Ref, id_: str, restarts: int) -> TreeNode:
+    info = ref.info()
+    actor = ref._actor
+    is_supervisor = isinstance(actor, BaseSupervisor)
+    return TreeNode(
+        id=id_,
+        name=info.name,
+        kind="supervisor" if is_supervisor else info.kind,
+        actor_class=info.actor_class,
+        state=info.state,
+        restarts=restarts,
+        mailbox_depth=info.mailbox_depth,
+        pid=info.pid if info.state is not ActorState.DEAD else None,
+        os_pid=info.os_pid,
+        children=tuple(_child(child) for child in actor.child_infos()) if is_supervisor else (),
     )
-    assert root is not None, "a supervisor with children does not ignore its start"
-    return root
+
+
+def _child(child: ChildInfo) -> TreeNode:
+    if child.ref is not None:
+        return _node(child.ref, child.id or str(child.ref), child.restarts)
+    return TreeNode(
+        id=child.id or child.spec.actor.__name__,
+        name=child.spec.name,
+        kind="none",
+        actor_class=child.spec.actor.__name__,
+        state="restarting" if child.restarting else "stopped",
+        restarts=child.restarts,
+        mailbox_depth=0,
+        pid=None,
+    )

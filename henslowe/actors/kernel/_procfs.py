@@ -1,0 +1,77 @@
+"""Reading /proc: who is whose child, and which processes carry our marks in their environment.
+
+Pure reading, no signals. A process is known by its number and its start time together, since numbers are reused.
+Processes that vanish while being read are skipped. Linux only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_PROC: Final = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStat:
+    """The lines of /proc/PID/stat that identify a process. `start_time` is in clock ticks since boot."""
+
+    pid: int
+    state: str
+    ppid: int
+    session: int
+    start_time: int
+
+
+def read_stat(pid: int) -> ProcessStat | None:
+    """The process's stat, or None when it is gone. Zombies still have one."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_bytes()
+    except OSError:
+        return None
+    fields = text[text.rindex(b")") + 2 :].split()  # the command's name may hold anything, also spaces
+    return ProcessStat(pid, fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]))
+
+
+def read_environ(pid: int) -> dict[str, str]:
+    """The environment that the process was started with; empty for zombies and other people's processes."""
+    try:
+        raw = (_PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return {}
+    pairs = (entry.partition("=") for entry in raw.decode(errors="replace").split("\0") if "=" in entry)
+    return {name: value for name, _, value in pairs}
+
+
+def all_processes() -> list[ProcessStat]:
+    """Every process that this user can see."""
+    pids = (int(name) for name in os.listdir(_PROC) if name.isdigit())  # noqa: PTH208  # twice as fast
+    return [stat for stat in map(read_stat, pids) if stat is not None]
+
+
+def descendants_of(roots: Iterable[int], processes: Iterable[ProcessStat]) -> list[ProcessStat]:
+    """The processes below `roots` in the tree of parents, without the roots."""
+    children: dict[int, list[ProcessStat]] = {}
+    for process in processes:
+        children.setdefault(process.ppid, []).append(process)
+    found: dict[int, ProcessStat] = {}
+    pending = list(roots)
+    while pending:
+        for child in children.get(pending.pop(), ()):
+            if child.pid not in found:
+                found[child.pid] = child
+                pending.append(child.pid)
+    return list(found.values())
+
+
+def own_children() -> list[int]:
+    """Direct children of this process, zombies and adopted orphans among them."""
+    me = os.getpid()
+    try:
+        lists = [(task / "children").read_text() for task in (_PROC / "self/task").iterdir()]
+    except OSError:  # a thread ended meanwhile, or a kernel without this file
+        return [process.pid for process in all_processes() if process.ppid == me]
+    return [int(pid) for text in lists for pid in text.split()]

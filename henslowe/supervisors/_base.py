@@ -1,0 +1,195 @@
+"""What both kinds of supervisor share: children's records, stopping a child, counting, reporting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from henslowe.actors.kernel import (
+    KILL,
+    NOREPLY,
+    SHUTDOWN,
+    ActorExit,
+    ChildCount,
+    ChildInfo,
+    ChildSpec,
+    CountChildren,
+    LoopActor,
+    Ref,
+    Scheduler,
+    Timer,
+    WhichChildren,
+)
+
+from .policy import Intensity, Streak, is_expected_stop
+from .reports import Context, CrashReport, NextAction, publish
+
+
+class Child:
+    """One child of a supervisor. Mutable; owned by the supervisor."""
+
+    __slots__ = ("ref", "restarting", "restarts", "retry", "spec", "started", "streak")
+
+    def __init__(self, spec: ChildSpec) -> None:
+        self.spec = spec
+        self.ref: Ref | None = None
+        self.restarting = False
+        self.restarts = 0
+        self.started = False  # ever
+        self.streak = Streak()
+        self.retry: Timer | None = None
+
+    def label(self) -> str:
+        """What reports call it."""
+        return self.spec.id if self.spec.id is not None else str(self.ref or self.spec.actor.__name__)
+
+    def info(self) -> ChildInfo:
+        """Its snapshot."""
+        return ChildInfo(self.spec.id, self.ref, self.restarting, self.restarts, self.spec)
+
+    def forget_retry(self) -> None:
+        """Nobody tries to start it any more."""
+        self.restarting = False
+        if self.retry is not None:
+            self.retry.cancel()
+            self.retry = None
+
+
+class TryAgain:
+    """A supervisor's message to itself: start a child that could not be started. Other messages get in between."""
+
+    __slots__ = ("child", "counted")
+
+    def __init__(self, child: Child, *, counted: bool) -> None:
+        self.child = child
+        self.counted = counted
+
+
+class BaseSupervisor(LoopActor):
+    """Common part of `Supervisor` and `DynamicSupervisor`."""
+
+    trap_exit = True
+
+    def __init__(self, max_restarts: int, max_seconds: float) -> None:
+        super().__init__()
+        self.intensity = Intensity(max_restarts, max_seconds)
+
+    async def handle_call(self, message: Any, sender: Any) -> Any:
+        try:
+            return await self.answer(message)
+        except Exception as error:  # noqa: BLE001  # a child that cannot start is the caller's business, not a crash
+            sender.set_exception(error)
+            return NOREPLY
+
+    async def answer(self, message: Any) -> Any:
+        """Answers one of the supervisors' messages."""
+        raise NotImplementedError
+
+    def children_now(self) -> Iterable[Child]:
+        """The children in start order."""
+        raise NotImplementedError
+
+    def child_infos(self) -> tuple[ChildInfo, ...]:
+        """The published snapshot of the children. Runs in: the loop, from anywhere in it, without a message."""
+        return tuple(child.info() for child in self.children_now())
+
+    def answer_about_children(self, message: Any) -> Any:
+        """Answers `WhichChildren` and `CountChildren`."""
+        if isinstance(message, WhichChildren):
+            return self.child_infos()
+        if isinstance(message, CountChildren):
+            children = list(self.children_now())
+            active = sum(1 for child in children if child.ref is not None and child.ref.is_alive())
+            return ChildCount(len(children), active, sum(child.restarting for child in children))
+        raise TypeError(f"expected a message for supervisors, got {message!r}")
+
+    def now(self) -> float:
+        """The loop's clock, which tests can turn."""
+        return asyncio.get_running_loop().time()
+
+    async def start_ref(self, child: Child) -> Ref | None:
+        """Starts a child's actor and brings its record up to date."""
+        spec = child.spec
+        child.retry = None
+        child.ref = await spec.actor.start_link(*spec.args, parent=self.ref, name=spec.name or None, **spec.kwargs)
+        child.restarting = False
+        child.restarts += child.started
+        child.started = True
+        child.streak = child.streak.started(self.now())
+        return child.ref
+
+    def count_restart(self) -> bool:
+        """Enters one restart; True when it was one too many."""
+        self.intensity = self.intensity.add(self.now())
+        return self.intensity.exceeded
+
+    def backoff_s(self, child: Child) -> float:
+        """Seconds to wait before the child's next start."""
+        if child.spec.backoff is None:
+            return 0.0
+        child.streak, delay = child.streak.failed(child.spec.backoff, self.now())
+        return delay
+
+    def try_again(self, child: Child, delay_s: float, *, counted: bool) -> None:
+        """Marks the child as restarting and comes back to it."""
+        child.restarting = True
+        message = TryAgain(child, counted=counted)
+        if delay_s > 0:
+            child.retry = self.send_after(delay_s, message)
+        else:
+            self.ref.send(message)
+
+    async def stop_ref(self, child: Child) -> None:
+        """Stops a child's actor, reports an unexpected exit, and clears its record."""
+        child.forget_retry()
+        ref = child.ref
+        if ref is not None:
+            reason = await stop_actor(ref, child.spec.shutdown_s, self.ref)
+            if not is_expected_stop(child.spec, reason):
+                self.report(child, Context.SHUTDOWN_ERROR, reason, NextAction.LEAVE_STOPPED)
+        child.ref = None
+
+    def report(
+        self, child: Child, context: Context, reason: Any, next_action: NextAction, delay_s: float = 0.0
+    ) -> None:
+        """Publishes a crash report."""
+        intensity = self.intensity
+        publish(
+            CrashReport(
+                supervisor=self.ref.name or str(self.ref),
+                child=child.label(),
+                context=context,
+                reason=reason,
+                restarts=len(intensity.entries),
+                max_restarts=intensity.max_restarts,
+                max_seconds=intensity.max_seconds,
+                next_action=next_action,
+                delay_s=delay_s,
+            )
+        )
+
+
+def reason_of(error: BaseException) -> Any:
+    """The exit reason behind a failed start."""
+    return error.reason if isinstance(error, ActorExit) else error
+
+
+async def stop_actor(ref: Ref, shutdown_s: float, supervisor: Ref) -> Any:
+    """Ends an actor OTP's way and waits for its death: signal, `shutdown_s` seconds, kill. Gives its exit reason."""
+    scheduler = Scheduler.here()
+    gone: asyncio.Future[Any] = scheduler.loop.create_future()
+
+    def tell(reason: Any) -> None:
+        if not gone.done():
+            gone.set_result(reason)
+
+    ref.watch(lambda _, reason: scheduler.post(tell, reason))
+    supervisor.unlink(ref)
+    if shutdown_s > 0:
+        ref.exit(SHUTDOWN, supervisor)
+        timeout = None if shutdown_s == float("inf") else shutdown_s
+        await asyncio.wait([gone], timeout=timeout)
+    if not gone.done():
+        ref.exit(KILL, supervisor)
+    return await gone

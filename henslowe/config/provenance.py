@@ -48,6 +48,19 @@ class Row:
     value: Any
     origin: Origin
 
+    @property
+    def secret(self) -> bool:
+        """Whether the value may be one: variables and headers of services carry keys and tokens."""
+        parts = self.key.split(".")
+        return len(parts) > 3 and parts[0] == "services" and parts[2] in ("env", "headers")
+
+    @property
+    def public_value(self) -> Any:
+        """The value as it may be shown: JSON-serialisable, a secret as `***`."""
+        if self.secret:
+            return "***"
+        return str(self.value) if isinstance(self.value, Path) else self.value
+
 
 @dataclass(slots=True, frozen=True)
 class Loaded:

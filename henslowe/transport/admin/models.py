@@ -1,0 +1,343 @@
+"""The admin API's JSON contract: requests are strict, replies are additive.
+
+A reply never loses a field and never changes a field's meaning; a reader ignores what it does not know. Times are Unix
+seconds (`_s`), durations end in their unit, weights are percent. No import but pydantic: the CLI reads these too.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+EVENTS_PAGE_MAX = 1_000
+REASON_CHARS_MAX = 500
+
+ActionName = Literal["promote", "rollback", "hold", "resume", "restart"]
+StreamName = Literal["lifecycle", "activity", "output"]
+Seq = Annotated[int, Field(ge=0, le=(1 << 63) - 1)]
+
+
+class Request(BaseModel):
+    """Base of what clients send: a field that is not known is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Reply(BaseModel):
+    """Base of what the node answers: a field that is not known is ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+# -- what is where ----------------
+
+
+class SlotReply(Reply):
+    """A version in one place of its life."""
+
+    version: int
+    state: str
+    """DEVELOPMENT, STAGED, CANARY, ACTIVE, ARCHIVED, FAILED, ROLLED_BACK or SUPERSEDED."""
+    semver: str = ""
+    detail: str = ""
+    """What it is doing, in a few words: the running stage, `probation, 4 min left`, `permanent`."""
+
+
+class InstanceReply(Reply):
+    """One running MCP server."""
+
+    id: str
+    version: int
+    state: str
+    pid: int | None = None
+    era: str = ""
+    in_flight: int = 0
+    restarts: int = 0
+    uptime_s: float = 0.0
+
+
+class CallsReply(Reply):
+    """Calls that clients made since the node started, and how the last ten minutes were."""
+
+    total: int = 0
+    failed: int = 0
+    per_minute: float = 0.0
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+
+
+class FailureReply(Reply):
+    """The last thing that went wrong with a service and has not been overcome since."""
+
+    version: int
+    stage: str
+    """The pipeline's stage, or `canary`, `probation`, `instance`."""
+    reason: str
+    """The failing lines."""
+    time_s: float = 0.0
+
+
+class ServiceReply(Reply):
+    """One service: what serves, what is on its way, why."""
+
+    name: str
+    state: str
+    """One word for people: building, staged, canary, active, probation, held, starting, failed, unhealthy, empty."""
+    healthy: bool
+    """Whether calls can be answered now; a service that never had a version is not unhealthy, only empty."""
+    kind: Literal["developed", "declared"] = "developed"
+    path: str
+    """The MCP endpoint on this node: `/mcp/<service>`."""
+    strategy: str = "auto"
+    held: bool = False
+    epoch: int = 0
+    building: SlotReply | None = None
+    staged: SlotReply | None = None
+    canary: SlotReply | None = None
+    active: SlotReply | None = None
+    previous: SlotReply | None = None
+    """Kept warm: where a rollback goes."""
+    canary_percent: float = 0.0
+    evidence: str = ""
+    """What the canary analysis knows, in words."""
+    tools: int = 0
+    instances: tuple[InstanceReply, ...] = ()
+    calls: CallsReply = CallsReply()
+    failure: FailureReply | None = None
+
+
+class ServicesReply(Reply):
+    """All services, by name."""
+
+    services: tuple[ServiceReply, ...]
+
+
+class HealthCheckReply(Reply):
+    """One thing that must be well."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+
+
+class HealthReply(Reply):
+    """Whether all is well. `ok` decides the HTTP status: 200 or 503."""
+
+    ok: bool
+    checks: tuple[HealthCheckReply, ...] = ()
+
+
+class NodeReply(Reply):
+    """The node and everything it serves."""
+
+    name: str
+    version: str
+    pid: int
+    url: str
+    workspace: str
+    data: str
+    uptime_s: float
+    health: HealthReply
+    services: tuple[ServiceReply, ...] = ()
+    sessions: int = 0
+    actors: int = 0
+    last_seq: int = 0
+    """Sequence number of the newest event."""
+
+
+class ActorReply(Reply):
+    """One actor and, for a supervisor, its children in start order."""
+
+    id: str
+    name: str = ""
+    kind: str
+    """supervisor, dynamic, loop, thread or process."""
+    state: str
+    actor_class: str = ""
+    pid: int | None = None
+    os_pid: int | None = None
+    restarts: int = 0
+    mailbox_depth: int = 0
+    strategy: str = ""
+    children: tuple[ActorReply, ...] = ()
+
+
+class StageReply(Reply):
+    """One stage of a version's pipeline run."""
+
+    name: str
+    status: str
+    took_s: float | None = None
+
+
+class VersionReply(Reply):
+    """One version of a service."""
+
+    version: int
+    state: str
+    semver: str = ""
+    build: str = ""
+    created_s: float = 0.0
+    changed_s: float = 0.0
+    permanent: bool = False
+    tools: int = 0
+    stages: tuple[StageReply, ...] = ()
+    reason: str = ""
+    """Why it failed, was rolled back or superseded."""
+
+
+class VersionsReply(Reply):
+    """The versions of a service, newest first."""
+
+    service: str
+    versions: tuple[VersionReply, ...]
+
+
+class SettingReply(Reply):
+    """One setting; values that may be secrets are shown as `***`."""
+
+    key: str
+    value: Any
+    source: str
+    where: str = ""
+
+
+class ConfigReply(Reply):
+    """What the node was told, and by whom."""
+
+    file: str = ""
+    settings: tuple[SettingReply, ...]
+
+
+# -- what happened ----------------
+
+
+class EventReply(Reply):
+    """One event of the log. (`node`, `incarnation`, `seq`) is its identity."""
+
+    seq: int
+    time_s: float
+    stream: str
+    type: str
+    status: str
+    service: str = ""
+    version: int = 0
+    node: str = ""
+    incarnation: int = 0
+    data: dict[str, Any] = {}
+
+
+class EventsReply(Reply):
+    """A page of events, oldest first."""
+
+    events: tuple[EventReply, ...]
+    next_since: int
+    """Give it as `since` for what comes after this page."""
+    more: bool = False
+    """Whether the log already holds more after this page."""
+
+
+class LineReply(Reply):
+    """One line that a stage or a server printed."""
+
+    seq: int
+    time_s: float
+    version: int
+    source: str
+    """The stage's or the instance's name."""
+    channel: str
+    line: str
+
+
+class LinesReply(Reply):
+    """A page of lines, oldest first."""
+
+    lines: tuple[LineReply, ...]
+    next_since: int
+    more: bool = False
+
+
+class EventFilter(Request):
+    """Which events; every part that is given must match."""
+
+    type: tuple[str, ...] = ()
+    """Patterns with `*` and `?` over the event's type."""
+    service: tuple[str, ...] = ()
+    stream: tuple[StreamName, ...] = ("lifecycle", "activity")
+    version: Annotated[int, Field(ge=0)] | None = None
+    source: str = ""
+    """Of lines: the stage or the instance that printed them."""
+
+
+class EventsQuery(EventFilter):
+    """A page of the log: the newest `limit` events, or with `since` the first ones after it."""
+
+    since: Seq | None = None
+    limit: Annotated[int, Field(ge=1, le=EVENTS_PAGE_MAX)] = 100
+
+
+class FollowQuery(EventFilter):
+    """The live stream. A `Last-Event-ID` header wins over `since`; without both it starts now."""
+
+    since: Seq | None = None
+
+
+class LogsQuery(Request):
+    """The lines of one service: the newest `limit`, or with `since` the first ones after it."""
+
+    version: Annotated[int, Field(ge=0)] | None = None
+    stage: str = ""
+    since: Seq | None = None
+    limit: Annotated[int, Field(ge=1, le=EVENTS_PAGE_MAX)] = 200
+
+
+# -- what to do ----------------
+
+
+class CommandRequest(Request):
+    """A person's command on a service."""
+
+    reason: Annotated[str, Field(max_length=REASON_CHARS_MAX)] = ""
+    to_version: Annotated[int, Field(ge=1)] | None = None
+    """For rollback: which archived version, else the previous one."""
+    expected_epoch: Annotated[int, Field(ge=0)] | None = None
+    """Refuse when the service has moved on since it was looked at."""
+
+
+class CommandReply(Reply):
+    """What the command led to."""
+
+    service: str
+    action: str
+    state: str = ""
+    version: int | None = None
+    message: str = ""
+
+
+class BuildReply(Reply):
+    """The version that the new pipeline run will make."""
+
+    service: str
+    version: int
+
+
+class StopReply(Reply):
+    """The node will stop: it drains first."""
+
+    stopping: bool = True
+
+
+class ErrorBody(Reply):
+    """What went wrong, as `henslowe.errors` has it."""
+
+    code: str
+    message: str
+    hint: str = ""
+    details: dict[str, Any] = {}
+
+
+class ErrorReply(Reply):
+    """The body of every reply with a status of 400 or more."""
+
+    error: ErrorBody

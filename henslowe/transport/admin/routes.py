@@ -1,0 +1,44 @@
+"""The table of admin routes: one line each, read by the application and by the OpenAPI document alike."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from henslowe.transport.admin import handlers, models
+from henslowe.transport.admin.edge import Route
+from henslowe.transport.admin.stream import follow_events
+
+V1: Final = "/admin/v1"
+_SERVICE: Final = V1 + "/services/{service}"
+
+ROUTES: Final[tuple[Route, ...]] = (
+    Route("GET", "/livez", handlers.livez, "Is the process alive?", models.HealthReply, open=True),
+    Route("GET", "/readyz", handlers.readyz, "Should traffic be sent here?", models.HealthReply, open=True),
+    Route("GET", "/metrics", handlers.metrics, "Prometheus metrics", media="text/plain"),
+    Route("GET", f"{V1}/status", handlers.status, "The node and its services", models.NodeReply),
+    Route("GET", f"{V1}/tree", handlers.tree, "The supervision tree", models.ActorReply),
+    Route("GET", f"{V1}/config", handlers.config, "The settings and their origins", models.ConfigReply),
+    Route("GET", f"{V1}/services", handlers.services, "All services", models.ServicesReply),
+    Route("GET", _SERVICE, handlers.service, "One service", models.ServiceReply),
+    Route("GET", f"{_SERVICE}/versions", handlers.versions, "Its versions, newest first", models.VersionsReply),
+    Route("GET", f"{_SERVICE}/logs", handlers.logs, "What it printed", models.LinesReply, query=models.LogsQuery),
+    Route(
+        "POST",
+        _SERVICE + "/actions/{action}",
+        handlers.command,
+        "Promote, roll back, hold, resume or restart it",
+        models.CommandReply,
+        body=models.CommandRequest,
+    ),
+    Route("POST", f"{_SERVICE}/build", handlers.build, "Run its pipeline again", models.BuildReply, status=202),
+    Route("GET", f"{V1}/events", handlers.events, "A page of events", models.EventsReply, query=models.EventsQuery),
+    Route(
+        "GET",
+        f"{V1}/events/stream",
+        follow_events,
+        "Events as they happen (Server-Sent Events; Last-Event-ID resumes)",
+        query=models.FollowQuery,
+        media="text/event-stream",
+    ),
+    Route("POST", f"{V1}/stop", handlers.stop, "Drain and stop the node", models.StopReply, status=202),
+)

@@ -1,0 +1,81 @@
+"""The live event stream as Server-Sent Events: resumable by `Last-Event-ID`, kept alive by comments.
+
+Each event has its sequence number as `id`, its type as `event` and the same JSON as a page of events as `data`.
+Source: HTML Living Standard, section 9.2 "Server-sent events".
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from henslowe.errors import BadRequest, LimitReached
+from henslowe.storage.events import Event
+from henslowe.transport.admin.edge import Call, dump_json
+from henslowe.transport.admin.feed import Feed, reply_of
+from henslowe.transport.admin.models import FollowQuery
+
+RETRY_MS = 1_000
+"""How long a browser waits before it comes back."""
+_HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+async def follow_events(call: Call) -> web.StreamResponse:
+    """Send matching events until the client leaves or the listener shuts down.
+
+    Raises:
+        BadRequest: `Last-Event-ID` is not a sequence number.
+        LimitReached: As many streams are open as the node allows.
+    """
+    admin, query = call.admin, call.query
+    assert isinstance(query, FollowQuery)
+    after_seq = _last_event_id(call.request)
+    if after_seq is None:
+        after_seq = query.since
+    if admin.streams >= admin.streams_max:
+        raise LimitReached(
+            f"cannot open another event stream: {admin.streams_max} are open", hint="close one, or read pages of events"
+        )
+    admin.streams += 1
+    try:
+        with Feed(admin.events, query, after_seq) as feed:
+            response = web.StreamResponse(headers=_HEADERS)
+            await response.prepare(call.request)
+            await response.write(f"retry: {RETRY_MS}\n\n".encode())
+            await _send(response, feed, admin.keepalive_s, admin.stopping)
+            await response.write_eof()
+            return response
+    finally:
+        admin.streams -= 1
+
+
+async def _send(response: web.StreamResponse, feed: Feed, keepalive_s: float, stopping: asyncio.Event) -> None:
+    stopped = asyncio.ensure_future(stopping.wait())
+    try:
+        while not stopping.is_set():
+            news = asyncio.ensure_future(feed.next(keepalive_s))
+            await asyncio.wait({news, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not news.done():
+                news.cancel()
+                return
+            # An `id` without data moves the reader's cursor past events that its filter left out.
+            events = news.result()
+            await response.write(b"".join(map(_frame, events)) or f": keepalive\nid: {feed.after_seq}\n\n".encode())
+    finally:
+        stopped.cancel()
+
+
+def _frame(event: Event) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.seq, event.type.encode(), dump_json(reply_of(event)))
+
+
+def _last_event_id(request: web.Request) -> int | None:
+    text = request.headers.get("Last-Event-ID")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit()) or len(text) > 19:
+        raise BadRequest(
+            f"Last-Event-ID: expected the id of an event, got: {text[:40]!r}", hint="send the last `id:` you received"
+        )
+    return int(text)

@@ -6,7 +6,6 @@ and `handlers`.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import os
@@ -14,7 +13,7 @@ import pwd
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar, get_origin
 
 import orjson
@@ -67,8 +66,6 @@ class Admin:
     streams_max: int = 64
     streams: int = 0
     """Event streams open now."""
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the listener shuts down: event streams end by themselves instead of being cut."""
 
 
 @dataclass(slots=True, frozen=True)

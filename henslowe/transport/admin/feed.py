@@ -51,9 +51,11 @@ def read_after(source: EventSource, wanted: EventFilter, after_seq: int, limit: 
     return Page(found, after_seq, more=True)
 
 
-def read_newest(source: EventSource, wanted: EventFilter, limit: int) -> list[Event]:
+def read_newest(source: EventSource, wanted: EventFilter, limit: int) -> Page:
     """The newest `limit` matching events, oldest first; fewer when they are rare and far back."""
-    return sorted(_newest(source, wanted, limit), key=lambda event: event.seq)
+    last_seq = source.last_seq()
+    found = list(_newest(source, wanted, last_seq + 1, limit))
+    return Page(found[::-1], last_seq, more=False)
 
 
 def reply_of(event: Event) -> EventReply:
@@ -130,8 +132,7 @@ class Feed:
                 return []
 
 
-def _newest(source: EventSource, wanted: EventFilter, limit: int) -> Iterator[Event]:
-    before_seq = source.last_seq() + 1
+def _newest(source: EventSource, wanted: EventFilter, before_seq: int, limit: int) -> Iterator[Event]:
     left = limit
     for _ in range(SCAN_PAGES_MAX):
         page = source.read(newest_first=True, before_seq=before_seq, limit=PAGE, **_stored(wanted))

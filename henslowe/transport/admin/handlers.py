@@ -149,7 +149,4 @@ def _service(call: Call) -> ServiceReply:
 
 def _page(call: Call, wanted: EventFilter, since: int | None, limit: int) -> Page:
     source = call.admin.events
-    if since is not None:
-        return read_after(source, wanted, since, limit)
-    last_seq = source.last_seq()
-    return Page(read_newest(source, wanted, limit), last_seq, more=False)
+    return read_newest(source, wanted, limit) if since is None else read_after(source, wanted, since, limit)

@@ -18,6 +18,8 @@ from henslowe.transport.admin.models import FollowQuery
 
 RETRY_MS = 1_000
 """How long a browser waits before it comes back."""
+STOPPING = web.AppKey("admin_stopping", asyncio.Event)
+"""Set when the application shuts down."""
 _HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -43,7 +45,7 @@ async def follow_events(call: Call) -> web.StreamResponse:
             response = web.StreamResponse(headers=_HEADERS)
             await response.prepare(call.request)
             await response.write(f"retry: {RETRY_MS}\n\n".encode())
-            await _send(response, feed, admin.keepalive_s, admin.stopping)
+            await _send(response, feed, admin.keepalive_s, call.request.app[STOPPING])
             await response.write_eof()
             return response
     finally:

@@ -98,6 +98,11 @@ class SourceChanged:
 
 
 @dataclass(slots=True, frozen=True)
+class AnnounceSources:
+    """Cast to WATCHER, by a pipeline that starts: send `SourceChanged` for every service again."""
+
+
+@dataclass(slots=True, frozen=True)
 class SourceRemoved:
     """Cast to PIPELINE: the folder of a service is gone. Its versions keep serving until told otherwise."""
 
@@ -133,6 +138,19 @@ class Created:
 
     version: VersionKey
     unchanged: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class NameVersion:
+    """Call to VERSIONS, before a build is materialised. Reply: str, the semver that is this version's alone.
+
+    It is the manifest's, with `+N` where another build of the service used that already. The folder of the version is
+    `archive/<service>/v<reply>`.
+    """
+
+    version: VersionKey
+    semver: str
+    build: BuildId
 
 
 @dataclass(slots=True, frozen=True)
@@ -238,7 +256,7 @@ class InstanceBroken:
 
 @dataclass(slots=True, frozen=True)
 class RoutesChanged:
-    """Cast to ROUTER: the service rows changed; derive and publish the routes again."""
+    """Cast or call to ROUTER: the service rows changed; derive the routes again. Reply: None, once published."""
 
     services: tuple[ServiceName, ...]
 

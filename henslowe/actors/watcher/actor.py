@@ -1,0 +1,397 @@
+"""`Watcher`: tells the pipeline when the sources of a service have settled in a new state.
+
+Each folder below `workspace/dev` is a service. The kernel's events say that something may have happened; the quiet
+moment after them triggers a scan; only a scan whose content differs from the last one becomes a `SourceChanged`.
+So a touch, a save without changes, a lost event or a doubled one never matter.
+
+Where the kernel cannot watch (its limit is reached, an unusual file system, another platform) the service is polled,
+visibly, and watching is tried again at each full scan.
+
+Not here: what a change leads to (`henslowe.actors.pipeline`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from henslowe.actors import names
+from henslowe.actors.ids import ServiceName, service_name
+from henslowe.actors.journal import say
+from henslowe.actors.kernel import Continue, Reply, ThreadActor
+from henslowe.actors.kernel import names as registry
+from henslowe.actors.messages import AnnounceSources, SourceChanged, SourceRemoved
+from henslowe.actors.vocabulary import EventType, Status
+from henslowe.actors.watcher.debounce import Debouncer
+from henslowe.actors.watcher.hints import HintBox
+from henslowe.actors.watcher.ignoring import IgnoreRules
+from henslowe.actors.watcher.inotify import Trouble, WatchTree
+from henslowe.actors.watcher.scanning import Tree, changed_paths, root_rules, scan, unsettled_s
+from henslowe.actors.watcher.status import Mode, Problem, ReadStatus, WatchedService, WatcherBoard, WatcherStatus
+from henslowe.config.settings import WatcherSettings
+from henslowe.errors import ConfigError, LimitReached
+
+CHANGED_MAX: Final = 50
+UNSETTLED_MAX: Final = 10
+"""A service whose files never rest is built as it is after this many looks in a row."""
+SERVICES_MAX: Final = 1_000
+DEV: Final = ""
+"""The key of the folder of all services, among the services' names."""
+
+_WAKE, _TICK, _RESCAN, _POLL = "wake", "tick", "rescan", "poll"
+
+_HINTS = {
+    Trouble.WATCH_LIMIT: "raise the kernel's limit: sysctl fs.inotify.max_user_watches=524288",
+    Trouble.WATCH_FAILED: "check that the folder may be read",
+    Trouble.OVERFLOW: "",
+}
+
+
+@dataclass(slots=True)
+class _Service:
+    name: ServiceName
+    path: Path
+    root: Path
+    """`path` with symbolic links resolved."""
+    identity: tuple[int, int]
+    """Device and inode of `root`: another folder under the same name has another one."""
+    tree: Tree = field(default_factory=Tree)
+    watched_by: IgnoreRules = field(default_factory=IgnoreRules)
+    announced: str = ""
+    """The digest that the pipeline was told."""
+    mode: Mode = Mode.INOTIFY
+    unsettled: int = 0
+
+
+class Watcher(ThreadActor):
+    """Watches `workspace/dev`.
+
+    Args:
+        workspace: Its folder `dev` is made when it does not exist.
+        settings: Debounce, polling and ignore rules.
+        board: Where the status is published after each change.
+        watches_max: Most watched folders, whatever the kernel allows.
+    """
+
+    def __init__(
+        self,
+        workspace: Path,
+        settings: WatcherSettings,
+        board: WatcherBoard | None = None,
+        *,
+        watches_max: int = 100_000,
+    ) -> None:
+        super().__init__()
+        self._dev = workspace / "dev"
+        self._settings = settings
+        self._board = board if board is not None else WatcherBoard()
+        self._watches_max = watches_max
+        self._services: dict[str, _Service] = {}
+        self._problems: dict[tuple[str, str], Problem] = {}
+        self._told: frozenset[tuple[str, str]] = frozenset()
+        self._debouncer = Debouncer(settings.debounce_ms / 1000, settings.debounce_max_ms / 1000)
+        self._box = HintBox(lambda: self.ref.send(_WAKE))
+        self._watches: WatchTree | None = None
+        self._dev_identity: tuple[int, int] | None = None
+        self._ticking = False
+        self._scans = 0
+        self._last_scan_s = 0.0
+
+    # -- life ----------------
+
+    def init(self) -> Any:
+        """Open the kernel's door; the first scan follows, so that the supervisor need not wait for it."""
+        self._dev.mkdir(parents=True, exist_ok=True)
+        self._open()
+        self.send_after(self._settings.rescan_s, _RESCAN)
+        self.send_after(self._settings.poll_s, _POLL)
+        return Continue(None)
+
+    def handle_continue(self, _arg: None) -> None:
+        """The first look at everything."""
+        self._discover()
+        self._publish()
+
+    def terminate(self, _reason: Any) -> None:
+        """Leave no thread and no descriptor behind."""
+        if self._watches is not None:
+            self._watches.close()
+            self._watches = None
+
+    def handle_call(self, message: Any, _sender: Reply) -> WatcherStatus:
+        """`ReadStatus`."""
+        if isinstance(message, ReadStatus):
+            return self._board.current
+        raise TypeError(f"expected ReadStatus, got {type(message).__name__}")
+
+    def handle_cast(self, message: Any) -> None:
+        """`AnnounceSources`."""
+        if not isinstance(message, AnnounceSources):
+            raise TypeError(f"expected AnnounceSources, got {type(message).__name__}")
+        for service in self._services.values():
+            if service.announced:
+                self._tell_pipeline(service, ())
+
+    def handle_info(self, message: Any) -> None:
+        """Hints and timers."""
+        if message == _WAKE:
+            self._take_hints()
+        elif message == _TICK:
+            self._ticking = False
+        elif message == _POLL:
+            self._poll()
+            self.send_after(self._settings.poll_s, _POLL)
+        elif message == _RESCAN:
+            self._rescan()
+            self.send_after(self._settings.rescan_s, _RESCAN)
+        self._look_where_due()
+        self._publish()
+
+    # -- hints ----------------
+
+    def _take_hints(self) -> None:
+        hints, troubles = self._box.take()
+        for key, at_s in hints.items():
+            if key == DEV or key in self._services:
+                self._debouncer.hint(key, at_s)
+        for key, what, where in troubles:
+            self._add_problem(what.value, key, where, _HINTS[what])
+        if any(what is Trouble.OVERFLOW for _, what, _ in troubles):
+            now_s = time.monotonic()
+            for key in (DEV, *self._services):
+                self._debouncer.hint(key, now_s)
+
+    def _look_where_due(self) -> None:
+        now_s = time.monotonic()
+        due = self._debouncer.take_due(now_s)
+        if DEV in due:
+            self._discover()
+        for key in due:
+            if key in self._services:
+                self._look(self._services[key])
+        next_at = self._debouncer.next_at()
+        if next_at is None:
+            self._forget_problems(Trouble.OVERFLOW)  # everything was looked at since
+        elif not self._ticking:
+            self._ticking = True
+            self.send_after(max(0.0, next_at - time.monotonic()), _TICK)
+
+    def _poll(self) -> None:
+        if self._dev_is_polled():
+            self._discover()
+        for service in tuple(self._services.values()):
+            if (service.mode is Mode.POLLING and self._may_poll()) or service.tree.linked:
+                self._look(service)
+
+    def _rescan(self) -> None:
+        """Look at everything, and try to watch again what could not be watched."""
+        if self._watches is not None and not self._watches.is_alive():
+            self._watches.close()
+            self._watches = None
+            self._dev_identity = None
+            for service in self._services.values():
+                service.mode = Mode.POLLING
+        if self._watches is None:
+            self._open()
+        self._discover()
+        for service in tuple(self._services.values()):
+            stale = self._watches is not None and self._watches.is_stale(service.name)
+            if service.mode is Mode.POLLING or stale:
+                self._watch(service)
+            self._look(service)
+
+    # -- services ----------------
+
+    def _discover(self) -> None:
+        """Compare the folders below `dev` with the known services."""
+        self._watch_dev()
+        found = self._list()
+        for name in [name for name in self._services if name not in found]:
+            self._remove(self._services[name])
+        for name, (path, root, identity) in found.items():
+            known = self._services.get(name)
+            if known is not None and (known.root, known.identity) == (root, identity):
+                continue
+            if known is None:
+                known = self._services[name] = _Service(name, path, root, identity)
+            else:
+                known.root, known.identity, known.tree = root, identity, Tree()
+            self._watch(known)
+            self._look(known)
+
+    def _list(self) -> dict[ServiceName, tuple[Path, Path, tuple[int, int]]]:
+        found: dict[ServiceName, tuple[Path, Path, tuple[int, int]]] = {}
+        self._forget_problems("name")
+        self._forget_problems("too_many")
+        try:
+            entries = sorted(os.scandir(self._dev), key=lambda entry: entry.name)
+        except OSError as error:
+            self._add_problem("dev", DEV, f"cannot list {self._dev}: {error.strerror}", "make the folder again")
+            return {service.name: (service.path, service.root, service.identity) for service in self._services.values()}
+        self._forget_problems("dev")
+        for entry in entries:
+            try:
+                if entry.name.startswith((".", "__")) or not entry.is_dir():
+                    continue
+                name = service_name(entry.name)
+                root = Path(entry.path).resolve()
+                status = root.stat()
+            except ConfigError as error:
+                self._add_problem("name", entry.name, str(error), error.hint)
+                continue
+            except OSError:
+                continue  # gone since it was listed
+            if len(found) >= SERVICES_MAX:
+                self._add_problem("too_many", DEV, f"expected at most {SERVICES_MAX} services below dev", "")
+                break
+            found[name] = (Path(entry.path), root, (status.st_dev, status.st_ino))
+        return found
+
+    def _remove(self, service: _Service) -> None:
+        del self._services[service.name]
+        self._debouncer.forget(service.name)
+        for key in [key for key in self._problems if key[1] == service.name]:
+            del self._problems[key]
+        if self._watches is not None:
+            self._watches.unwatch(service.name)
+        if service.announced:
+            say(EventType.SERVICE_REMOVED, Status.INFO, service=service.name, path=str(service.path))
+            registry.via(names.PIPELINE).cast(SourceRemoved(service.name))
+
+    def _look(self, service: _Service) -> None:
+        """Scan one service, and tell when its content has settled in a new state."""
+        now_ns = time.time_ns()
+        try:
+            tree = scan(service.root, service.tree, now_ns, ignore=self._settings.ignore)
+        except LimitReached as error:
+            self._add_problem("too_large", service.name, str(error), error.hint)
+            return
+        except OSError:
+            self._debouncer.hint(DEV, time.monotonic())  # the root is gone: the listing tells what became of it
+            return
+        finally:
+            self._scans += 1
+            self._last_scan_s = now_ns / 1e9
+        self._problems.pop(("too_large", service.name), None)
+        wait_s = unsettled_s(service.tree, tree, now_ns, self._settings.debounce_max_ms / 1000)
+        if wait_s and service.unsettled < UNSETTLED_MAX:
+            service.unsettled += 1
+            self._debouncer.defer(service.name, time.monotonic(), wait_s)
+            return
+        service.unsettled = 0
+        before, service.tree = service.tree, tree
+        if tree.rules.texts != service.watched_by.texts:
+            self._watch(service)  # other folders count now; what changed before their watches stood shows at once
+            self._debouncer.hint(service.name, time.monotonic())
+        if tree.files and tree.digest != service.announced:
+            self._announce(service, before)
+
+    def _announce(self, service: _Service, before: Tree) -> None:
+        new = not service.announced
+        changed = () if new else changed_paths(before, service.tree)[:CHANGED_MAX]
+        service.announced = service.tree.digest
+        say(
+            EventType.SERVICE_FOUND if new else EventType.SOURCE_CHANGED,
+            Status.INFO,
+            service=service.name,
+            digest=service.tree.digest,
+            path=str(service.path),
+            files=len(service.tree.files),
+            changed=list(changed),
+        )
+        self._tell_pipeline(service, changed)
+
+    def _tell_pipeline(self, service: _Service, changed: tuple[str, ...]) -> None:
+        registry.via(names.PIPELINE).cast(SourceChanged(service.name, service.path, service.announced, changed))
+
+    # -- watches ----------------
+
+    def _open(self) -> None:
+        if self._settings.polling == "always":
+            return
+        if sys.platform != "linux":
+            self._add_problem("platform", DEV, f"expected Linux for watching, got {sys.platform}", "")
+            return
+        try:
+            self._watches = WatchTree(self._box.hint, self._box.trouble, watches_max=self._watches_max)
+        except OSError as error:
+            self._add_problem(
+                Trouble.WATCH_LIMIT.value,
+                DEV,
+                f"cannot open inotify: {error.strerror or error}",
+                "raise the kernel's limit: sysctl fs.inotify.max_user_instances=512",
+            )
+
+    def _watch_dev(self) -> None:
+        try:
+            root = self._dev.resolve()
+            status = root.stat()
+        except OSError:
+            return
+        identity = (status.st_dev, status.st_ino)
+        if self._watches is not None and (identity != self._dev_identity or not self._watches.is_watched(DEV)):
+            self._dev_identity = identity
+            self._forget_troubles(DEV)
+            self._watches.watch(DEV, root, None)
+
+    def _watch(self, service: _Service) -> None:
+        """Watch a service from its root down, or have it polled."""
+        if self._watches is None:
+            service.mode = Mode.POLLING
+            service.watched_by = service.tree.rules
+            return
+        # before the first scan only the rules at the root are known; if that finds others, it is watched once more
+        rules = service.tree.rules if service.tree.digest else root_rules(service.root, self._settings.ignore)
+        service.watched_by = rules
+        self._forget_troubles(service.name)
+        self._watches.watch(service.name, service.root, rules)
+        service.mode = Mode.INOTIFY if self._watches.is_watched(service.name) else Mode.POLLING
+
+    def _may_poll(self) -> bool:
+        return self._settings.polling != "never"
+
+    def _dev_is_polled(self) -> bool:
+        return self._may_poll() and (self._watches is None or not self._watches.is_watched(DEV))
+
+    # -- health ----------------
+
+    def _add_problem(self, kind: str, service: str, text: str, hint: str) -> None:
+        self._problems.setdefault((kind, service), Problem(kind, service, text, hint))
+
+    def _forget_problems(self, kind: str) -> None:
+        for key in [key for key in self._problems if key[0] == kind]:
+            del self._problems[key]
+
+    def _forget_troubles(self, service: str) -> None:
+        for what in (Trouble.WATCH_LIMIT, Trouble.WATCH_FAILED):
+            self._problems.pop((what.value, service), None)
+
+    def _publish(self) -> None:
+        services = tuple(
+            WatchedService(s.name, s.path, len(s.tree.files), s.tree.digest, s.mode)
+            for s in sorted(self._services.values(), key=lambda s: s.name)
+        )
+        polled = self._watches is None or any(s.mode is Mode.POLLING for s in services)
+        self._board.current = WatcherStatus(
+            mode=Mode.POLLING if polled else Mode.INOTIFY,
+            folders=0 if self._watches is None else self._watches.folders,
+            services=services,
+            problems=tuple(sorted(self._problems.values())),
+            scans=self._scans,
+            last_scan_s=self._last_scan_s,
+        )
+        if self._told != self._problems.keys():
+            self._told = frozenset(self._problems)
+            status = self._board.current
+            say(
+                EventType.WATCHER_HEALTH,
+                Status.HEALTHY if status.healthy else Status.DEGRADED,
+                mode=status.mode.value,
+                problems=[
+                    {"kind": p.kind, "service": p.service, "text": p.text, "hint": p.hint} for p in status.problems
+                ],
+            )

@@ -16,6 +16,7 @@ from henslowe.actors.endpoints import Contract, Era, JsonObject, ServerFacts
 from henslowe.errors import HensloweError, InstanceFailed
 from henslowe.transport.mcp import eras, jsonrpc
 from henslowe.transport.mcp.contract import list_contract
+from henslowe.transport.mcp.headers import ParamHeaders, param_headers_of
 from henslowe.transport.mcp.link import Link
 
 log = logging.getLogger(__name__)
@@ -49,12 +50,14 @@ class Changes:
         emit: Callable[[JsonObject], None],
     ) -> None:
         self.contract = contract
+        self.param_headers: ParamHeaders = param_headers_of(contract) if link.needs_headers else {}
         self._link = link
         self._facts = facts
         self._node = node
         self._emit = emit
         self._watched: dict[str, int] = {}
         self._announced: dict[str, JsonObject] = {}
+        self._suspected = False
         self._renewing: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[None] | None = None
         if facts.era is Era.MODERN and self._filter():
@@ -67,6 +70,12 @@ class Changes:
             self._emit(notification)
             return
         self._announced[method] = notification
+        if self._renewing is None or self._renewing.done():
+            self._renewing = asyncio.ensure_future(self._renew())
+
+    def suspect(self) -> None:
+        """The server may have changed without saying so (it forgot us): list again, announce what differs."""
+        self._suspected = True
         if self._renewing is None or self._renewing.done():
             self._renewing = asyncio.ensure_future(self._renew())
 
@@ -96,10 +105,15 @@ class Changes:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _renew(self) -> None:
-        while self._announced:
+        while self._announced or self._suspected:
             announced, self._announced = self._announced, {}
+            suspected, self._suspected = self._suspected, False
             try:
-                self.contract = await list_contract(self._ask, self._facts)
+                before, self.contract = self.contract, await list_contract(self._ask, self._facts)
+                if self._link.needs_headers:
+                    self.param_headers = param_headers_of(self.contract)
+                if suspected:
+                    announced |= _differences(before, self.contract)
             except (HensloweError, TimeoutError) as cause:
                 # The server that announced a change cannot list it: say so, keep what is known, tell the clients all
                 # the same, who will see for themselves.
@@ -169,8 +183,18 @@ class Changes:
                 return
             except HensloweError as cause:
                 log.info("change_stream_lost", extra={"cause": str(cause)})
+                self.suspect()
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, 60.0)
+
+
+def _differences(before: Contract, after: Contract) -> dict[str, JsonObject]:
+    """The notifications that a server would have sent for the difference."""
+    return {
+        method: {"jsonrpc": "2.0", "method": method}
+        for method, lists in eras.NOTIFICATION_CHANGES.items()
+        if any(getattr(before, name) != getattr(after, name) for name in lists)
+    }
 
 
 def _without_subscription(notification: JsonObject) -> JsonObject:

@@ -7,7 +7,7 @@ the pipeline's `mcp-check`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from henslowe import __version__
@@ -19,6 +19,7 @@ from henslowe.transport.mcp import eras
 from henslowe.transport.mcp.contract import list_contract
 from henslowe.transport.mcp.endpoint import McpEndpoint
 from henslowe.transport.mcp.handshake import open_server
+from henslowe.transport.mcp.http import HttpLink
 from henslowe.transport.mcp.link import Link
 from henslowe.transport.mcp.stdio import StdioLink
 
@@ -64,11 +65,52 @@ class McpConnector:
             in_flight_max=self._settings.in_flight_max,
             message_bytes_max=self._settings.message_bytes_max,
         )
-        endpoint = await self._open(
+        return await self._open(
             version, instance, link, relay=relay, on_server_event=on_server_event, timeout_s=timeout_s
         )
-        link.opened()
-        return endpoint
+
+    async def connect_http(
+        self,
+        version: VersionKey,
+        instance: InstanceId,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        on_server_event: ServerEvent,
+        on_closed: Callable[[str], None],
+        timeout_s: float,
+    ) -> McpEndpoint:
+        """See `Connector.connect_http`. `headers` are sent with every request.
+
+        Raises:
+            InstanceFailed: As `connect_stdio`, and when nobody listens in time.
+            ConfigError: The URL or a header cannot be used.
+        """
+        relay = _Relay(on_closed)
+        link = HttpLink(
+            url,
+            peer=instance,
+            headers=headers,
+            on_event=relay.event,
+            on_closed=relay.closed,
+            on_reopened=relay.reopened,
+            in_flight_max=self._settings.in_flight_max,
+            message_bytes_max=self._settings.message_bytes_max,
+        )
+        started_s = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await link.wait_listening()
+        except BaseException as cause:
+            await link.close()
+            if isinstance(cause, TimeoutError):
+                raise InstanceFailed(
+                    f"cannot open {instance}: nobody listens at {url} after {timeout_s:g} s",
+                    hint="check the url and its port, or raise ready_timeout_s",
+                ) from cause
+            raise
+        left_s = timeout_s - (asyncio.get_running_loop().time() - started_s)
+        return await self._open(version, instance, link, relay=relay, on_server_event=on_server_event, timeout_s=left_s)
 
     async def _open(
         self,
@@ -114,6 +156,7 @@ class McpConnector:
             version, instance, link, facts, contract, node=self._node, on_server_event=on_server_event
         )
         relay.attach(endpoint)
+        link.opened()
         return endpoint
 
     def _remember(self, version: VersionKey) -> None:
@@ -142,6 +185,10 @@ class _Relay:
         if self._endpoint is not None:  # while opening, the opener is told by its exchange
             self._endpoint.lose()
             self._on_closed(reason)
+
+    def reopened(self) -> None:
+        if self._endpoint is not None:
+            self._endpoint.suspect()
 
     def attach(self, endpoint: McpEndpoint) -> None:
         self._endpoint = endpoint

@@ -22,6 +22,7 @@ from henslowe.actors.ids import InstanceId, VersionKey
 from henslowe.errors import UpstreamLost
 from henslowe.transport.mcp import bridge
 from henslowe.transport.mcp.changes import Changes
+from henslowe.transport.mcp.headers import param_headers
 from henslowe.transport.mcp.link import NO_HEADERS, Link
 
 
@@ -106,6 +107,8 @@ class McpEndpoint:
             answer = bridge.local_answer(method, params, era, self._facts)
             if answer is not None:
                 return answer
+        if method == "tools/call" and self._changes.param_headers and era is not self._facts.era:
+            headers = {**headers, **param_headers(self._changes.param_headers, params)}
         self._in_flight += 1
         try:
             if self._facts.era is Era.MODERN and method in ("resources/subscribe", "resources/unsubscribe"):
@@ -139,6 +142,10 @@ class McpEndpoint:
     def announced(self, notification: JsonObject) -> None:
         """Take a notification of the server that belongs to no call."""
         self._changes.announced(notification)
+
+    def suspect(self) -> None:
+        """The server may not be the one that was listed: list it again."""
+        self._changes.suspect()
 
     def lose(self) -> None:
         """The connection ended by itself: no more calls. `close` is still the owner's to call."""

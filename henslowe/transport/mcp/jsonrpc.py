@@ -81,3 +81,10 @@ def answer_of(message: JsonObject) -> JsonObject:
     if isinstance(result, dict):
         return {"result": result}
     return error(INTERNAL_ERROR, f"the server answered with a result that is not an object: {str(result)[:200]}")
+
+
+def refusal(method: str) -> JsonObject:
+    """The answer to a server's own request: `ping` is answered, and nothing else was offered to it."""
+    if method == "ping":
+        return {"result": {}}
+    return error(METHOD_NOT_FOUND, f"{method} is not offered: the client declared no such capability")

@@ -27,6 +27,9 @@ class Link(Protocol):
     Runs in: the node's loop.
     """
 
+    needs_headers: bool
+    """Whether headers reach the server."""
+
     @property
     def in_flight(self) -> int:
         """Exchanges that have not ended."""
@@ -58,6 +61,10 @@ class Link(Protocol):
         """Send a notification; dropped when the connection is gone or congested."""
         ...
 
+    def opened(self) -> None:
+        """The handshake is over."""
+        ...
+
     async def close(self) -> None:
         """End every exchange with `UpstreamLost` and release the connection. Idempotent."""
         ...
@@ -82,10 +89,10 @@ def with_own_token(notification: JsonObject, own: object) -> JsonObject:
     return {**notification, "params": {**notification["params"], "progressToken": own}}
 
 
-def too_large(size: int, limit: int) -> JsonObject:
+def too_large(limit: int) -> JsonObject:
     """The answer to a call whose response is beyond the limit."""
     return jsonrpc.error(
         jsonrpc.INTERNAL_ERROR,
-        f"cannot pass on the response: it has {size} bytes or more, the limit is {limit}",
+        f"cannot pass on the response: it has more than {limit} bytes",
         {"code": "limit_reached", "hint": "raise instances.message_bytes_max"},
     )

@@ -52,6 +52,8 @@ class StdioLink:
         message_bytes_max: Longest line accepted; a longer one is skipped and its call answered with an error.
     """
 
+    needs_headers = False
+
     def __init__(
         self,
         stdin: ByteWriter,
@@ -218,13 +220,13 @@ class StdioLink:
         log.warning("message_too_long", extra={"peer": self._peer, "bytes": line.length})
         call = self._call(line.response_id)
         if call is not None and not call.reply.done():
-            call.reply.set_result(too_large(line.length, self._message_bytes_max))
+            call.reply.set_result(too_large(self._message_bytes_max))
 
     def _request(self, message: JsonObject) -> None:
         if len(self._replies) >= REPLIES_MAX:
             log.warning("server_request_dropped", extra={"peer": self._peer, "method": message["method"]})
             return
-        task = asyncio.ensure_future(self._reply(message["id"], _answer_to_server(message["method"])))
+        task = asyncio.ensure_future(self._reply(message["id"], jsonrpc.refusal(message["method"])))
         self._replies.add(task)
         task.add_done_callback(self._replies.discard)
 
@@ -272,9 +274,3 @@ class StdioLink:
         if isinstance(end, UpstreamLost):
             return UpstreamLost(end.message, hint=end.hint, sent=sent)
         return type(end)(end.message, hint=end.hint)
-
-
-def _answer_to_server(method: str) -> JsonObject:
-    if method == "ping":
-        return {"result": {}}
-    return jsonrpc.error(jsonrpc.METHOD_NOT_FOUND, f"{method} is not offered: the client declared no such capability")

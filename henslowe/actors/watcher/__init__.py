@@ -1,6 +1,7 @@
 """The watcher: saved files become `SourceChanged` messages.
 
-`actor` is the actor; `debounce`, `ignoring` and `scanning` are its pure parts; `inotify` is the kernel's side.
+`actor` is the actor; `debounce` decides when to look, `inotify` is the kernel's side; what counts as a source is
+`henslowe.actors.sources`.
 """
 
 from henslowe.actors.watcher.actor import Watcher

@@ -25,12 +25,12 @@ from henslowe.actors.journal import say
 from henslowe.actors.kernel import Continue, Reply, ThreadActor
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import AnnounceSources, SourceChanged, SourceRemoved
+from henslowe.actors.sources.ignoring import IgnoreRules
+from henslowe.actors.sources.scanning import Tree, changed_paths, root_rules, scan, unsettled_s
 from henslowe.actors.vocabulary import EventType, Status
 from henslowe.actors.watcher.debounce import Debouncer
 from henslowe.actors.watcher.hints import HintBox
-from henslowe.actors.watcher.ignoring import IgnoreRules
 from henslowe.actors.watcher.inotify import Trouble, WatchTree
-from henslowe.actors.watcher.scanning import Tree, changed_paths, root_rules, scan, unsettled_s
 from henslowe.actors.watcher.status import Mode, Problem, ReadStatus, WatchedService, WatcherBoard, WatcherStatus
 from henslowe.config.settings import WatcherSettings
 from henslowe.errors import ConfigError, LimitReached

@@ -1,6 +1,6 @@
 """When to look: many hints become one scan, at the first quiet moment, but not later than a limit.
 
-Pure: the clock is passed in. What a scan finds may still be half an edit: `scanning.unsettled_s` decides that.
+Pure: the clock is passed in. What a scan finds may still be half an edit: `sources.unsettled_s` decides that.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from watchdog.observers.inotify_move_event_grouper import (
     PathedInotifyEvent,
 )
 
-from henslowe.actors.watcher.ignoring import IgnoreRules
+from henslowe.actors.sources.ignoring import IgnoreRules
 
 MASK: Final = Mask(
     InotifyConstants.IN_CLOSE_WRITE

@@ -3,7 +3,7 @@
 Events of the kernel are hints that may be late, doubled or lost; a scan is what decides. It costs about 4 us per file
 that did not change. Symbolic links are followed (a cycle is cut), since a build must not depend on what lies outside.
 
-Not here: when to scan (`debounce`), who is told (`actor`).
+Not here: when to scan, and who is told (`henslowe.actors.watcher`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from henslowe.actors.watcher.ignoring import GIT_IGNORE, HENSLOWE_IGNORE, IgnoreRules, read_rules
+from henslowe.actors.sources.ignoring import GIT_IGNORE, HENSLOWE_IGNORE, IgnoreRules, read_rules
 from henslowe.errors import LimitReached
 
 FILES_MAX: Final = 50_000

@@ -200,6 +200,11 @@ class EndpointDirectory:
         """The endpoints of a version that are READY, in start order; empty when none is."""
         return self._up.get(version, ())
 
+    def of_service(self, service: ServiceName) -> tuple[Endpoint, ...]:
+        """The endpoints of all versions of a service that are READY, oldest version first."""
+        versions = sorted(version for version in self._up if version.service == service)
+        return tuple(endpoint for version in versions for endpoint in self._up[version])
+
     def add(self, endpoint: Endpoint) -> None:
         """Publish an endpoint that is READY."""
         self._up[endpoint.version] = (*self._up.get(endpoint.version, ()), endpoint)

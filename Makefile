@@ -1,0 +1,85 @@
+# Henslowe's commands, the same by hand and in CI. `make setup` once; every other target does what is missing of it.
+#
+#   make up WORKSPACE=~/mcp     run a node on a workspace
+#   make test                   the tests            make check    style, types, layers
+#   make bench                  the figures          make docs     the documentation
+#
+# Python: any interpreter >= 3.11 on PATH, or PYTHON=/path/to/python3. uv is used when it is on PATH, pip otherwise;
+# both install the same pinned, hashed files.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV      ?= .venv
+BUILD     ?= build
+WORKSPACE ?= ./workspace
+ARGS      ?=
+PYTHON    ?= $(shell sh tools/find-python)
+PY        := $(VENV)/bin/python
+STAMP     := $(VENV)/.henslowe-setup
+PINS      := requirements-dev.txt
+
+.PHONY: help setup up test e2e check format bench docs reference wheel pins \
+        prove-storage prove-delivery prove-live conformance clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup: $(STAMP)
+
+# The stamp holds what was installed from: a checkout that only touches the files installs nothing again.
+$(STAMP): $(PINS) pyproject.toml tools/setup
+	@PYTHON="$(PYTHON)" sh tools/setup "$(VENV)" "$(PINS)" "$(STAMP)"
+
+up: setup
+	@mkdir -p "$(WORKSPACE)"
+	$(PY) -m henslowe up "$(WORKSPACE)" $(ARGS)
+
+test: setup
+	$(PY) -m pytest $(ARGS)
+
+e2e: setup
+	$(PY) -m pytest -m e2e $(ARGS)
+
+check: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: setup
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: setup
+	$(PY) -m bench $(ARGS)
+
+docs: setup reference
+	$(PY) -m sphinx -q -W -b html docs $(BUILD)/docs
+
+# Pages that are made from the code; a test says when they are stale.
+reference: setup
+	$(PY) -m docs.reference.generate
+
+prove-storage: setup
+	$(PY) -m bench.prove_storage --check $(ARGS)
+
+prove-delivery: setup
+	$(PY) -m bench.prove_delivery --check $(ARGS)
+
+prove-live: setup
+	$(PY) -m bench.prove_live --check $(ARGS)
+
+conformance: setup
+	sh tools/conformance "$(PY)" "$(BUILD)/npm" $(ARGS)
+
+wheel: setup
+	$(PY) -m hatchling build -t wheel -d $(BUILD)/dist
+
+# Renew the pins after a change of pyproject.toml. No registry address is written.
+pins: setup
+	$(VENV)/bin/uv pip compile pyproject.toml --all-extras --group dev --group docs --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file $(PINS)
+
+clean:
+	rm -rf $(BUILD) .pytest_cache .mypy_cache .ruff_cache .hypothesis

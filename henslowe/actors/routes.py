@@ -8,7 +8,8 @@ an arm is a pure, sticky hash: the same unit, salt and weight give the same arm,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -17,6 +18,11 @@ from henslowe.actors.ids import ServiceName, VersionKey
 
 WEIGHT_SCALE = 10_000
 """Weights are integers in ten-thousandths: 1_000 is 10 %."""
+_BALANCE_UNITS_MAX = 30
+"""Expected canary units from which chance alone is even enough."""
+_BALANCE_N_MAX = 1_000
+_SALTS_MAX = 64
+"""Tries for a balanced salt, each met with probability 1/2 or more."""
 
 
 class Arm(StrEnum):
@@ -134,7 +140,7 @@ _EMPTY: Mapping[ServiceName, Route] = MappingProxyType({})
 class RouteTable:
     """The holder of the current snapshot. `current` is replaced as a whole, never changed."""
 
-    current: Mapping[ServiceName, Route] = _EMPTY
+    current: Mapping[ServiceName, Route] = field(default_factory=lambda: _EMPTY)
     version: int = 0
     _listeners: list[Callable[[Mapping[ServiceName, Route], Mapping[ServiceName, Route]], None]] = field(
         default_factory=list
@@ -153,3 +159,30 @@ class RouteTable:
         """Call `listener(old, new)` after each publication; returns a cancel function."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+
+def balanced_salt(units: Sequence[str], weight: int, base: str) -> tuple[str, float]:
+    """A salt that puts about `weight` of the known units on the canary, and the probability of such a salt.
+
+    With few units a plain coin may leave the canary without any. Salts are tried until the number of canary units is
+    within the narrowest range around the expected one that at least every second salt meets (and at least two units,
+    where two can be expected). The verdict's evidence is multiplied by the probability, which keeps its promise.
+    """
+    share = weight / WEIGHT_SCALE
+    n = len(set(units))
+    expected = n * share
+    if not 0 < weight < WEIGHT_SCALE or expected < 1 or expected > _BALANCE_UNITS_MAX:
+        return base, 1.0
+    mass = [math.comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(n + 1)] if n < _BALANCE_N_MAX else []
+    if not mass:
+        return base, 1.0
+    low = high = max(round(expected), 1)
+    fewest = 2 if expected >= 2 else 1
+    while sum(mass[low : high + 1]) < 0.5 and (low > fewest or high < n):
+        low, high = max(fewest, low - 1), min(n, high + 1)
+    probability = sum(mass[low : high + 1])
+    for attempt in range(_SALTS_MAX):
+        salt = f"{base}.{attempt}"
+        if low <= sum(bucket(unit, salt) < weight for unit in set(units)) <= high:
+            return salt, probability
+    return base, 1.0

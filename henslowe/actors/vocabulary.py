@@ -70,11 +70,13 @@ class EventType(StrEnum):
     STAGE_COMPLETE = "STAGE_COMPLETE"
     ARCHIVE_COMPLETE = "ARCHIVE_COMPLETE"
     # versions: one transition each; data["from"], data["to"], data["epoch"], data["row"] (the version row after it)
+    # and, on the last event of a transition that changed it, data["service_row"] (the service row after it)
     VERSION_CREATED = "VERSION_CREATED"
     VERSION_STAGED = "VERSION_STAGED"
     VERSION_FAILED = "VERSION_FAILED"
     VERSION_SUPERSEDED = "VERSION_SUPERSEDED"
     VERSION_ARCHIVED = "VERSION_ARCHIVED"
+    VERSION_REMOVED = "VERSION_REMOVED"
     SERVICE_UPDATED = "SERVICE_UPDATED"
     # deployment
     DEPLOY_START = "DEPLOY_START"

@@ -210,7 +210,7 @@ class LoopRef(Ref):
                     return False
                 result = task.result()
             elif kind is Stop:
-                self._reply, self._farewell = reply, result.reply
+                self._reply, self._farewell = reply, (result.reply,)
                 self._terminate(result.reason)
                 return False
             elif kind is Continue:

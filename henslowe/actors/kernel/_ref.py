@@ -117,7 +117,7 @@ class Ref(pykka.ActorRef[Any]):
         self._sched: Any = None
         self._task: Any = None
         self._reply: Any = None  # of the call whose async callback is suspended, or that stops the actor
-        self._farewell: Any = None  # what Stop() answers to `_reply` once terminate() has run
+        self._farewell: tuple[Any] | None = None  # what Stop() answers to `_reply` once terminate() has run
         self._why: Any = None
         self._parent: Ref | None = None
         self._started: Reply | None = None
@@ -430,8 +430,8 @@ class Ref(pykka.ActorRef[Any]):
     def _answer_all(self, reason: Any, deferred: Iterable[Any], goodbye: bool) -> None:
         pending, self._reply = self._reply, None
         farewell, self._farewell = self._farewell, None
-        if goodbye and pending is not None:
-            _answer(pending, farewell, None)
+        if goodbye and farewell is not None and pending is not None:
+            _answer(pending, farewell[0], None)
             pending = None
         error = ActorExit(reason)
         for reply in itertools.chain(deferred, () if pending is None else (pending,)):

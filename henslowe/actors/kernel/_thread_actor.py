@@ -189,7 +189,7 @@ class ThreadRef(Ref):
             if reply is not None:
                 _answer(reply, None, ActorExit(self.reason))
         elif type(result) is Stop:
-            self._farewell = result.reply
+            self._farewell = (result.reply,)
             self._terminate(result.reason)
         else:
             self._reply = None

@@ -1,0 +1,68 @@
+"""What a finished call says about the version that answered it, and whether a lost call may be made again. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from henslowe.actors.endpoints import Contract, JsonObject
+from henslowe.actors.routes import Outcome
+from henslowe.transport.gateway.protocol import CALLER_FAULTS
+from henslowe.transport.mcp import jsonrpc
+
+READS: Final = frozenset(
+    {
+        "completion/complete",
+        "ping",
+        "prompts/get",
+        "prompts/list",
+        "resources/list",
+        "resources/read",
+        "resources/templates/list",
+        "server/discover",
+        "tools/list",
+    }
+)
+"""Methods that change nothing at a server that keeps to the specification."""
+
+
+def outcome_of(answer: JsonObject) -> Outcome:
+    """How a call ended, from its answer."""
+    result = answer.get("result")
+    if result is not None:
+        return Outcome.TOOL_ERROR if isinstance(result, dict) and result.get("isError") is True else Outcome.OK
+    error = answer.get("error")
+    code = error.get("code") if isinstance(error, dict) else None
+    return Outcome.INVALID_PARAMS if code in CALLER_FAULTS else Outcome.INTERNAL_ERROR
+
+
+def subject_of(method: str, params: JsonObject | None) -> str:
+    """What a call is counted under: the tool's name, else the method."""
+    if method == "tools/call" and params is not None:
+        name = params.get("name")
+        if isinstance(name, str):
+            return name
+    return method
+
+
+def may_repeat(method: str, params: JsonObject | None, contract: Contract) -> bool:
+    """Whether a call that may already have run may run again: reads, and tools that say they are safe to repeat."""
+    if method in READS:
+        return True
+    if method != "tools/call" or params is None:
+        return False
+    name = params.get("name")
+    for tool in contract.tools:
+        if tool.get("name") == name:
+            hints = tool.get("annotations")
+            return isinstance(hints, dict) and (
+                hints.get("readOnlyHint") is True or hints.get("idempotentHint") is True
+            )
+    return False
+
+
+def error_text(answer: JsonObject) -> str:
+    """The code and message of an error answer, shortened for evidence; "" for a result."""
+    error = answer.get("error")
+    if not isinstance(error, dict):
+        return ""
+    return f"{error.get('code', jsonrpc.INTERNAL_ERROR)}: {error.get('message', '')}"[:200]

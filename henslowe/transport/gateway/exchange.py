@@ -1,0 +1,162 @@
+"""One request of a client and its one HTTP response: plain JSON, or SSE when something comes before the answer.
+
+The response becomes an event stream at the first notification (progress, log), or when the answer takes longer than the
+keepalive interval, and only if the client accepts one. Until then nothing is started for a call: the common case costs
+no task and no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from henslowe.actors.endpoints import JsonObject
+from henslowe.transport.gateway.protocol import (
+    KEEPALIVE,
+    LOG_RANK,
+    SESSION_HEADER,
+    SSE_HEADERS,
+    response_bytes,
+    sse_frame,
+)
+
+PENDING_MAX: Final = 1_000
+"""Notifications that wait for a slow reader; beyond it the oldest are dropped: progress supersedes itself."""
+
+_JSON: Final = {"Content-Type": "application/json"}
+
+
+class Exchange:
+    """The response side of one POSTed request. Runs in: the node's loop.
+
+    Args:
+        request: The HTTP request.
+        request_id: The client's JSON-RPC id, given back as it is.
+        sse: Whether the client accepts an event stream.
+        progress_token: The client's own token; without one no progress is sent.
+        log_rank_min: Least log level sent, as its rank; None for no logs.
+        keepalive_s: Interval of comments on a silent stream.
+    """
+
+    __slots__ = (
+        "_done",
+        "_keepalive_s",
+        "_log_rank_min",
+        "_pending",
+        "_progress_token",
+        "_request",
+        "_wake",
+        "_writer",
+        "cancelled_by_client",
+        "request_id",
+        "sse",
+        "task",
+    )
+
+    def __init__(
+        self,
+        request: web.Request,
+        request_id: Any,
+        *,
+        sse: bool,
+        progress_token: Any,
+        log_rank_min: int | None,
+        keepalive_s: float,
+    ) -> None:
+        self._request = request
+        self.request_id = request_id
+        self.sse = sse
+        self.task: asyncio.Task[Any] | None = None
+        self.cancelled_by_client = False
+        self._progress_token = progress_token
+        self._log_rank_min = log_rank_min
+        self._keepalive_s = keepalive_s
+        self._pending: deque[bytes] = deque()
+        self._wake: asyncio.Event | None = None
+        self._writer: asyncio.Task[web.StreamResponse] | None = None
+        self._done = False
+
+    def notify(self, message: JsonObject) -> None:
+        """Send a notification of this request's own ahead of the answer, where the client asked for its kind."""
+        method, params = message.get("method"), message.get("params")
+        if not isinstance(params, dict) or self._done:
+            return
+        if method == "notifications/progress":
+            if self._progress_token is None:
+                return
+            params = {**params, "progressToken": self._progress_token}
+        elif method == "notifications/message" and (
+            self._log_rank_min is None or LOG_RANK.get(params.get("level", ""), 0) < self._log_rank_min
+        ):
+            return
+        self._push(sse_frame(orjson.dumps({"jsonrpc": "2.0", "method": method, "params": params})))
+
+    def keep_alive(self) -> None:
+        """Become an event stream if the client accepts one: the answer takes so long that proxies may hang up."""
+        if self.sse and self._writer is None:
+            self._push(KEEPALIVE)
+
+    async def finish(
+        self, answer: JsonObject, *, status: int = 200, headers: dict[str, str] | None = None
+    ) -> web.StreamResponse:
+        """Send the answer, as JSON or as the last event, and return the finished response."""
+        body = response_bytes(self.request_id, answer)
+        if self._writer is None:
+            return web.Response(status=status, body=body, headers={**_JSON, **headers} if headers else _JSON)
+        self._pending.append(sse_frame(body))
+        self._done = True
+        self._rouse()
+        return await self._writer
+
+    async def abandon(self) -> None:
+        """Stop writing: the client is gone, or the request ends without an answer."""
+        self._done = True
+        if self._writer is not None and not self._writer.done():
+            self._writer.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+                await self._writer
+
+    def _push(self, frame: bytes) -> None:
+        if len(self._pending) >= PENDING_MAX:
+            self._pending.popleft()
+        self._pending.append(frame)
+        if self._writer is None:
+            self._wake = asyncio.Event()
+            self._writer = asyncio.get_running_loop().create_task(self._write())
+        self._rouse()
+
+    def _rouse(self) -> None:
+        if self._wake is not None:
+            self._wake.set()
+
+    async def _write(self) -> web.StreamResponse:
+        response = web.StreamResponse(headers=SSE_HEADERS)
+        assert self._wake is not None
+        try:
+            await response.prepare(self._request)
+            while True:
+                while self._pending:
+                    await response.write(self._pending.popleft())
+                if self._done:
+                    break
+                self._wake.clear()
+                try:
+                    async with asyncio.timeout(self._keepalive_s):
+                        await self._wake.wait()
+                except TimeoutError:
+                    self._pending.append(KEEPALIVE)
+            await response.write_eof()
+        except ConnectionError:
+            self._done = True  # the handler is being cancelled by the server; there is no one to tell
+        return response
+
+
+def json_response(request_id: Any, answer: JsonObject, status: int = 200, session_id: str = "") -> web.Response:
+    """An answer as plain JSON, outside of any exchange."""
+    headers = {**_JSON, SESSION_HEADER: session_id} if session_id else _JSON
+    return web.Response(status=status, body=response_bytes(request_id, answer), headers=headers)

@@ -1,0 +1,199 @@
+"""The gateway: the MCP endpoints of a node, in front of whichever versions its routes say.
+
+`Gateway` puts the parts together and is the HTTP edge: it reads a request, finds its scope and era, hands it on, and
+turns what is refused into a response. `add_gateway` adds its routes to the application that the node's listener serves.
+It decides nothing about versions (see `henslowe.actors.router`) and runs no server (see `henslowe.actors.instances`).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from aiohttp import hdrs, web
+from prometheus_client import CollectorRegistry
+
+from henslowe.actors.endpoints import EndpointDirectory, JsonObject
+from henslowe.actors.ids import ServiceName, VersionKey
+from henslowe.actors.routes import Observations, RouteTable
+from henslowe.config.settings import GatewaySettings
+from henslowe.errors import HensloweError, LimitReached, NotFound, Unavailable
+from henslowe.transport.gateway import inbound
+from henslowe.transport.gateway.calls import Caller, no_such_service
+from henslowe.transport.gateway.exchange import json_response
+from henslowe.transport.gateway.legacy import Legacy
+from henslowe.transport.gateway.metrics import GatewayMetrics
+from henslowe.transport.gateway.modern import Modern
+from henslowe.transport.gateway.protocol import NODE_ERROR, SESSION_HEADER, VERSION_HEADER, Refused, node_error
+from henslowe.transport.gateway.scopes import AggregateScope, HeaderSchemas, Scope, ServiceScope
+from henslowe.transport.gateway.serving import Serving
+from henslowe.transport.gateway.sessions import Sessions
+from henslowe.transport.gateway.sticky import StickyKeys
+from henslowe.transport.gateway.streams import UPDATED, Streams
+from henslowe.transport.mcp import eras, jsonrpc
+
+log = logging.getLogger(__name__)
+
+_VERBS: Final = {"Allow": "GET, POST, DELETE"}
+
+
+class Gateway:
+    """The MCP endpoints of one node. Runs in: the node's loop.
+
+    Args:
+        routes: The published routes.
+        directory: The endpoints that are up.
+        observations: Where the evidence of finished calls goes.
+        sessions: The durable sessions.
+        settings: Limits and times.
+        registry: Where figures go.
+        node_info: `{"name", "version"}` as the aggregate endpoint's `serverInfo`.
+        sticky_epoch_s: How long a stateless client keeps its arm (`delivery.sticky_epoch_s`).
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        routes: RouteTable,
+        directory: EndpointDirectory,
+        observations: Observations,
+        sessions: Sessions,
+        settings: GatewaySettings,
+        registry: CollectorRegistry,
+        node_info: JsonObject,
+        sticky_epoch_s: float = 300.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._routes = routes
+        self._metrics = GatewayMetrics(registry)
+        self._caller = Caller(
+            routes,
+            directory,
+            observations,
+            self._metrics,
+            call_timeout_s=settings.call_timeout_s,
+            wait_for_instance_s=settings.wait_for_instance_s,
+            clock=clock,
+        )
+        self._settings = settings
+        self._streams = Streams(routes, directory, settings.streams_max)
+        serving = Serving(settings, sessions, self._streams, StickyKeys(sticky_epoch_s, clock), self._metrics)
+        self._serving = serving
+        self._legacy, self._modern = Legacy(serving), Modern(serving)
+        self._schemas = HeaderSchemas()
+        self._aggregate = AggregateScope(routes, self._caller, self._schemas, node_info)
+        self._scopes: dict[str, ServiceScope] = {}
+        self._metrics.watch(
+            in_flight=lambda: self._caller.in_flight,
+            sessions=lambda: len(sessions),
+            streams=lambda: len(self._streams),
+        )
+
+    async def service(self, request: web.Request) -> web.StreamResponse:
+        """Serve `/mcp/{service}`."""
+        name = request.match_info["service"]
+        scope = self._scopes.get(name)
+        if scope is None or name not in self._routes.current:
+            if name not in self._routes.current:
+                self._scopes.pop(name, None)
+                return self._refusal(no_such_service(name), None)
+            scope = ServiceScope(ServiceName(name), self._routes, self._caller, self._schemas)
+            self._scopes[name] = scope
+        return await self._serve(request, scope)
+
+    async def aggregate(self, request: web.Request) -> web.StreamResponse:
+        """Serve `/mcp`."""
+        return await self._serve(request, self._aggregate)
+
+    def server_event(self, version: VersionKey, message: JsonObject) -> None:
+        """Pass on a notification that a server sent on its own: a list changed, a resource was updated.
+
+        Instances' owners call this (`on_server_event` of the connector), after the endpoint's contract was renewed.
+        """
+        params = message.get("params")
+        for stream in self._streams.of(version.service):
+            if message.get("method") != UPDATED:
+                stream.refresh()
+            elif isinstance(params, dict) and isinstance(params.get("uri"), str):
+                scope: Scope = self._scopes[version.service] if stream.scope else self._aggregate
+                uri = scope.client_uri(version.service, params["uri"])
+                stream.updated(uri, {**params, "uri": uri})
+
+    async def close(self) -> None:
+        """End all streams, stateless ones with their closing message, and stop listening to changes. Idempotent."""
+        self._serving.close()
+        self._caller.close()
+
+    async def _serve(self, request: web.Request, scope: Scope) -> web.StreamResponse:
+        message: Any = None
+        try:
+            if request.method == hdrs.METH_POST:
+                body = await inbound.read_body(request, self._settings.request_bytes_max)
+                takes_json, takes_sse = inbound.accepted(request.headers.get(hdrs.ACCEPT))
+                if not takes_json:
+                    raise Refused(406, jsonrpc.INVALID_REQUEST, "expected Accept to include application/json")
+                message = inbound.decode(body)
+                if inbound.is_modern(request.headers.get(VERSION_HEADER), message):
+                    return await self._modern.post(request, scope, message, sse=takes_sse)
+                return await self._legacy.post(request, scope, message, sse=takes_sse)
+            return await self._serve_verb(request, scope)
+        except HensloweError as error:
+            return self._refusal(error, message)
+        except Exception:
+            log.exception("gateway_failed", extra={"scope": scope.name})
+            return self._refusal(HensloweError("the gateway failed; the node's log says why"), message)
+
+    async def _serve_verb(self, request: web.Request, scope: Scope) -> web.StreamResponse:
+        version = request.headers.get(VERSION_HEADER)
+        if version is not None and version not in eras.LEGACY_VERSIONS:
+            raise Refused(405, jsonrpc.INVALID_REQUEST, f"{version} has POST only", Allow="POST")
+        if request.method == hdrs.METH_DELETE:
+            return await self._legacy.delete(request, scope)
+        if request.method != hdrs.METH_GET:
+            raise Refused(
+                405, jsonrpc.INVALID_REQUEST, f"expected GET, POST or DELETE, got: {request.method}", **_VERBS
+            )
+        if SESSION_HEADER not in request.headers and version is None:
+            raise Refused(
+                405, jsonrpc.INVALID_REQUEST, "an event stream belongs to a session; send initialize", **_VERBS
+            )
+        if not inbound.accepted(request.headers.get(hdrs.ACCEPT))[1]:
+            raise Refused(406, jsonrpc.INVALID_REQUEST, "expected Accept to include text/event-stream")
+        return await self._legacy.get(request, scope)
+
+    def _refusal(self, error: HensloweError, message: Any) -> web.Response:
+        """The response for a request that ends at the gateway."""
+        if isinstance(error, Refused):
+            status, answer, headers = error.status, error.answer(), error.headers
+        else:
+            status, headers = _STATUS.get(type(error), 500), {}
+            answer = node_error(error, NODE_ERROR)
+            if status == 503:
+                headers = {"Retry-After": "1"}
+        self._metrics.refused(status)
+        request_id = message.get("id") if isinstance(message, dict) else None
+        if isinstance(request_id, bool) or not isinstance(request_id, str | int):
+            request_id = None
+        response = json_response(request_id, answer, status)
+        response.headers.update(headers)
+        return response
+
+
+_STATUS: Final[dict[type[HensloweError], int]] = {NotFound: 404, LimitReached: 503, Unavailable: 503}
+
+
+def add_gateway(app: web.Application, gateway: Gateway) -> None:
+    """Add `/mcp` and `/mcp/{service}` to an application; at its shutdown the gateway's streams end.
+
+    The application's runner should have `handler_cancellation=True`: a client that hangs up then cancels its call.
+    """
+    app.router.add_route("*", "/mcp", gateway.aggregate)
+    app.router.add_route("*", "/mcp/{service}", gateway.service)
+
+    async def end_streams(_app: web.Application) -> None:
+        await gateway.close()
+
+    app.on_shutdown.append(end_streams)

@@ -1,0 +1,173 @@
+"""From bytes and headers to a message that may be acted on: decoding, the choice of era, and header validation.
+
+Pure but for reading the body. Nothing here knows services or versions: whether a method exists and where it goes is
+decided by `legacy` and `modern`. The modern ladder itself is the SDK's `classify_inbound_request`, used as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import orjson
+from aiohttp import hdrs, web
+from mcp.shared.inbound import InboundLadderRejection, InboundModernRoute, classify_inbound_request
+
+from henslowe.actors.endpoints import JsonObject
+from henslowe.transport.gateway.protocol import Refused
+from henslowe.transport.mcp import eras, jsonrpc
+
+_LEGACY_VERSIONS: Final = frozenset(eras.LEGACY_VERSIONS)
+_MODERN_ONLY: Final = frozenset({"server/discover", "subscriptions/listen"})
+_ROUTING: Final = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name"})
+_TRACING: Final = frozenset({b"traceparent", b"tracestate", b"baggage"})
+_PARAM_PREFIX: Final = b"mcp-param-"
+_JSON_TYPES: Final = ("application/json", "application/*", "*/*")
+_SSE_TYPES: Final = ("text/event-stream", "text/*", "*/*")
+_ACCEPTS: dict[str, tuple[bool, bool]] = {}
+_ACCEPTS_MAX: Final = 256
+"""Distinct Accept headers remembered; real clients have a handful."""
+
+
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """The body, at most `limit` bytes.
+
+    Raises:
+        Refused: 413 when it is longer, 415 when it is not JSON.
+    """
+    content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
+    if content_type != "application/json" and request.content_type != "application/json":
+        raise Refused(415, jsonrpc.INVALID_REQUEST, f"expected Content-Type application/json, got: {content_type!r}")
+    length = request.content_length
+    if length is not None:
+        if length > limit:
+            raise _too_large(limit)
+        return await request.content.read()
+    chunks = bytearray()
+    async for chunk in request.content.iter_any():
+        chunks += chunk
+        if len(chunks) > limit:
+            raise _too_large(limit)
+    return bytes(chunks)
+
+
+def decode(body: bytes) -> Any:
+    """The JSON value of a body: an object, or an array where a revision has batches.
+
+    Raises:
+        Refused: It is not JSON, or neither object nor array.
+    """
+    try:
+        message = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Refused(400, jsonrpc.PARSE_ERROR, f"Parse error: {error}") from None
+    if not isinstance(message, dict | list):
+        raise Refused(400, jsonrpc.INVALID_REQUEST, f"expected one JSON-RPC message, got: {type(message).__name__}")
+    return message
+
+
+def is_modern(version_header: str | None, message: Any) -> bool:
+    """Whether a POST speaks the stateless era: by its header, else by the envelope in its `_meta`, else by its method.
+
+    A header that names no handshake revision counts as modern, so that the ladder answers it in words.
+    """
+    if version_header is not None:
+        if version_header not in _LEGACY_VERSIONS:
+            return True
+    elif isinstance(message, dict) and message.get("method") in _MODERN_ONLY:
+        return True
+    try:
+        return eras.PROTOCOL_VERSION_META in message["params"]["_meta"]
+    except (KeyError, TypeError):
+        return False
+
+
+def check_shape(message: JsonObject) -> None:
+    """Accept what is a JSON-RPC 2.0 request, notification or response.
+
+    Raises:
+        Refused: 400; with -32600, or -32602 for parameters that are not an object.
+    """
+    if message.get("jsonrpc") != "2.0":
+        raise Refused(400, jsonrpc.INVALID_REQUEST, f'expected "jsonrpc": "2.0", got: {_short(message.get("jsonrpc"))}')
+    if "id" in message:
+        request_id = message["id"]
+        if type(request_id) is not int and type(request_id) is not str:
+            raise Refused(
+                400, jsonrpc.INVALID_REQUEST, f"expected id to be a string or an integer, got: {_short(request_id)}"
+            )
+    if "method" in message:
+        if type(message["method"]) is not str:
+            raise Refused(400, jsonrpc.INVALID_REQUEST, "expected method to be a string")
+        params = message.get("params")
+        if params is not None and type(params) is not dict:
+            raise Refused(400, jsonrpc.INVALID_PARAMS, f"expected params to be an object, got: {_short(params)}")
+    elif "id" not in message or ("result" not in message and "error" not in message):
+        raise Refused(400, jsonrpc.INVALID_REQUEST, "expected a request, a notification or a response")
+
+
+def accepted(accept: str | None) -> tuple[bool, bool]:
+    """Whether the client takes JSON, and whether it takes an event stream; both when it does not say."""
+    if accept is None:
+        return True, True
+    known = _ACCEPTS.get(accept)
+    if known is None:
+        types = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
+        known = any(t in _JSON_TYPES for t in types), any(t in _SSE_TYPES for t in types)
+        if len(_ACCEPTS) < _ACCEPTS_MAX:
+            _ACCEPTS[accept] = known
+    return known
+
+
+def check_modern(message: JsonObject, headers: Mapping[str, str]) -> InboundModernRoute:
+    """The envelope of a modern request whose headers and body agree.
+
+    Raises:
+        Refused: 400 with -32602, -32020 or -32022, as the specification's ladder says.
+    """
+    verdict = classify_inbound_request(message, headers=headers)
+    if isinstance(verdict, InboundLadderRejection):
+        raise Refused(400, verdict.code, verdict.message, verdict.data)
+    return verdict
+
+
+def forwarded_headers(raw_headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The headers that travel on to the server: `Mcp-Param-*` and the trace context.
+
+    Raises:
+        Refused: A routing header or a parameter header appears twice, so that two readers might see two values.
+    """
+    forwarded: dict[str, str] = {}
+    routing: set[bytes] | None = None
+    for name, value in raw_headers:
+        if name[:1] not in b"mMtTbB":
+            continue
+        lower = name.lower()
+        if lower in _ROUTING:
+            if routing is None:
+                routing = set()
+            elif lower in routing:
+                raise _twice(lower)
+            routing.add(lower)
+        elif lower.startswith(_PARAM_PREFIX):
+            key = lower.decode("latin-1")
+            if key in forwarded:
+                raise _twice(lower)
+            forwarded[key] = value.decode("utf-8", "surrogateescape")
+        elif lower in _TRACING:
+            forwarded[lower.decode("latin-1")] = value.decode("latin-1")
+    return forwarded
+
+
+def _twice(name: bytes) -> Refused:
+    return Refused(400, jsonrpc.HEADER_MISMATCH, f"{name.decode('latin-1')} header appears more than once")
+
+
+def _too_large(limit: int) -> Refused:
+    return Refused(
+        413, jsonrpc.INVALID_REQUEST, f"expected a body of at most {limit} bytes, got more", Connection="close"
+    )
+
+
+def _short(value: Any) -> str:
+    return repr(value)[:80]

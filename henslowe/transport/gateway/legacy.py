@@ -1,0 +1,244 @@
+"""The handshake era towards clients: 2025-11-25 and earlier, with sessions that the gateway mints and keeps.
+
+A session is a row and nothing else: it names no version, no instance and no connection, which is why it survives
+promotions, rollbacks, crashes and restarts of the node. Its id is also its unit of routing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Collection
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from henslowe.actors.endpoints import Era, JsonObject
+from henslowe.errors import HensloweError
+from henslowe.transport.gateway import inbound
+from henslowe.transport.gateway.calls import Ask
+from henslowe.transport.gateway.exchange import Exchange, json_response
+from henslowe.transport.gateway.protocol import (
+    LOG_RANK,
+    SESSION_HEADER,
+    SESSION_NOT_FOUND,
+    Refused,
+    node_error,
+)
+from henslowe.transport.gateway.scopes import Scope
+from henslowe.transport.gateway.serving import Serving, event_frame, offered
+from henslowe.transport.gateway.sessions import Session
+from henslowe.transport.gateway.sticky import session_unit
+from henslowe.transport.gateway.streams import ChangeStream
+from henslowe.transport.mcp import eras, jsonrpc
+
+BATCH_MAX: Final = 100
+"""Messages in one batch; the revision that had batches named no limit."""
+_SESSION_ID_CHARS_MAX: Final = 128
+"""Ours have 32; a longer one is nobody's, and not worth a look at the table."""
+_BATCHING: Final = frozenset({"2024-11-05", "2025-03-26"})
+_PRIMED: Final = "2025-11-25"
+"""The revision whose streams open with an event that only carries an id, to resume from."""
+_MODERN_ONLY: Final = frozenset({"server/discover", "subscriptions/listen"})
+
+
+class Legacy:
+    """POST, GET and DELETE of clients that shook hands."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+        self._stream_of: dict[str, ChangeStream] = {}
+
+    async def post(self, request: web.Request, scope: Scope, message: Any, *, sse: bool) -> web.StreamResponse:
+        """Serve one message, or a batch where the session's revision has them."""
+        if isinstance(message, list):
+            return await self._batch(request, scope, message)
+        inbound.check_shape(message)
+        method = message.get("method")
+        if method == "initialize" and "id" in message:
+            return await self._initialize(scope, message)
+        session = self._session(request, scope)
+        if method is None:
+            return web.Response(status=202)  # an answer to a request that the gateway never makes
+        if "id" not in message:
+            self._notified(session, method, message.get("params"))
+            return web.Response(status=202)
+        return await self._request(request, scope, session, message, sse=sse)
+
+    async def get(self, request: web.Request, scope: Scope) -> web.StreamResponse:
+        """Serve the session's change stream. A newer one ends the older: the client came back before we saw it go."""
+        session = self._session(request, scope)
+        session_id, unit, sessions = session.id, session_unit(session.id), self._serving.sessions
+
+        def subscribed() -> Collection[str]:
+            current = sessions.get(session_id)
+            return () if current is None else current.subscriptions
+
+        def alive() -> bool:
+            sessions.seen(session_id)  # a client that listens is there
+            return sessions.get(session_id) is not None
+
+        stream = ChangeStream(scope.name, lambda: scope.view(unit), scope.routed, subscribed=subscribed)
+        last_event_id = request.headers.get("Last-Event-ID")
+        if last_event_id:
+            stream.catch_up(last_event_id)
+        older = self._stream_of.get(session_id)
+        if older is not None:
+            older.end()
+        self._stream_of[session_id] = stream
+        opening = b"id: %b\ndata: \n\n" % stream.digest().encode() if session.protocol_version >= _PRIMED else b""
+        try:
+            return await self._serving.pump(
+                request,
+                stream,
+                encode=lambda event: event_frame(event, event_id=stream.digest()),
+                opening=opening,
+                alive=alive,
+            )
+        finally:
+            if self._stream_of.get(session_id) is stream:
+                del self._stream_of[session_id]
+
+    async def delete(self, request: web.Request, scope: Scope) -> web.StreamResponse:
+        """End the session and its stream."""
+        session = self._session(request, scope)
+        await self._serving.sessions.close(session.id)
+        stream = self._stream_of.get(session.id)
+        if stream is not None:
+            stream.end()
+        return web.Response(status=200)
+
+    def _session(self, request: web.Request, scope: Scope) -> Session:
+        session_id = request.headers.get(SESSION_HEADER)
+        if not session_id:
+            raise Refused(400, jsonrpc.INVALID_REQUEST, f"expected a {SESSION_HEADER} header; send initialize first")
+        session = self._serving.sessions.get(session_id) if len(session_id) <= _SESSION_ID_CHARS_MAX else None
+        if session is None or session.scope != scope.name:
+            raise Refused(404, SESSION_NOT_FOUND, "Session not found")
+        self._serving.sessions.seen(session_id)
+        return session
+
+    async def _initialize(self, scope: Scope, message: JsonObject) -> web.StreamResponse:
+        params = message.get("params") or {}
+        requested, client_info = params.get("protocolVersion"), params.get("clientInfo")
+        capabilities = params.get("capabilities", {})
+        if not isinstance(requested, str):
+            raise Refused(400, jsonrpc.INVALID_PARAMS, "expected protocolVersion to be a string")
+        if not isinstance(client_info, dict) or not isinstance(capabilities, dict):
+            raise Refused(400, jsonrpc.INVALID_PARAMS, "expected clientInfo and capabilities to be objects")
+        session_id = secrets.token_urlsafe(24)
+        version = requested if requested in eras.LEGACY_VERSIONS else eras.LATEST_LEGACY
+        facts = await scope.facts(session_unit(session_id))
+        await self._serving.sessions.open(
+            session_id,
+            scope=scope.name,
+            protocol_version=version,
+            client_info=client_info,
+            capabilities=capabilities,
+        )
+        result: JsonObject = {
+            "protocolVersion": version,
+            "capabilities": offered(facts, modern=False),
+            "serverInfo": facts.server_info,
+        }
+        if facts.instructions is not None:
+            result["instructions"] = facts.instructions
+        return json_response(message["id"], {"result": result}, session_id=session_id)
+
+    def _notified(self, session: Session, method: str, params: JsonObject | None) -> None:
+        """Take a notification. Only a cancellation means anything to a gateway that owns the handshake."""
+        if method == "notifications/cancelled" and params is not None:
+            self._serving.cancel(session.id, params.get("requestId"))
+
+    async def _request(
+        self, request: web.Request, scope: Scope, session: Session, message: JsonObject, *, sse: bool
+    ) -> web.StreamResponse:
+        params = message.get("params")
+        token = None
+        if sse and params is not None:
+            meta = params.get("_meta")
+            token = meta.get("progressToken") if isinstance(meta, dict) else None
+        exchange = Exchange(
+            request,
+            message["id"],
+            sse=sse,
+            progress_token=token,
+            log_rank_min=LOG_RANK.get(session.log_level, 0),
+            keepalive_s=self._serving.settings.sse_keepalive_s,
+        )
+        work = self._answer(scope, session, message, exchange)
+        return await self._serving.run(exchange, work, session_id=session.id)
+
+    def _answer(
+        self, scope: Scope, session: Session, message: JsonObject, exchange: Exchange | None
+    ) -> Awaitable[JsonObject]:
+        """The answer to be: the gateway's own for what belongs to the session, else the server's."""
+        method, params = message["method"], message.get("params")
+        if method == "ping":
+            return _now({"result": {}})
+        if method == "logging/setLevel":
+            return self._set_level(session, params)
+        if method in ("resources/subscribe", "resources/unsubscribe"):
+            return self._subscribe(scope, session, method, params)
+        if method in _MODERN_ONLY:
+            return _now(jsonrpc.error(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}"))
+        on_notification = exchange.notify if exchange is not None and exchange.sse else None
+        unit = session_unit(session.id)
+        return scope.call(Ask(unit, method, params, Era.LEGACY, on_notification=on_notification))
+
+    async def _set_level(self, session: Session, params: JsonObject | None) -> JsonObject:
+        level = (params or {}).get("level")
+        if not isinstance(level, str) or level not in LOG_RANK:
+            return jsonrpc.error(jsonrpc.INVALID_PARAMS, f"expected level to be one of {', '.join(LOG_RANK)}")
+        await self._serving.sessions.update(session.id, log_level=level)
+        return {"result": {}}
+
+    async def _subscribe(self, scope: Scope, session: Session, method: str, params: JsonObject | None) -> JsonObject:
+        uri = (params or {}).get("uri")
+        if not isinstance(uri, str):
+            return jsonrpc.error(jsonrpc.INVALID_PARAMS, "expected uri to be a string")
+        answer = await scope.call(Ask(session_unit(session.id), method, params, Era.LEGACY))
+        if "error" in answer:
+            return answer
+        change = {"subscribe": uri} if method == "resources/subscribe" else {"unsubscribe": uri}
+        try:
+            await self._serving.sessions.update(session.id, **change)
+        except HensloweError as error:
+            return node_error(error)
+        return {"result": {}}
+
+    async def _batch(self, request: web.Request, scope: Scope, messages: list[Any]) -> web.StreamResponse:
+        session = self._session(request, scope)
+        if session.protocol_version not in _BATCHING:
+            raise Refused(400, jsonrpc.INVALID_REQUEST, f"{session.protocol_version} has no batches; send one message")
+        if not 0 < len(messages) <= BATCH_MAX:
+            raise Refused(400, jsonrpc.INVALID_REQUEST, f"expected 1 to {BATCH_MAX} messages, got: {len(messages)}")
+        answers = await asyncio.gather(*(self._batched(scope, session, message) for message in messages))
+        replies = [answer for answer in answers if answer is not None]
+        if not replies:
+            return web.Response(status=202)
+        return web.Response(body=orjson.dumps(replies), content_type="application/json")
+
+    async def _batched(self, scope: Scope, session: Session, message: Any) -> JsonObject | None:
+        """One member of a batch; None for what has no answer."""
+        try:
+            if not isinstance(message, dict):
+                raise Refused(400, jsonrpc.INVALID_REQUEST, "expected a JSON-RPC message")
+            inbound.check_shape(message)
+            method = message.get("method")
+            if method == "initialize":
+                raise Refused(400, jsonrpc.INVALID_REQUEST, "initialize must not be part of a batch")
+            if method is None or "id" not in message:
+                if method is not None:
+                    self._notified(session, method, message.get("params"))
+                return None
+            answer = await self._answer(scope, session, message, None)
+        except Refused as refused:
+            answer = refused.answer()
+        request_id = message.get("id") if isinstance(message, dict) else None
+        return {"jsonrpc": "2.0", "id": request_id, **answer}
+
+
+async def _now(answer: JsonObject) -> JsonObject:
+    return answer

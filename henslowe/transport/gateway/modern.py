@@ -1,0 +1,200 @@
+"""The stateless era towards clients: 2026-07-28, where each POST stands alone and says everything about itself.
+
+Headers and body must agree (the SDK's ladder), `server/discover` is answered from what the server said at its start,
+`subscriptions/listen` is the gateway's own change stream, and everything else goes to the server of the client's unit.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+from mcp.shared.inbound import validate_mcp_param_headers
+
+from henslowe.actors.endpoints import Era, JsonObject
+from henslowe.transport.gateway import inbound
+from henslowe.transport.gateway.calls import Ask
+from henslowe.transport.gateway.exchange import Exchange, json_response
+from henslowe.transport.gateway.protocol import LOG_RANK, MODERN_STATUS, VERSION_HEADER, Refused, sse_frame
+from henslowe.transport.gateway.scopes import Scope, cache_policy
+from henslowe.transport.gateway.serving import PRINCIPAL, Serving, event_frame, offered
+from henslowe.transport.gateway.sessions import SUBSCRIPTIONS_MAX
+from henslowe.transport.gateway.sticky import Unit
+from henslowe.transport.gateway.streams import PROMPTS, RESOURCES, TOOLS, ChangeStream
+from henslowe.transport.mcp import eras, jsonrpc
+
+_GONE: Final = frozenset({"initialize", "logging/setLevel", "ping", "resources/subscribe", "resources/unsubscribe"})
+"""Methods that this era no longer has; a legacy server behind the gateway would answer them."""
+_FILTERS: Final = {"toolsListChanged": TOOLS, "promptsListChanged": PROMPTS, "resourcesListChanged": RESOURCES}
+_ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
+
+
+def status_of(answer: JsonObject) -> int:
+    """The HTTP status of an answer in this era."""
+    error = answer.get("error")
+    return 200 if error is None else MODERN_STATUS.get(error.get("code"), 200)
+
+
+class Modern:
+    """POST of stateless clients. Every other verb is refused before it gets here."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+
+    async def post(self, request: web.Request, scope: Scope, message: Any, *, sse: bool) -> web.StreamResponse:
+        """Serve one request."""
+        if not isinstance(message, dict):
+            raise Refused(400, jsonrpc.INVALID_REQUEST, "expected a single JSON-RPC message, got a batch")
+        inbound.check_shape(message)
+        if "id" not in message:
+            return self._notified(request.headers.get(VERSION_HEADER))
+        if "method" not in message:
+            raise Refused(400, jsonrpc.INVALID_REQUEST, "expected a request or a notification, got a response")
+        forwarded = inbound.forwarded_headers(request.raw_headers)
+        envelope = inbound.check_modern(message, request.headers)
+        unit = self._serving.sticky.unit(request.get(PRINCIPAL, ""), envelope.client_info, request.remote or "")
+        method, params = message["method"], message["params"]
+        if method == "tools/call":
+            _check_params(request, scope, unit, params)
+        elif method == "server/discover":
+            return await self._discover(scope, unit, message["id"])
+        elif method == "subscriptions/listen":
+            return await self._listen(request, scope, unit, message, sse=sse)
+        elif method in _GONE:
+            raise Refused(404, jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}")
+        meta = params["_meta"]
+        level = meta.get(eras.LOG_LEVEL_META)
+        exchange = Exchange(
+            request,
+            message["id"],
+            sse=sse,
+            progress_token=meta.get("progressToken"),
+            log_rank_min=LOG_RANK.get(level) if isinstance(level, str) else None,
+            keepalive_s=self._serving.settings.sse_keepalive_s,
+        )
+        work = scope.call(Ask(unit, method, params, Era.MODERN, forwarded, exchange.notify if sse else None))
+        if method not in eras.CACHEABLE:
+            return await self._serving.run(exchange, work, status_of=status_of)
+        return await self._serving.run(
+            exchange, work, finish=lambda answer: self._cacheable(scope, unit, method, answer), status_of=status_of
+        )
+
+    def _notified(self, version: str | None) -> web.Response:
+        """Acknowledge a notification: this era has none that a stateless endpoint could act on."""
+        if version not in eras.MODERN_VERSIONS:
+            raise Refused(
+                400,
+                jsonrpc.UNSUPPORTED_VERSION,
+                "Unsupported protocol version",
+                {"supported": list(eras.MODERN_VERSIONS), "requested": version},
+            )
+        return web.Response(status=202)
+
+    def _cacheable(self, scope: Scope, unit: Unit, method: str, answer: JsonObject) -> JsonObject:
+        result = answer.get("result")
+        if not isinstance(result, dict) or result.get("resultType", "complete") != "complete":
+            return answer
+        # What a resource holds is the server's to know: the node promises nothing about it.
+        declared = method == "resources/read" or scope.declares_ttl(unit)
+        policy = cache_policy(
+            result,
+            unsettled=scope.unsettled(),
+            declared=declared,
+            ttl_ms_max=self._serving.settings.list_ttl_ms,
+        )
+        return {"result": policy}
+
+    async def _discover(self, scope: Scope, unit: Unit, request_id: Any) -> web.StreamResponse:
+        facts = await scope.facts(unit)
+        result: JsonObject = {
+            "supportedVersions": [*eras.MODERN_VERSIONS, *reversed(eras.LEGACY_VERSIONS)],
+            "capabilities": offered(facts, modern=True),
+            "resultType": "complete",
+            "_meta": {eras.SERVER_INFO_META: facts.server_info},
+        }
+        if facts.instructions is not None:
+            result["instructions"] = facts.instructions
+        policy = cache_policy(
+            result,
+            unsettled=scope.unsettled(),
+            declared=False,
+            ttl_ms_max=self._serving.settings.list_ttl_ms,
+        )
+        return json_response(request_id, {"result": policy})
+
+    async def _listen(
+        self, request: web.Request, scope: Scope, unit: Unit, message: JsonObject, *, sse: bool
+    ) -> web.StreamResponse:
+        if not sse:
+            raise Refused(406, jsonrpc.INVALID_REQUEST, "expected Accept to include text/event-stream")
+        honoured, kinds, uris = _filter_of(message["params"].get("notifications"))
+        request_id = message["id"]
+        tag = {eras.SUBSCRIPTION_ID_META: request_id}
+        sticky, principal, client_info, peer = (
+            self._serving.sticky,
+            request.get(PRINCIPAL, ""),
+            message["params"]["_meta"].get(eras.CLIENT_INFO_META),
+            request.remote or "",
+        )
+        stream = ChangeStream(
+            scope.name,
+            lambda: scope.view(sticky.unit(principal, client_info, peer)),  # the unit moves on with its epoch
+            scope.routed,
+            kinds=kinds,
+            subscribed=lambda: uris,
+        )
+        acknowledged = event_frame({"method": _ACKNOWLEDGED, "params": {"notifications": honoured}}, tag)
+        ended = {"jsonrpc": "2.0", "id": request_id, "result": {"resultType": "complete", "_meta": tag}}
+        watched = await self._watch(scope, unit, "resources/subscribe", uris)
+        try:
+            return await self._serving.pump(
+                request,
+                stream,
+                encode=lambda event: event_frame(event, tag),
+                opening=acknowledged,
+                closing=sse_frame(orjson.dumps(ended)),
+            )
+        finally:
+            await self._watch(scope, unit, "resources/unsubscribe", watched)
+
+    async def _watch(self, scope: Scope, unit: Unit, method: str, uris: frozenset[str]) -> frozenset[str]:
+        """Ask the server for updates of resources, or no longer; the reply is for which it agreed.
+
+        A server that has no subscriptions is no reason to refuse the stream: it then never says anything.
+        """
+        agreed = set()
+        for uri in uris:
+            answer = await scope.call(Ask(unit, method, {"uri": uri}, Era.LEGACY))
+            if "error" not in answer:
+                agreed.add(uri)
+        return frozenset(agreed)
+
+
+def _filter_of(requested: Any) -> tuple[JsonObject, frozenset[str], frozenset[str]]:
+    """What of a subscription filter is honoured: as the client is told, as kinds, and as resource URIs."""
+    if not isinstance(requested, dict):
+        raise Refused(400, jsonrpc.INVALID_PARAMS, "expected params.notifications to be an object")
+    honoured: JsonObject = {name: True for name in _FILTERS if requested.get(name) is True}
+    kinds = frozenset(_FILTERS[name] for name in honoured)
+    uris = requested.get("resourceSubscriptions") or []
+    if not isinstance(uris, list) or not all(isinstance(uri, str) for uri in uris):
+        raise Refused(400, jsonrpc.INVALID_PARAMS, "expected resourceSubscriptions to be a list of URIs")
+    if len(uris) > SUBSCRIPTIONS_MAX:
+        raise Refused(400, jsonrpc.INVALID_PARAMS, f"expected at most {SUBSCRIPTIONS_MAX} URIs, got: {len(uris)}")
+    if uris:
+        honoured["resourceSubscriptions"] = uris
+    return honoured, kinds, frozenset(uris)
+
+
+def _check_params(request: web.Request, scope: Scope, unit: Unit, params: JsonObject) -> None:
+    """Refuse a tool call whose `Mcp-Param-*` headers and arguments disagree, where the tool's schema declares any."""
+    name, arguments = params.get("name"), params.get("arguments")
+    if not isinstance(name, str) or not (arguments is None or isinstance(arguments, dict)):
+        return
+    schema = scope.input_schema(unit, name)
+    if schema is None:
+        return
+    rejection = validate_mcp_param_headers(schema, arguments or {}, request.headers)
+    if rejection is not None:
+        raise Refused(400, rejection.code, rejection.message, rejection.data)

@@ -1,0 +1,177 @@
+"""What both eras need to serve a request: the shared parts of the gateway, the calls under way, and the open streams.
+
+`Serving` runs the work of one exchange so that whatever happens (an answer, an error, the client's cancellation, the
+client's disappearance) ends in one response or none, and keeps silent calls alive. `legacy` and `modern` decide what
+the work is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from henslowe.actors.endpoints import JsonObject, ServerFacts
+from henslowe.config.settings import GatewaySettings
+from henslowe.transport.gateway.exchange import Exchange
+from henslowe.transport.gateway.metrics import GatewayMetrics
+from henslowe.transport.gateway.protocol import KEEPALIVE, NODE_ERROR, SSE_HEADERS, sse_frame
+from henslowe.transport.gateway.sessions import Sessions
+from henslowe.transport.gateway.sticky import StickyKeys
+from henslowe.transport.gateway.streams import ChangeStream, Streams
+from henslowe.transport.mcp import jsonrpc
+
+PRINCIPAL: Final = web.RequestKey("henslowe_principal", str)
+"""Where an authentication middleware leaves who the client is, for sticky routing."""
+
+StatusOf = Callable[[JsonObject], int]
+
+
+def always_ok(_answer: JsonObject) -> int:
+    """The status of answers in the handshake era, errors included."""
+    return 200
+
+
+@dataclass(slots=True)
+class Serving:
+    """Shared by the two eras. Runs in: the node's loop."""
+
+    settings: GatewaySettings
+    sessions: Sessions
+    streams: Streams
+    sticky: StickyKeys
+    metrics: GatewayMetrics
+    _open: dict[Exchange, float] = field(default_factory=dict)
+    _by_request: dict[tuple[str, Any], Exchange] = field(default_factory=dict)
+    _ticking: asyncio.TimerHandle | None = None
+
+    async def run(
+        self,
+        exchange: Exchange,
+        work: Awaitable[JsonObject],
+        *,
+        session_id: str = "",
+        finish: Callable[[JsonObject], JsonObject] | None = None,
+        status_of: StatusOf = always_ok,
+    ) -> web.StreamResponse:
+        """Do the work and send its answer. A client that goes away cancels the work; so does `cancel`.
+
+        Args:
+            exchange: The response side.
+            work: The answer to be.
+            session_id: With it, the session's client may cancel by request id.
+            finish: Applied to the answer.
+            status_of: HTTP status of a plain answer.
+        """
+        key = (session_id, exchange.request_id)
+        exchange.task = asyncio.current_task()
+        self._open[exchange] = asyncio.get_running_loop().time()
+        if self._ticking is None:
+            self._tick()
+        if session_id:
+            self._by_request[key] = exchange
+        try:
+            try:
+                answer = await work
+            except asyncio.CancelledError:
+                if not exchange.cancelled_by_client or exchange.task is None or exchange.task.uncancel() > 0:
+                    raise
+                answer = jsonrpc.error(NODE_ERROR, "the client cancelled this request", {"code": "cancelled"})
+            exchange.task = None  # from here on a cancellation by the client comes too late
+            if finish is not None:
+                answer = finish(answer)
+            return await exchange.finish(answer, status=status_of(answer))
+        except BaseException:
+            await exchange.abandon()
+            raise
+        finally:
+            del self._open[exchange]
+            if session_id and self._by_request.get(key) is exchange:
+                del self._by_request[key]
+
+    def cancel(self, session_id: str, request_id: Any) -> None:
+        """Cancel a request of a session on behalf of its client; nothing happens if there is none."""
+        exchange = self._by_request.get((session_id, request_id)) if isinstance(request_id, str | int) else None
+        if exchange is not None and exchange.task is not None and not exchange.cancelled_by_client:
+            exchange.cancelled_by_client = True
+            exchange.task.cancel()
+
+    async def pump(
+        self,
+        request: web.Request,
+        stream: ChangeStream,
+        *,
+        encode: Callable[[JsonObject], bytes],
+        opening: bytes = b"",
+        closing: bytes = b"",
+        alive: Callable[[], bool] = lambda: True,
+    ) -> web.StreamResponse:
+        """Write a change stream to its client until either ends, or until `alive` (asked at each keepalive) says no.
+
+        Raises:
+            LimitReached: Too many streams are open.
+        """
+        self.streams.add(stream)
+        response = web.StreamResponse(headers=SSE_HEADERS)
+        try:
+            await response.prepare(request)
+            await response.write(opening or KEEPALIVE)  # so that the client sees the stream is open
+            while True:
+                events = await stream.take(self.settings.sse_keepalive_s)
+                if events:
+                    await response.write(b"".join(map(encode, events)))
+                elif stream.ended or not alive():
+                    break
+                else:
+                    await response.write(KEEPALIVE)
+            if closing:
+                await response.write(closing)
+            await response.write_eof()
+        except ConnectionError:
+            pass  # the client is gone; the stream is all there was
+        finally:
+            self.streams.remove(stream)
+        return response
+
+    def close(self) -> None:
+        """Stop the ticks and end the streams."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+            self._ticking = None
+        self.streams.close()
+
+    def _tick(self) -> None:
+        """One timer for all calls: those silent for an interval get a keepalive."""
+        loop = asyncio.get_running_loop()
+        since = loop.time() - self.settings.sse_keepalive_s
+        for exchange, opened_s in self._open.items():
+            if opened_s <= since:
+                exchange.keep_alive()
+        self._ticking = loop.call_later(self.settings.sse_keepalive_s, self._tick) if self._open else None
+
+
+def event_frame(event: JsonObject, meta: JsonObject | None = None, event_id: str = "") -> bytes:
+    """A change as an SSE frame, with `meta` in its parameters."""
+    message: JsonObject = {"jsonrpc": "2.0", **event}
+    if meta is not None:
+        params = message.get("params") or {}
+        message["params"] = {**params, "_meta": {**params.get("_meta", {}), **meta}}
+    return sse_frame(orjson.dumps(message), event_id)
+
+
+def offered(facts: ServerFacts, *, modern: bool) -> JsonObject:
+    """The capabilities that a client is told of: the server's, as far as its era has them, and change notifications.
+
+    Lists change whenever a version does, whatever the server itself says.
+    """
+    hidden = ("tasks",) if modern else ("tasks", "extensions")
+    capabilities = {name: value for name, value in facts.capabilities.items() if name not in hidden}
+    for name in ("tools", "prompts", "resources"):
+        declared = capabilities.get(name)
+        if isinstance(declared, dict):
+            capabilities[name] = {**declared, "listChanged": True}
+    return capabilities

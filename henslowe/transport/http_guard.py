@@ -1,0 +1,176 @@
+"""The guard of the node's HTTP listener: who may talk to it at all, decided before any route sees the request.
+
+One middleware for every route, the MCP endpoints, the admin API and the metrics alike: the Host must be a name of this
+listener and the Origin, when there is one, a page of this listener (a page of another site must not reach a node on
+the same machine by DNS rebinding); beyond loopback a bearer token is asked for; and a client may be limited in rate.
+What a request means is not judged here: see `henslowe.transport.gateway` and `henslowe.transport.admin`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+from aiohttp import hdrs, web
+
+from henslowe.transport.rate_limit import RateLimiter
+from henslowe.transport.tokens import authorised
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+HEALTH_PATHS: Final = frozenset({"/livez", "/readyz"})
+"""Answered without a token, without a Host that is known and without a limit: probes come from anywhere."""
+
+LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
+
+
+@dataclass(slots=True, frozen=True)
+class Denied:
+    """Why a request is turned away: the status, a code for programs, a sentence, and what to change."""
+
+    status: int
+    code: str
+    message: str
+    hint: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Guard:
+    """Decides about each request from its Host, Origin and Authorization headers and its peer.
+
+    Args:
+        host: The address listened on, without brackets.
+        port: The port listened on, as bound.
+        hosts: More Host names accepted, each `name` (any port) or `name:port`.
+        origins: More Origins accepted, as browsers send them: `https://example.org`.
+        token: The bearer token; required when `host` is not loopback.
+        limiter: Requests per peer; None for no limit.
+        free_paths: Paths that are never turned away.
+
+    Raises:
+        ValueError: `host` is not loopback and there is no token; the composition root refuses this before.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        hosts: tuple[str, ...] = (),
+        origins: tuple[str, ...] = (),
+        token: str | None = None,
+        limiter: RateLimiter | None = None,
+        free_paths: frozenset[str] = HEALTH_PATHS,
+    ) -> None:
+        self._loopback = _is_loopback(host)
+        if not self._loopback and not token:
+            raise ValueError(f"expected a token for a listener on {host}, got none")
+        self._token = None if self._loopback else token
+        self._port = port
+        self._hosts = {f"{name}:{port}" for name in LOOPBACK_NAMES}
+        if port == 80:
+            self._hosts.update(LOOPBACK_NAMES)
+        self._any_port = {name.lower() for name in hosts if not _has_port(name)}
+        self._hosts.update(name.lower() for name in hosts if _has_port(name))
+        self._origins = {origin.lower().rstrip("/") for origin in origins}
+        self._limiter = limiter
+        self._free = free_paths
+
+    def judge(self, path: str, host: str | None, origin: str | None, bearer: str | None, peer: str) -> Denied | None:
+        """None when the request may pass; else why not. The checks that cost a stranger least to fail come first."""
+        if path in self._free:
+            return None
+        if host is None or not self._host_allowed(host.lower()):
+            return Denied(
+                403, "host_refused", f"expected a Host of this node, got: {host!r}", "add the name to gateway.hosts"
+            )
+        if origin is not None and not self._origin_allowed(origin.lower()):
+            return Denied(
+                403, "origin_refused", f"expected an Origin of this node, got: {origin!r}", "add it to gateway.origins"
+            )
+        if self._limiter is not None and (wait_s := self._limiter.take(peer)) > 0:
+            retry = (("Retry-After", str(max(1, math.ceil(wait_s)))),)
+            return Denied(429, "rate_limited", "too many requests from this client", "wait as Retry-After says", retry)
+        if self._token is not None and not authorised(bearer, self._token):
+            challenge = (("WWW-Authenticate", 'Bearer realm="henslowe"'),)
+            return Denied(401, "unauthorised", "expected a valid bearer token", "send Authorization: Bearer", challenge)
+        return None
+
+    def _host_allowed(self, host: str) -> bool:
+        if host in self._hosts:
+            return True
+        name, port = _split_port(host)
+        if name in self._any_port:
+            return True
+        # Rebinding needs a name; an address in digits can only be our own. Loopback listeners have no need of it.
+        return not self._loopback and port in (self._port, None) and _is_address(name)
+
+    def _origin_allowed(self, origin: str) -> bool:
+        if origin in self._origins:
+            return True
+        scheme, separator, host = origin.partition("://")
+        return bool(separator) and scheme in ("http", "https") and self._host_allowed(host)
+
+
+def guard_middleware(guard: Guard) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+    """The guard as a middleware for `web.Application(middlewares=[...])`; it should be the first.
+
+    Requests over a Unix socket pass: whoever can open it is the node's owner.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        peer = request.remote
+        if peer == "":  # the node's own Unix socket: its file mode is the guard
+            return await handler(request)
+        headers = request.headers
+        denied = guard.judge(
+            request.path, headers.get(hdrs.HOST), headers.get(hdrs.ORIGIN), headers.get(hdrs.AUTHORIZATION), peer or "?"
+        )
+        return await handler(request) if denied is None else _response(request.path, denied)
+
+    return middleware
+
+
+def _response(path: str, denied: Denied) -> web.Response:
+    """The refusal in the words of the route: JSON-RPC for MCP clients, the error contract for everyone else."""
+    if path == "/mcp" or path.startswith("/mcp/"):
+        error = {"code": -32000, "message": denied.message, "data": {"code": denied.code, "hint": denied.hint}}
+        body: dict[str, object] = {"jsonrpc": "2.0", "id": None, "error": error}
+    else:
+        body = {"error": {"code": denied.code, "message": denied.message, "hint": denied.hint, "details": {}}}
+    return web.Response(
+        status=denied.status, body=orjson.dumps(body), content_type="application/json", headers=dict(denied.headers)
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _split_port(host: str) -> tuple[str, int | None]:
+    name, colon, port = host.rpartition(":")
+    if not colon or port.endswith("]"):
+        return host, None
+    return name, int(port) if port.isdecimal() and len(port) <= 5 else -1
+
+
+def _has_port(name: str) -> bool:
+    return _split_port(name)[1] is not None

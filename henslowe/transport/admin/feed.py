@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from henslowe.storage.events import Event
+from henslowe.storage import Event
 from henslowe.transport.admin.models import EventFilter, EventReply, LineReply
 from henslowe.transport.admin.ports import EventSource
 

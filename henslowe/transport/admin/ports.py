@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from henslowe.config.provenance import Loaded
-from henslowe.storage.events import Event
+from henslowe.storage import Event
 from henslowe.transport.admin.models import ActionName, ActorReply, HealthReply, NodeReply, VersionsReply
 
 

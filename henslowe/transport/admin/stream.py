@@ -11,7 +11,7 @@ import asyncio
 from aiohttp import web
 
 from henslowe.errors import BadRequest, LimitReached
-from henslowe.storage.events import Event
+from henslowe.storage import Event
 from henslowe.transport.admin.edge import Call, dump_json
 from henslowe.transport.admin.feed import Feed, reply_of
 from henslowe.transport.admin.models import FollowQuery

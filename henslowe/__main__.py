@@ -1,0 +1,5 @@
+"""`python -m henslowe` is `henslowe`."""
+
+from henslowe.cli import main
+
+main()

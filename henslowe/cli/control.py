@@ -1,0 +1,117 @@
+"""The commands that change something: promote, rollback, hold, resume, restart, build and stop.
+
+Each is awaited by the node: exit code 0 means that it happened, not that it was asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from henslowe.cli.client import NodeClient, service_path
+from henslowe.cli.console import Console, duration, node_options
+from henslowe.config.node_file import NodeFile
+from henslowe.errors import HensloweError, StageFailed
+
+_NEXT = {
+    "promote": "henslowe status {service}",
+    "rollback": "henslowe versions {service}",
+    "hold": "henslowe resume {service}",
+    "resume": "henslowe status {service} --watch",
+    "restart": "henslowe status {service}",
+}
+
+
+def _perform(action: str, service: str, console: Console, node: NodeFile, body: dict[str, Any]) -> None:
+    client = NodeClient(node)
+    done = client.post(f"{service_path(service)}/actions/{action}", body)
+    line = done.get("message") or f"{service}: {action} done, now {done.get('state') or '?'}"
+    console.show(done, [line], _NEXT[action].format(service=service))
+
+
+def _command(action: str, text: str) -> click.Command:
+    """A command of the simple kind: a service and a reason."""
+
+    @click.command(action, help=text)
+    @click.argument("service")
+    @click.option("--reason", default="", help="Kept in the log with the command.")
+    @node_options
+    def run(service: str, reason: str, console: Console, node: NodeFile) -> None:
+        _perform(action, service, console, node, {"reason": reason})
+
+    return run
+
+
+promote_command = _command("promote", "Give a canary all traffic now.")
+hold_command = _command("hold", "Keep a rollout as it is until resumed.")
+resume_command = _command("resume", "Let a held rollout go on.")
+restart_command = _command("restart", "Restart a service's instances one by one.")
+
+
+@click.command("rollback")
+@click.argument("service")
+@click.option(
+    "--to", "to_version", type=click.IntRange(min=1), help="Version to go back to; default: the previous one."
+)
+@click.option("--reason", default="", help="Kept in the log with the command.")
+@node_options
+def rollback_command(*, service: str, to_version: int | None, reason: str, console: Console, node: NodeFile) -> None:
+    """Go back to the previous version, or to --to N. The new one is ready before any call moves."""
+    _perform("rollback", service, console, node, {"reason": reason, "to_version": to_version})
+
+
+@click.command("build")
+@click.argument("service")
+@click.option("--wait", is_flag=True, help="Show the stages and wait for the end; exits with 4 when one fails.")
+@node_options
+def build_command(*, service: str, wait: bool, console: Console, node: NodeFile) -> None:
+    """Run a service's pipeline again, though nothing changed."""
+    client = NodeClient(node)
+    since = client.get("/events", limit=1)["next_since"]
+    done = client.post(f"{service_path(service)}/build")
+    if not wait:
+        console.show(done, [f"building {service}@{done['version']}"], f"henslowe events --follow --service {service}")
+        return
+    _await_pipeline(client, service, done["version"], since, console)
+    console.show(done, [f"{service}@{done['version']} is built"], f"henslowe status {service}")
+
+
+@click.command("stop")
+@node_options
+def stop_command(*, console: Console, node: NodeFile) -> None:
+    """Drain and stop the node. Servers end after their calls in flight."""
+    done = NodeClient(node).post("/stop")
+    console.show(done, [f"the node of {node.workspace} is stopping"], f"henslowe up {node.workspace}")
+
+
+def _await_pipeline(client: NodeClient, service: str, version: int, since: int, console: Console) -> None:
+    """Show the stages of one run until it ends.
+
+    Raises:
+        StageFailed: A stage failed.
+        HensloweError: A newer change cancelled the run, or the node ended.
+    """
+    for message in client.stream("/events/stream", service=service, version=version, since=since):
+        if not message.data:
+            continue
+        event = json.loads(message.data)
+        kind, status, data = event["type"], event["status"], event["data"]
+        if kind == "PIPELINE_COMPLETE":
+            if status == "FAILED":
+                reason = str(data.get("reason") or data.get("stage") or "a stage failed")
+                raise StageFailed(
+                    f"cannot build {service}@{version}: {reason.strip().splitlines()[-1]}",
+                    hint=f"henslowe logs {service} --version {version}",
+                )
+            if status != "SUCCESS":
+                raise HensloweError(
+                    f"cannot finish building {service}@{version}: {status.lower()}",
+                    hint=f"henslowe versions {service}",
+                )
+            return
+        if kind.endswith("_COMPLETE") and not console.as_json:
+            took = f" in {duration(float(data['took_s']))}" if "took_s" in data else ""
+            click.echo(f"  {data.get('stage') or kind.removesuffix('_COMPLETE').lower()}: {status.lower()}{took}")
+    raise HensloweError(f"cannot finish building {service}@{version}: the node stopped", hint="henslowe up")

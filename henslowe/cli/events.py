@@ -1,0 +1,122 @@
+"""`henslowe events` and `henslowe logs`: what happened, what was printed, and both as they come.
+
+Following survives a restart of the node: it goes on after the last event it saw.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from henslowe.cli.client import NodeClient, service_path
+from henslowe.cli.console import Console, node_options
+from henslowe.config.node_file import NodeFile
+from henslowe.errors import NodeUnreachable
+
+RECONNECT_S = 10.0
+"""How long a follower tries to reach a node that went away."""
+RECONNECT_PAUSE_S = 0.25
+STREAMS = ("lifecycle", "activity", "output")
+
+
+@click.command("events")
+@click.option("--follow", "-f", is_flag=True, help="Go on with what happens, until Ctrl-C.")
+@click.option("--service", "-s", multiple=True, help="Only this service (may be repeated).")
+@click.option("--type", "-t", "types", multiple=True, help="Only these types: CANARY_* (may be repeated).")
+@click.option("--stream", type=click.Choice(STREAMS), multiple=True, help="Default: lifecycle and activity.")
+@click.option("--since", type=click.IntRange(min=0), help="Start after this sequence number.")
+@click.option("--limit", "-n", type=click.IntRange(1, 1000), default=50, show_default=True, help="Most past events.")
+@node_options
+def events_command(
+    *,
+    follow: bool,
+    service: tuple[str, ...],
+    types: tuple[str, ...],
+    stream: tuple[str, ...],
+    since: int | None,
+    limit: int,
+    console: Console,
+    node: NodeFile,
+) -> None:
+    """What happened, or with --follow what happens. With --json and --follow: one JSON object a line."""
+    from henslowe.cli.render import event_line
+    from henslowe.transport.admin.models import EventReply
+
+    client = NodeClient(node)
+    filters: dict[str, Any] = {"service": service, "type": types, "stream": stream}
+    page = client.get("/events", since=since, limit=limit, **filters)
+    if not follow:
+        following = "henslowe events --follow"
+        if page["more"]:
+            following = f"henslowe events --since {page['next_since']}"
+        lines = (event_line(EventReply.model_validate(each)) for each in page["events"])
+        console.show(page, lines, following)
+        return
+    for each in page["events"]:
+        console.item(each, event_line(EventReply.model_validate(each)))
+    for each in _follow(client, page["next_since"], filters):
+        console.item(each, event_line(EventReply.model_validate(each)))
+
+
+@click.command("logs")
+@click.argument("service")
+@click.option("--follow", "-f", is_flag=True, help="Go on with what is printed, until Ctrl-C.")
+@click.option("--version", "-v", type=click.IntRange(min=1), help="Only this version.")
+@click.option("--stage", help="Only this stage, or this instance.")
+@click.option("--limit", "-n", type=click.IntRange(1, 1000), default=200, show_default=True, help="Most past lines.")
+@node_options
+def logs_command(
+    *,
+    service: str,
+    follow: bool,
+    version: int | None,
+    stage: str | None,
+    limit: int,
+    console: Console,
+    node: NodeFile,
+) -> None:
+    """What the stages and instances of a service printed."""
+    from henslowe.cli.render import line_line
+    from henslowe.transport.admin.models import LineReply
+
+    client = NodeClient(node)
+    page = client.get(f"{service_path(service)}/logs", version=version, stage=stage, limit=limit)
+    if not follow:
+        lines = [line_line(LineReply.model_validate(each)) for each in page["lines"]]
+        console.show(page, lines or ["nothing printed yet"], f"henslowe logs {service} --follow")
+        return
+    for each in page["lines"]:
+        console.item(each, line_line(LineReply.model_validate(each)))
+    filters = {"stream": "output", "service": service, "version": version, "source": stage}
+    for event in _follow(client, page["next_since"], filters):
+        each = {key: event[key] for key in ("seq", "time_s", "version")}
+        each |= {key: str(event["data"].get(key, "")) for key in ("source", "channel", "line")}
+        console.item(each, line_line(LineReply.model_validate(each)))
+
+
+def _follow(client: NodeClient, since: int, filters: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Events after `since`, across restarts of the node, until Ctrl-C.
+
+    Raises:
+        NodeUnreachable: The node did not come back within 10 s.
+    """
+    last_id = str(since)
+    deadline = time.monotonic() + RECONNECT_S
+    try:
+        while True:
+            try:
+                for message in client.stream("/events/stream", last_id, **filters):
+                    last_id = message.id or last_id
+                    deadline = time.monotonic() + RECONNECT_S
+                    if message.data:
+                        yield json.loads(message.data)
+            except NodeUnreachable:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(RECONNECT_PAUSE_S)
+    except KeyboardInterrupt:
+        return

@@ -1,0 +1,108 @@
+"""One tool call as a modern MCP client makes it: one POST, no session, the answer as JSON or as an event stream.
+
+Just enough for a person at a terminal; a program uses an MCP SDK against the same endpoint.
+Source: MCP 2026-07-28, Streamable HTTP.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+from typing import Any, Final
+
+from henslowe import __version__
+from henslowe.cli.client import parse_stream, read_token_of, tcp_connection
+from henslowe.cli.locate import unreachable
+from henslowe.config.listen import parse_listen
+from henslowe.config.node_file import NodeFile
+from henslowe.errors import HensloweError
+
+PROTOCOL: Final = "2026-07-28"
+_META: Final = "io.modelcontextprotocol/"
+
+
+def call_tool(
+    node: NodeFile, path: str, tool: str, arguments: dict[str, Any], *, timeout_s: float
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The JSON-RPC response (`result` or `error`) and the notifications that came before it.
+
+    Raises:
+        NodeUnreachable: Nobody answers, or the answer ends too early.
+        HensloweError: The answer is not MCP.
+    """
+    message = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {
+            "name": tool,
+            "arguments": arguments,
+            "_meta": {
+                f"{_META}protocolVersion": PROTOCOL,
+                f"{_META}clientInfo": {"name": "henslowe-cli", "version": __version__},
+                f"{_META}clientCapabilities": {},
+            },
+        },
+    }
+    headers = {
+        "Content-Type": "application/json",
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": PROTOCOL,
+        "Mcp-Method": "tools/call",
+        "Mcp-Name": header_value(tool),
+    }
+    if not parse_listen(node.url.partition("://")[2]).loopback:
+        headers["Authorization"] = f"Bearer {read_token_of(node)}"
+    connection = tcp_connection(node.url, timeout_s)
+    try:
+        connection.request("POST", path, json.dumps(message), headers)
+        response = connection.getresponse()
+        if response.headers.get_content_type() == "text/event-stream":
+            messages = [json.loads(event.data) for event in parse_stream(response) if event.data]
+        else:
+            messages = [_message(response.status, response.read())]
+    except (OSError, http.client.HTTPException) as error:
+        raise unreachable(node, error) from error
+    finally:
+        connection.close()
+    answers = [each for each in messages if "result" in each or "error" in each]
+    if not answers:
+        raise HensloweError(
+            f"expected an answer of {tool} at {path}, got: an empty stream", hint="the node's log says why"
+        )
+    return answers[-1], [each for each in messages if "method" in each]
+
+
+def header_value(text: str) -> str:
+    """The text as an MCP header carries it: as it is where HTTP allows, else wrapped in base64."""
+    if text.isascii() and text.isprintable() and text == text.strip() and not text.startswith("=?base64?"):
+        return text
+    return f"=?base64?{base64.b64encode(text.encode()).decode()}?="
+
+
+def content_lines(result: dict[str, Any]) -> list[str]:
+    """A tool's result for people: text as it is, everything else named by its kind and size."""
+    lines: list[str] = []
+    for block in result.get("content", []):
+        kind = block.get("type", "?")
+        if kind == "text":
+            lines += str(block.get("text", "")).splitlines() or [""]
+        elif kind in ("image", "audio"):
+            lines.append(f"[{kind} {block.get('mimeType', '?')}, {len(block.get('data', '')) * 3 // 4} bytes]")
+        else:
+            resource = block.get("resource", block)
+            lines.append(f"[{kind} {resource.get('uri', '')}]")
+    if not lines and "structuredContent" in result:
+        lines = json.dumps(result["structuredContent"], indent=2, ensure_ascii=False).splitlines()
+    return lines
+
+
+def _message(status: int, content: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(content)
+    except ValueError:
+        message = None
+    if isinstance(message, dict):
+        return message
+    raise HensloweError(f"expected a JSON-RPC answer, got: status {status}, {content[:80]!r}", hint="henslowe doctor")

@@ -1,0 +1,167 @@
+"""How the node's replies look on a terminal: pure functions from a reply to lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from henslowe.cli.console import clean, clock, dim, duration, moment, table
+from henslowe.transport.admin.models import (
+    ActorReply,
+    EventReply,
+    LineReply,
+    NodeReply,
+    ServiceReply,
+    SlotReply,
+    VersionsReply,
+)
+
+FAILURE_LINES_MAX = 12
+"""Lines of a failure that `status` shows; `logs` has the rest."""
+_GOOD, _BAD, _BUSY = "green", "red", "yellow"
+_COLOURS = {
+    "active": _GOOD, "ACTIVE": _GOOD, "SUCCESS": _GOOD, "HEALTHY": _GOOD,
+    "failed": _BAD, "unhealthy": _BAD, "FAILED": _BAD, "UNHEALTHY": _BAD, "ROLLED_BACK": _BAD,
+    "canary": _BUSY, "probation": _BUSY, "building": _BUSY, "staged": _BUSY, "starting": _BUSY, "held": _BUSY,
+    "CANARY": _BUSY, "STAGED": _BUSY, "DEVELOPMENT": _BUSY, "PENDING": _BUSY, "DEGRADED": _BUSY, "UNDECIDED": _BUSY,
+}  # fmt: skip
+
+
+def node_lines(node: NodeReply) -> Iterator[str]:
+    """The screen of `henslowe status`."""
+    health = click.style("ok", fg=_GOOD) if node.health.ok else click.style("unhealthy", fg=_BAD, bold=True)
+    yield f"{click.style(node.name, bold=True)}  {node.url}  up {duration(node.uptime_s)}  {health}"
+    for check in node.health.checks:
+        if not check.ok:
+            yield f"  {click.style('!', fg=_BAD)} {check.name}: {clean(check.detail)}"
+    if not node.services:
+        yield ""
+        yield "no services yet"
+    for service in node.services:
+        yield ""
+        yield from service_lines(service)
+
+
+def service_lines(service: ServiceReply) -> Iterator[str]:
+    """One service: its strip of states, then only the lines that have something to say."""
+    state = coloured(service.state)
+    yield f"{click.style(service.name, bold=True)}  {state}  {strip(service)}"
+    if service.evidence:
+        yield f"  evidence   {clean(service.evidence)}"
+    if service.held:
+        yield "  held       the rollout stays as it is until resumed"
+    if service.instances:
+        yield "  instances  " + ", ".join(
+            f"{each.id} {each.state}" + (f" ({each.restarts} restarts)" if each.restarts else "")
+            for each in service.instances
+        )
+    calls = service.calls
+    if calls.total:
+        latency = f", p50 {calls.p50_ms:.0f} ms" if calls.p50_ms is not None else ""
+        latency += f", p95 {calls.p95_ms:.0f} ms" if calls.p95_ms is not None else ""
+        yield f"  calls      {calls.total} total, {calls.failed} failed, {calls.per_minute:.1f}/min{latency}"
+    if service.failure is not None:
+        failure = service.failure
+        yield f"  {click.style('failed', fg=_BAD)}     v{failure.version} at {failure.stage}:"
+        lines = clean(failure.reason).strip("\n").split("\n")
+        if len(lines) > FAILURE_LINES_MAX:
+            yield dim(f"    ... {len(lines) - FAILURE_LINES_MAX} lines above")
+        yield from (f"    {line}" for line in lines[-FAILURE_LINES_MAX:])
+
+
+def strip(service: ServiceReply) -> str:
+    """Where its versions are: `dev v5 test | staged - | canary v4 10% | active v3`."""
+    percent = f" {service.canary_percent:g}%" if service.canary is not None else ""
+    places = (
+        ("dev", service.building, ""),
+        ("staged", service.staged, ""),
+        ("canary", service.canary, percent),
+        ("active", service.active, ""),
+    )
+    return dim(" | ").join(_place(name, slot, more) for name, slot, more in places)
+
+
+def next_step(node: NodeReply) -> str:
+    """The most useful thing to do after looking at the status."""
+    for service in node.services:
+        if service.failure is not None:
+            return f"henslowe logs {service.name} --version {service.failure.version}"
+        if service.held:
+            return f"henslowe resume {service.name}"
+        if service.canary is not None:
+            return f"henslowe promote {service.name}, or henslowe rollback {service.name}"
+    if not node.services:
+        return f"put an MCP server into {node.workspace}/dev/NAME/server.py"
+    return "edit a file under dev/, or connect a client: henslowe client snippet"
+
+
+def versions_lines(reply: VersionsReply) -> Iterator[str]:
+    """The screen of `henslowe versions`."""
+    rows = [
+        (
+            f"v{each.version}",
+            coloured(each.state) + (" (permanent)" if each.permanent else ""),
+            each.semver or "-",
+            each.build[:12] or "-",
+            moment(each.created_s),
+            " ".join(f"{stage.name}:{stage.status.lower()}" for stage in each.stages) or "-",
+            clean(each.reason).strip().partition("\n")[0][:80],
+        )
+        for each in reply.versions
+    ]
+    yield from table(rows, ("version", "state", "semver", "build", "created", "stages", "reason"))
+    if not rows:
+        yield f"{reply.service} has no versions yet"
+
+
+def tree_lines(actor: ActorReply, indent: str = "") -> Iterator[str]:
+    """The screen of `henslowe tree`."""
+    if not indent:
+        yield _actor(actor)
+    for index, child in enumerate(actor.children):
+        last = index == len(actor.children) - 1
+        yield f"{indent}{'└─' if last else '├─'} {_actor(child)}"
+        yield from tree_lines(child, indent + ("   " if last else "│  "))
+
+
+def event_line(event: EventReply) -> str:
+    """One event on one line."""
+    who = f"{event.service}@{event.version}" if event.version else event.service or "node"
+    data = " ".join(f"{key}={_short(value)}" for key, value in event.data.items())
+    status = click.style(f"{event.status:<9}", fg=_COLOURS.get(event.status))
+    return f"{dim(clock(event.time_s))} {who:<20} {event.type:<20} {status} {dim(data)}".rstrip()
+
+
+def line_line(line: LineReply) -> str:
+    """One printed line with who printed it."""
+    mark = click.style("!", fg=_BUSY) if line.channel == "stderr" else " "
+    return f"{dim(clock(line.time_s))} v{line.version} {line.source or '-'} {mark} {clean(line.line)}"
+
+
+def coloured(word: str) -> str:
+    """A state or status in its colour."""
+    return click.style(word, fg=_COLOURS.get(word))
+
+
+def _place(name: str, slot: SlotReply | None, more: str) -> str:
+    if slot is None:
+        return dim(f"{name} -")
+    detail = f" {clean(slot.detail)}" if slot.detail else ""
+    return f"{name} {click.style(f'v{slot.version}', bold=True)}{more}{detail}"
+
+
+def _actor(actor: ActorReply) -> str:
+    details = [actor.strategy or actor.kind, actor.state]
+    if actor.os_pid is not None:
+        details.append(f"pid {actor.os_pid}")
+    if actor.mailbox_depth:
+        details.append(f"{actor.mailbox_depth} waiting")
+    if actor.restarts:
+        details.append(click.style(f"{actor.restarts} restarts", fg=_BUSY))
+    return f"{actor.id}  {dim(', '.join(details))}"
+
+
+def _short(value: object) -> str:
+    text = clean(str(value)).replace("\n", " ")
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,382 @@
+"""The archive: builds by content, each file stored once, materialised read-only.
+
+    build = archive.put(workspace / "hello", ignore)
+    archive.materialise(build.build_id, releases / build.build_id)
+
+An object is a whole file under its SHA-256, compressed with zstd; chunking would make more and tinier files for source
+trees. What is read is hashed again, so a damaged object is `Corrupt` and never a wrong file. A build exists once its
+manifest does: objects come first, and all of it is synced before `put` returns.
+
+All methods block (they read and hash files); the `_async` twins run them in a thread. Which version uses which build,
+and which builds must stay, is the version machine's knowledge: it passes `pins` to `gc`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import zstandard
+
+from henslowe.errors import Conflict, Corrupt, LimitReached, NotFound, StorageError
+from henslowe.storage import filesystem, manifest
+from henslowe.storage.manifest import Build, Entry, EntryKind
+
+FILE_BYTES_MAX: Final = 256 << 20
+"""Largest file: it is read and hashed in memory."""
+ENTRIES_MAX: Final = 100_000
+GC_GRACE_S: Final = 3_600.0
+_ZSTD_LEVEL: Final = 3
+_STAT_CACHE_MAX: Final = 200_000
+_RACY_NS: Final = 2_000_000_000
+"""A file changed this recently may change again without another time stamp: it is not cached."""
+_READ_TRIES: Final = 5
+
+Ignore: TypeAlias = Callable[[str], bool]
+"""Whether a path (relative, with `/`; a folder ends in `/`) is left out; an ignored folder is not entered."""
+_StatKey: TypeAlias = tuple[str, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a garbage collection removed."""
+
+    builds: int
+    objects: int
+    freed_bytes: int
+
+
+class Archive:
+    """Content-addressed builds under one folder. Thread-safe within a process; one process per archive."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._objects = root / "objects"
+        self._builds = root / "builds"
+        self._seen: dict[_StatKey, str] = {}
+        # Storing must not reuse an object that a collection is about to remove.
+        self._lock = threading.Lock()
+
+    # -- storing ----------------
+
+    def put(self, tree: Path, ignore: Ignore = lambda _: False) -> Build:
+        """Stores the content of `tree`, durable on return; the same content gives the same build and writes nothing.
+
+        Raises:
+            NotFound: `tree` is no folder.
+            StorageError: Something that is no file, folder or link, or a link that leaves the tree.
+            LimitReached: A file of more than 256 MiB, or more than 100,000 paths.
+            Conflict: A file kept changing while it was read.
+        """
+        if not tree.is_dir():
+            raise NotFound(f"cannot archive {tree}: it is no folder")
+        with self._lock:
+            touched: set[Path] = set()
+            entries = [self._store(tree, entry, touched) for entry in _walk(tree, ignore)]
+            build = manifest.build_of(entries)
+            for folder in touched:
+                filesystem.sync_dir(folder)
+            path = self._builds / build.build_id
+            if path.exists():
+                # Now is when it was last wanted, for the grace of a collection.
+                os.utime(path)
+            else:
+                self._builds.mkdir(parents=True, exist_ok=True)
+                filesystem.write_durably(path, manifest.dump(build.entries), mode=0o444)
+            return build
+
+    async def put_async(self, tree: Path, ignore: Ignore = lambda _: False) -> Build:
+        """`put`, in a thread; `ignore` is called there too."""
+        return await asyncio.to_thread(self.put, tree, ignore)
+
+    # -- reading ----------------
+
+    def builds(self) -> list[str]:
+        """Ids of all builds, sorted."""
+        return (
+            sorted(path.name for path in self._builds.iterdir() if len(path.name) == 64)
+            if self._builds.exists()
+            else []
+        )
+
+    def build(self, build_id: str) -> Build:
+        """The manifest of a build.
+
+        Raises:
+            NotFound: It is not in the archive.
+            Corrupt: Its manifest is damaged.
+        """
+        try:
+            content = (self._builds / build_id).read_bytes()
+        except (FileNotFoundError, ValueError) as error:
+            raise NotFound(f"cannot find build {build_id:.12} in the archive") from error
+        return manifest.load(build_id, content)
+
+    def read(self, entry: Entry) -> bytes:
+        """The content of a build's file.
+
+        Raises:
+            Corrupt: The object is missing or damaged.
+        """
+        path = self._object(entry.digest)
+        try:
+            content = zstandard.ZstdDecompressor().decompress(path.read_bytes(), max_output_size=entry.size_bytes)
+        except FileNotFoundError as error:
+            raise Corrupt(f"cannot read {entry.path}: object {entry.digest:.12} is missing") from error
+        except zstandard.ZstdError as error:
+            raise Corrupt(f"cannot read {entry.path}: object {entry.digest:.12} is damaged") from error
+        if hashlib.sha256(content).hexdigest() != entry.digest:
+            raise Corrupt(f"cannot read {entry.path}: object {entry.digest:.12} has another digest")
+        return content
+
+    def verify(self, build_id: str) -> Build:
+        """Reads everything of a build; returns it only if all digests are right.
+
+        Raises:
+            NotFound, Corrupt: As `build` and `read`.
+        """
+        build = self.build(build_id)
+        for entry in build.files:
+            self.read(entry)
+        return build
+
+    async def verify_async(self, build_id: str) -> Build:
+        """`verify`, in a thread."""
+        return await asyncio.to_thread(self.verify, build_id)
+
+    def materialise(self, build_id: str, dest: Path) -> Path:
+        """Makes `dest` the read-only tree of a build, whole or not at all; nothing to do if it is that already.
+
+        Files have mode 0444 (0555 if executable), folders 0555: remove it with `filesystem.remove_tree`.
+
+        Raises:
+            NotFound, Corrupt: As `build` and `read`.
+            Conflict: Something else stands at `dest`.
+        """
+        build = self.build(build_id)
+        if os.path.lexists(dest):
+            if not _is_tree_of(dest, build):
+                raise Conflict(f"cannot materialise build {build_id:.12}: {dest} is something else", path=str(dest))
+            return dest
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        aside = dest.with_name(f".{dest.name}.{threading.get_ident()}.tmp")
+        filesystem.remove_tree(aside)
+        try:
+            self._write_tree(build, aside)
+            aside.rename(dest)
+        except OSError as error:
+            if _is_tree_of(dest, build):
+                return dest
+            raise StorageError(f"cannot materialise build {build_id:.12} at {dest}: {error.strerror}") from error
+        finally:
+            filesystem.remove_tree(aside)
+        filesystem.sync_dir(dest.parent)
+        return dest
+
+    async def materialise_async(self, build_id: str, dest: Path) -> Path:
+        """`materialise`, in a thread."""
+        return await asyncio.to_thread(self.materialise, build_id, dest)
+
+    # -- removing ----------------
+
+    def gc(self, *, pins: Collection[str], grace_s: float = GC_GRACE_S, now_s: float | None = None) -> Collected:
+        """Removes builds that are not in `pins`, then objects of no build; spares what was stored within `grace_s`."""
+        oldest_kept_s = (time.time() if now_s is None else now_s) - grace_s
+        removed_builds = removed_objects = freed = 0
+        with self._lock:
+            self._seen.clear()
+            wanted: set[str] = set()
+            for build_id in self.builds():
+                path = self._builds / build_id
+                if build_id not in pins and path.stat().st_mtime <= oldest_kept_s:
+                    path.unlink()
+                    removed_builds += 1
+                else:
+                    wanted.update(entry.digest for entry in self.build(build_id).files)
+            for path in self._objects.glob("*/*"):
+                status = path.stat()
+                if path.name not in wanted and status.st_mtime <= oldest_kept_s:
+                    path.unlink()
+                    removed_objects += 1
+                    freed += status.st_size
+        return Collected(removed_builds, removed_objects, freed)
+
+    async def gc_async(self, *, pins: Collection[str], grace_s: float = GC_GRACE_S) -> Collected:
+        """`gc`, in a thread."""
+        return await asyncio.to_thread(self.gc, pins=pins, grace_s=grace_s)
+
+    # -- inside ----------------
+
+    def _store(self, tree: Path, entry: Entry, touched: set[Path]) -> Entry:
+        if entry.kind is not EntryKind.FILE:
+            return entry
+        path = tree / entry.path
+        status = path.stat()
+        stat_key = (str(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        digest = self._seen.get(stat_key)
+        if digest is None or not self._object(digest).exists():
+            content, status = _read_settled(path, entry.path)
+            digest = hashlib.sha256(content).hexdigest()
+            target = self._object(digest)
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _write_object(target, content)
+                touched.update((target.parent, self._objects))
+            self._remember(path, status, digest)
+        return Entry(entry.path, entry.kind, digest, status.st_size, executable=bool(status.st_mode & stat.S_IXUSR))
+
+    def _remember(self, path: Path, status: os.stat_result, digest: str) -> None:
+        if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < _RACY_NS:
+            return
+        if len(self._seen) >= _STAT_CACHE_MAX:
+            self._seen.clear()
+        self._seen[str(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns] = digest
+
+    def _object(self, digest: str) -> Path:
+        return self._objects / digest[:2] / digest
+
+    def _write_tree(self, build: Build, root: Path) -> None:
+        root.mkdir()
+        folders = [root]
+        for entry in build.entries:
+            path = root / entry.path
+            if entry.kind is EntryKind.FOLDER:
+                path.mkdir()
+                folders.append(path)
+            elif entry.kind is EntryKind.LINK:
+                path.symlink_to(entry.target)
+            else:
+                _write_file(path, self.read(entry), 0o555 if entry.executable else 0o444)
+        # Last, and the deepest first: nothing can be added to a read-only folder.
+        for folder in reversed(folders):
+            filesystem.sync_dir(folder)
+            folder.chmod(0o555)
+
+
+def swap_link(link: Path, target: Path) -> bool:
+    """Makes `link` point to `target` atomically: who resolves it sees the old or the new one; whether it changed.
+
+    Within one folder tree the link is relative, so that the tree can be moved. Resolve a link once and use the result:
+    two resolutions may see two versions.
+
+    Raises:
+        StorageError: Something other than a link stands there.
+    """
+    text = os.path.relpath(target, link.parent)
+    try:
+        if str(link.readlink()) == text:
+            return False
+    except FileNotFoundError:
+        link.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot point {link} to {target}: expected a link there, got something else") from error
+    aside = link.with_name(f".{link.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(text)
+    aside.replace(link)
+    filesystem.sync_dir(link.parent)
+    return True
+
+
+def _walk(tree: Path, ignore: Ignore) -> Iterator[Entry]:
+    """The entries of a tree, files without their content."""
+    count = 0
+    waiting = [""]
+    while waiting:
+        prefix = waiting.pop()
+        with os.scandir(tree / prefix) as found:
+            children = sorted(found, key=lambda child: child.name)
+        for child in children:
+            path = f"{prefix}{child.name}"
+            folder = child.is_dir(follow_symlinks=False)
+            if ignore(f"{path}/" if folder else path):
+                continue
+            count += 1
+            if count > ENTRIES_MAX:
+                raise LimitReached(
+                    f"cannot archive {tree}: expected at most {ENTRIES_MAX} paths",
+                    hint="ignore what is not source: environments, caches, build products",
+                )
+            if folder:
+                waiting.append(f"{path}/")
+            yield _entry(tree, path, child)
+
+
+def _entry(tree: Path, path: str, child: os.DirEntry[str]) -> Entry:
+    if child.is_symlink():
+        target = os.readlink(child.path)  # noqa: PTH115 - a Path would normalise the text
+        if not manifest.inside(path, target):
+            raise StorageError(
+                f"cannot archive {tree / path}: expected a link inside the tree, got one to {target}",
+                hint="replace it by a copy, or ignore it",
+            )
+        return Entry(path, EntryKind.LINK, target=target)
+    if child.is_dir(follow_symlinks=False):
+        return Entry(path, EntryKind.FOLDER)
+    if child.is_file(follow_symlinks=False):
+        return Entry(path, EntryKind.FILE)
+    raise StorageError(
+        f"cannot archive {tree / path}: expected a file, a folder or a link, got a socket, pipe or device",
+        hint="ignore it",
+    )
+
+
+def _read_settled(path: Path, name: str) -> tuple[bytes, os.stat_result]:
+    """The content of a file that did not change while it was read."""
+    for _ in range(_READ_TRIES):
+        with path.open("rb") as file:
+            before = os.fstat(file.fileno())
+            if before.st_size > FILE_BYTES_MAX:
+                raise LimitReached(
+                    f"cannot archive {name}: expected at most {FILE_BYTES_MAX} bytes, got {before.st_size}",
+                    hint="ignore it, and fetch it when the server starts",
+                )
+            content = file.read(FILE_BYTES_MAX + 1)
+            after = os.fstat(file.fileno())
+        if (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size) and len(content) == after.st_size:
+            return content, after
+    raise Conflict(f"cannot archive {name}: it keeps changing", hint="wait until whatever writes it is done")
+
+
+def _write_object(path: Path, content: bytes) -> None:
+    # Not `write_durably`: the folders are synced once for all objects.
+    compressed = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(content)
+    aside = path.with_name(f".{path.name}.tmp")
+    aside.unlink(missing_ok=True)
+    _write_file(aside, compressed, 0o444)
+    aside.replace(path)
+
+
+def _write_file(path: Path, content: bytes, mode: int) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fchmod(fd, mode)
+        os.fsync(fd)
+
+
+def _is_tree_of(dest: Path, build: Build) -> bool:
+    """Whether `dest` has the paths, kinds, sizes and executable bits of the build; contents are not read."""
+    if dest.is_symlink() or not dest.is_dir():
+        return False
+    found: list[Entry] = []
+    for entry in _walk(dest, lambda _: False):
+        if entry.kind is EntryKind.FILE:
+            status = (dest / entry.path).stat()
+            executable = bool(status.st_mode & stat.S_IXUSR)
+            found.append(Entry(entry.path, entry.kind, size_bytes=status.st_size, executable=executable))
+        else:
+            found.append(entry)
+    wanted = [
+        Entry(e.path, e.kind, size_bytes=e.size_bytes, executable=e.executable, target=e.target) for e in build.entries
+    ]
+    return sorted(found) == wanted

@@ -1,0 +1,306 @@
+"""One LMDB environment: opened safely, read by anybody, reopened in place after a failure.
+
+`Environment` is the indirection between readers and LMDB's handle: whoever holds an `Environment` keeps reading after
+the writer reopened what is behind it. The dangerous options do not exist here: `sync=False` corrupts on power loss,
+`writemap` dies by SIGBUS on a full disk, and a map that is resized live kills its readers, so 64 GiB of address space
+are reserved once (they cost nothing on disk).
+
+Not here: who may open it (`nodelock`), what is in it (`tables`, `eventlog`), and who writes (`writer`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+import lmdb
+from lmdb import verify as offline
+
+from henslowe.errors import Corrupt, FormatTooNew, StorageError
+from henslowe.storage import filesystem
+
+FORMAT: Final = 1
+"""Number of this layout of sub-databases and records; a directory with a greater one is refused."""
+MAP_BYTES: Final = 64 << 30
+META: Final = "meta"
+
+_ENGINE: Final = 0
+"""LMDB 0.9. Explicit, because an environment variable changes py-lmdb's default and the formats do not mix."""
+_DBS_MAX: Final = 1024
+_READERS_MAX: Final = 256
+_REOPEN_WAIT_S: Final = 5.0
+_FORMAT_KEY: Final = b"format"
+
+Txn = Any
+"""An LMDB transaction. py-lmdb's own types are generic over its buffers, which nobody here uses."""
+
+
+class Durability(StrEnum):
+    """What an acknowledged commit survives. Neither choice can corrupt."""
+
+    POWER_LOSS = "power_loss"
+    """Everything acknowledged is there after power loss. For tables and events."""
+    PROCESS = "process"
+    """All survives the process; power loss may take the last commit. For captured traffic."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentInfo:
+    """Sizes of an environment: bytes of its file, bytes up to its last page, reader slots ever used."""
+
+    file_bytes: int
+    used_bytes: int
+    readers: int
+    last_txn_id: int
+
+
+class Environment:
+    """A handle that stays valid while what is behind it is closed and opened again.
+
+    Made by `Environment.open` (one per directory and process, the writer) or `Environment.open_readonly`.
+    `db` and `read` may be called from any thread; `begin` and `reopen` belong to the one writer.
+    """
+
+    def __init__(self, path: Path, *, map_bytes: int, durability: Durability, readonly: bool) -> None:
+        self.path = path
+        self.readonly = readonly
+        self._map_bytes = map_bytes
+        self._durability = durability
+        self._dbs: dict[str, tuple[Any, bool]] = {}
+        # Opening sub-databases must not overlap (mdb_dbi_open); reopening must not overlap readers.
+        self._gate = threading.Condition(threading.RLock())
+        self._reading = 0
+        self._lmdb: lmdb.Environment | None = self._open_lmdb()
+
+    @classmethod
+    def open(
+        cls, path: Path, *, map_bytes: int = MAP_BYTES, durability: Durability = Durability.POWER_LOSS
+    ) -> Environment:
+        """The environment at `path` for reading and writing; created whole or not at all when it is missing.
+
+        Raises:
+            FormatTooNew: A newer Henslowe wrote it; nothing was changed.
+            Corrupt: It is no environment of LMDB 0.9.
+            StorageError: Network file system, no permission, or no address space for `map_bytes`.
+        """
+        filesystem.refuse_network(path)
+        if not path.exists():
+            _create_aside(path, map_bytes)
+        environment = cls(path, map_bytes=map_bytes, durability=durability, readonly=False)
+        try:
+            environment._refuse_newer()
+        except BaseException:
+            environment.close()
+            raise
+        environment.clean_readers()
+        return environment
+
+    @classmethod
+    def open_readonly(cls, path: Path) -> Environment:
+        """The environment at `path` as another process writes it; never blocks that process.
+
+        Raises:
+            FormatTooNew: A newer Henslowe wrote it.
+            StorageError: There is none, or its lock file may not be written (readers announce themselves there).
+        """
+        environment = cls(path, map_bytes=0, durability=Durability.POWER_LOSS, readonly=True)
+        try:
+            environment._refuse_newer()
+        except BaseException:
+            environment.close()
+            raise
+        return environment
+
+    # -- sub-databases ----------------
+
+    def db(self, name: str, *, dup: bool = False) -> Any:
+        """The sub-database `name`, created if missing; `dup` for an index of 8-byte values sorted under each key.
+
+        Raises:
+            StorageError: Missing in a read-only environment, or the environment is closed.
+        """
+        found = self._dbs.get(name)
+        if found is not None:
+            return found[0]
+        with self._gate:
+            try:
+                db = self._opened().open_db(name.encode(), dupsort=dup, dupfixed=dup, create=not self.readonly)
+            except lmdb.Error as error:
+                raise StorageError(f"cannot open {name!r} in {self.path}: {error}") from error
+            self._dbs[name] = (db, dup)
+            return db
+
+    # -- transactions ----------------
+
+    @contextmanager
+    def read(self) -> Iterator[Txn]:
+        """A consistent view of the last commit. Keep it short: pages that it sees cannot be reused meanwhile.
+
+        Raises:
+            StorageError: The environment is closed.
+        """
+        with self._gate:
+            env = self._opened()
+            self._reading += 1
+        try:
+            try:
+                txn = env.begin()
+            except lmdb.ReadersFullError:
+                # Slots of killed processes stay taken until somebody looks.
+                env.reader_check()
+                txn = env.begin()
+            try:
+                yield txn
+            finally:
+                txn.abort()
+        finally:
+            with self._gate:
+                self._reading -= 1
+                if not self._reading:
+                    self._gate.notify_all()
+
+    def begin(self) -> Txn:
+        """A write transaction; commit or abort it. Runs in: the writer alone."""
+        return self._opened().begin(write=True)
+
+    def last_txn_id(self) -> int:
+        """Number of the last commit, by any process."""
+        return int(self._opened().info()["last_txnid"])
+
+    # -- life ----------------
+
+    def reopen(self) -> None:
+        """Closes and opens LMDB behind this handle, which ends every error state of LMDB. Runs in: the writer.
+
+        Waits for readers at most 5 s; later ones find their transaction ended.
+        """
+        with self._gate:
+            self._gate.wait_for(lambda: not self._reading, _REOPEN_WAIT_S)
+            self._close_lmdb()
+            self._lmdb = self._open_lmdb()
+            declared, self._dbs = self._dbs, {}
+            for name, (_, dup) in declared.items():
+                self.db(name, dup=dup)
+
+    def clean_readers(self) -> int:
+        """Frees the reader slots of processes that died; returns how many."""
+        return int(self._opened().reader_check())
+
+    def info(self) -> EnvironmentInfo:
+        """Sizes now."""
+        env = self._opened()
+        facts = env.info()
+        return EnvironmentInfo(
+            file_bytes=(self.path / "data.mdb").stat().st_size,
+            used_bytes=(int(facts["last_pgno"]) + 1) * int(env.stat()["psize"]),
+            readers=int(facts["num_readers"]),
+            last_txn_id=int(facts["last_txnid"]),
+        )
+
+    def close(self) -> None:
+        """Ends all transactions and frees the map; a second call does nothing."""
+        with self._gate:
+            self._gate.wait_for(lambda: not self._reading, _REOPEN_WAIT_S)
+            self._close_lmdb()
+
+    def _opened(self) -> lmdb.Environment:
+        if self._lmdb is None:
+            raise StorageError(f"cannot use {self.path}: it is closed")
+        return self._lmdb
+
+    def _open_lmdb(self) -> lmdb.Environment:
+        try:
+            env = lmdb.open(
+                str(self.path),
+                map_size=self._map_bytes,
+                max_dbs=_DBS_MAX,
+                max_readers=_READERS_MAX,
+                readonly=self.readonly,
+                create=False,
+                metasync=self._durability is Durability.POWER_LOSS,
+                sync=True,
+                writemap=False,
+                lib_version=_ENGINE,
+            )
+        except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:
+            raise Corrupt(f"cannot open {self.path}: {error}", hint="restore it from a backup") from error
+        except (lmdb.Error, OSError, MemoryError) as error:
+            raise StorageError(f"cannot open {self.path}: {error}") from error
+        filesystem.close_to_children(self.path / "data.mdb", self.path / "lock.mdb")
+        return env
+
+    def _close_lmdb(self) -> None:
+        if self._lmdb is not None:
+            self._lmdb.close()
+            self._lmdb = None
+
+    def _refuse_newer(self) -> None:
+        env = self._opened()
+        try:
+            meta = env.open_db(META.encode(), create=False)
+        except lmdb.NotFoundError as error:
+            raise Corrupt(
+                f"cannot open {self.path}: it has no format number", hint="restore it from a backup"
+            ) from error
+        self._dbs[META] = (meta, False)
+        with self.read() as txn:
+            found = int.from_bytes(txn.get(_FORMAT_KEY, db=meta) or b"", "big")
+        if found > FORMAT:
+            raise FormatTooNew(
+                f"cannot open {self.path}: expected format {FORMAT} or older, got {found}",
+                hint="start the newer Henslowe, or restore a backup made by this one",
+                found=found,
+                supported=FORMAT,
+            )
+
+
+def verify_offline(path: Path, *, bytes_max: int) -> bool:
+    """Checks the whole structure of a closed environment without the engine; False if it is larger than `bytes_max`.
+
+    About 90 MB a second, in Python. Never maps the file, so that a damaged one cannot take the process with it.
+
+    Raises:
+        Corrupt: The structure is damaged.
+    """
+    data = path / "data.mdb"
+    if data.stat().st_size > bytes_max:
+        return False
+    try:
+        problems = offline.verify(str(data))  # type: ignore[no-untyped-call]
+    except offline.VerifyError as error:
+        problems = [str(error)]
+    if problems:
+        raise Corrupt(
+            f"cannot open {path}: {problems[0]}",
+            hint="restore it from a backup",
+            problems=list(problems[:20]),
+        )
+    return True
+
+
+def _create_aside(path: Path, map_bytes: int) -> None:
+    """Creates the environment under another name first: of a crash in LMDB's first writes, 4 % cannot be opened."""
+    aside = path.with_name(f"{path.name}.tmp")
+    filesystem.remove_tree(aside)
+    aside.mkdir(parents=True, mode=0o700)
+    try:
+        env = lmdb.open(str(aside), map_size=map_bytes, max_dbs=_DBS_MAX, lib_version=_ENGINE, mode=0o600)
+    except (lmdb.Error, OSError, MemoryError) as error:
+        raise StorageError(f"cannot create {path}: {error}") from error
+    try:
+        meta = env.open_db(META.encode())
+        with env.begin(write=True) as txn:
+            txn.put(_FORMAT_KEY, FORMAT.to_bytes(2, "big"), db=meta)
+        env.sync(True)
+    except lmdb.Error as error:
+        raise StorageError(f"cannot create {path}: {error}") from error
+    finally:
+        env.close()
+    filesystem.sync_dir(aside)
+    aside.rename(path)
+    filesystem.sync_dir(path.parent)

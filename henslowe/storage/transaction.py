@@ -1,0 +1,122 @@
+"""Transactions: several tables and events in one commit, guarded against what changed meanwhile.
+
+    txn = store.transaction()
+    txn.expect(services, "hello", seen)                       # somebody else was faster: Conflict
+    txn.put(services, seen.model_copy(update={"epoch": 2}))
+    txn.append(EventDraft("lifecycle", "PROMOTE", "SUCCESS", "hello", 3, {}))
+    committed = await txn.commit()                            # durable here; readers see it now
+
+A transaction is data until `submit`: nothing is read, checked or sent before. `submit` checks the guards against what
+is committed *or in flight*, in one step of the loop, so no lock is needed. Runs in: the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from henslowe.errors import Conflict, StorageError
+from henslowe.storage import events
+from henslowe.storage.bags import Bag
+from henslowe.storage.commits import Commit, CommitQueue, Committed
+from henslowe.storage.events import EncodedEvent, EventDraft
+from henslowe.storage.keys import Key, check
+from henslowe.storage.tables import Op, Table, TableBase
+
+R = TypeVar("R", bound=BaseModel)
+
+
+class Transaction:
+    """Changes that happen together or not at all. Made by `Store.transaction`, submitted once."""
+
+    def __init__(self, queue: CommitQueue, encode_event: Callable[[EventDraft], EncodedEvent]) -> None:
+        self._queue = queue
+        self._encode_event = encode_event
+        self._guards: list[tuple[TableBase[Any, Any], Key, Any]] = []
+        self._steps: list[tuple[TableBase[Any, Any], Key | None, Any]] = []
+        self._ops: list[Op] = []
+        self._drafts: list[EventDraft] = []
+        self._submitted = False
+
+    def put(self, table: Table[R] | Bag[R], row: R) -> None:
+        """Inserts `row`; in a set it replaces the row under its key."""
+        self._steps.append((table, None, row))
+
+    def delete(self, table: Table[Any] | Bag[Any], key: Key) -> None:
+        """Removes what is under `key`, if anything."""
+        check(key)
+        self._steps.append((table, key, None))
+
+    def append(self, draft: EventDraft) -> None:
+        """Appends an event; events of one transaction follow each other without a gap."""
+        self._drafts.append(draft)
+
+    def expect(self, table: Table[R] | Bag[R], key: Key, expected: Any) -> None:
+        """Makes the commit depend on `expected` being under `key`: a row, None for nothing, a bag's tuple of rows."""
+        check(key)
+        self._guards.append((table, key, expected))
+
+    def write(self, db_name: str, key: bytes, record: bytes | None) -> None:
+        """Changes a sub-database that has no table; None deletes. For the rest of storage."""
+        self._ops.append((db_name, key, record))
+
+    async def commit(self) -> Committed:
+        """Submits, and returns when everything is durable and published. Cancelling the wait cancels nothing else.
+
+        Raises:
+            Conflict: A guard does not hold; nothing was sent.
+            KeyRefused, StorageError: A row or an event that cannot be stored; nothing was sent.
+            LimitReached: The writer's queue, a table or an event is at its limit; nothing was sent.
+            StorageDegraded: The disk refused; nothing is stored, and nothing changed for readers.
+        """
+        return await self.submit()
+
+    def submit(self) -> asyncio.Future[Committed]:
+        """Checks and sends the commit now; the future is its acknowledgement. Raises what `commit` raises."""
+        if self._submitted:
+            raise StorageError("cannot commit a transaction twice: make another one")
+        for table, key, expected in self._guards:
+            found = table.latest(key)
+            if found != expected:
+                raise Conflict(
+                    f"cannot commit: expected {_named(expected)} under {key!r:.80} in {table.name!r}, "
+                    f"got {_named(found)}",
+                    hint="read the row again and decide anew",
+                    table=table.name,
+                )
+        commit = Commit(self._ops, [], {})
+        for table, key_or_none, row in self._steps:
+            self._stage(commit, table, key_or_none, row)
+        self._queue.refuse_when_full()
+        commit.events = [self._encode_event(draft) for draft in self._drafts]
+        self._submitted = True
+        return self._queue.submit(commit)
+
+    @staticmethod
+    def _stage(commit: Commit, table: TableBase[Any, Any], key: Key | None, row: Any) -> None:
+        key_now: Any = table.spec.key_of(row) if key is None else key
+        check(key_now)
+        place = (table, key_now)
+        cell = commit.cells[place] if place in commit.cells else table._cell(key_now)
+        if key is not None:
+            table._delete(key, cell, commit.ops)
+            commit.cells[place] = None
+        else:
+            _, commit.cells[place] = table._put(row, cell, commit.ops)
+
+
+def encoder(node: str, incarnation: int, tick: Callable[[], tuple[int, int]]) -> Callable[[EventDraft], EncodedEvent]:
+    """What stamps and encodes the drafts of one node's life."""
+
+    def encode(draft: EventDraft) -> EncodedEvent:
+        time_ns, hlc = tick()
+        return events.encode(draft, node=node, incarnation=incarnation, time_ns=time_ns, hlc=hlc)
+
+    return encode
+
+
+def _named(found: Any) -> str:
+    return "nothing" if found is None or found == () else f"{found!r:.120}"

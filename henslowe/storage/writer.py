@@ -1,0 +1,169 @@
+"""The one writer of an environment: group commit, and what happens when the disk refuses.
+
+`Committer` is the mechanism (any thread, one at a time), `WriterActor` the thread actor that runs it: it takes what
+is queued, makes it one LMDB transaction, and hands the whole batch back with one wake-up of the loop.
+
+When a commit fails, LMDB may refuse everything until it is reopened, and the commit may even have reached the disk. So
+the committer reopens the environment and looks: if the disk has the transaction, it is acknowledged after all. A full
+disk gives up its ballast once; after that writes are refused (`StorageDegraded`) and tried again with every batch,
+until space returns. An environment that cannot be reopened crashes the actor, and the supervisor decides.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import lmdb
+
+from henslowe.actors.kernel import ThreadActor, is_clean
+from henslowe.errors import StorageDegraded
+from henslowe.storage import filesystem
+from henslowe.storage.commits import Commit, CommitQueue
+from henslowe.storage.env import Environment, Txn
+from henslowe.storage.partitions import Appender
+
+BALLAST_BYTES: Final = 1 << 20
+"""Enough for the commits that a node writes while it shuts down."""
+_BALLAST_ROOM: Final = 16
+"""The ballast is laid only where this many times its size is free: it must not fill the disk itself."""
+
+
+class Ballast:
+    """A file that is given up when the disk is full, so that the last commits still fit (deleting rows needs space)."""
+
+    def __init__(self, path: Path, size_bytes: int = BALLAST_BYTES) -> None:
+        self._path = path
+        self._size_bytes = size_bytes
+
+    def lay(self) -> None:
+        """Makes the file if it is not there and the disk has ample space."""
+        if self._path.exists() or filesystem.free_bytes(self._path.parent) < _BALLAST_ROOM * self._size_bytes:
+            return
+        with suppress(OSError), self._path.open("xb") as file:
+            os.posix_fallocate(file.fileno(), 0, self._size_bytes)
+
+    def drop(self) -> bool:
+        """Frees its space; whether there was any."""
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        return True
+
+
+class Committer:
+    """Applies batches to one environment; all of a batch or nothing. Runs in: the writer."""
+
+    def __init__(self, env: Environment, appender: Appender | None, ballast: Ballast) -> None:
+        self._env = env
+        self._appender = appender
+        self._ballast = ballast
+        self.degraded: str = ""
+        """Why the last batch was refused, "" when it was not. Any thread may look."""
+
+    def commit(self, batch: Sequence[Commit]) -> None:
+        """Makes `batch` durable, in order.
+
+        Raises:
+            StorageDegraded: The disk refused; nothing of the batch is stored.
+            StorageError: The environment could not be opened again.
+        """
+        error = self._attempt(batch)
+        if error is not None and _is_full(error) and self._ballast.drop():
+            error = self._attempt(batch)
+        if error is None:
+            self.degraded = ""
+            return
+        self.degraded = str(error)
+        raise StorageDegraded(
+            f"cannot commit: {error}",
+            hint="free space on the disk of the data directory" if _is_full(error) else "look at the disk's health",
+        ) from error
+
+    def recover(self) -> None:
+        """Brings the memory of the writer in line with the disk, after a failure or a restart."""
+        if self._appender is not None:
+            self._appender.load()
+
+    def _attempt(self, batch: Sequence[Commit]) -> Exception | None:
+        """Tries once; returns what prevented it, after which the environment is usable again."""
+        if not any(commit.ops or commit.events for commit in batch):
+            return None
+        txn_id = -1
+        try:
+            txn = self._env.begin()
+            try:
+                txn_id = txn.id()
+                self._apply(txn, batch)
+                txn.commit()
+            except BaseException:
+                with suppress(lmdb.Error):
+                    txn.abort()
+                raise
+        except (lmdb.Error, OSError) as error:
+            self._env.reopen()
+            self.recover()
+            return None if 0 <= txn_id <= self._env.last_txn_id() else error
+        return None
+
+    def _apply(self, txn: Txn, batch: Sequence[Commit]) -> None:
+        dbs: dict[str, Any] = {}
+        for commit in batch:
+            for name, key, record in commit.ops:
+                db = dbs.get(name)
+                if db is None:
+                    db = dbs[name] = self._env.db(name)
+                if record is None:
+                    txn.delete(key, db=db)
+                else:
+                    txn.put(key, record, db=db)
+        appended = [event for commit in batch for event in commit.events]
+        if not appended:
+            return
+        assert self._appender is not None, "expected an environment with an event log"
+        seq = self._appender.append(txn, appended)
+        for commit in batch:
+            if commit.events:
+                commit.first_seq = seq
+                seq += len(commit.events)
+
+
+class WriterActor(ThreadActor):
+    """Runs a committer in a thread of its own, woken by the queue. Restarting it loses no commit that waits."""
+
+    def __init__(self, queue: CommitQueue, committer: Committer) -> None:
+        super().__init__()
+        self._queue = queue
+        self._committer = committer
+
+    def init(self) -> None:
+        """Reads where the log ends and asks the queue for work."""
+        self._committer.recover()
+        ref = self.ref
+        self._queue.attach(lambda: ref.cast(_WORK))
+
+    def handle_cast(self, message: object) -> None:
+        """Commits one batch; between batches the mailbox has its turn."""
+        if message is _WORK and self._queue.run_once(self._committer):
+            self.ref.cast(_WORK)
+
+    def terminate(self, reason: object) -> None:
+        """Commits what still waits, unless this is a crash: then the next writer does."""
+        self._queue.detach()
+        while is_clean(reason) and self._queue.run_once(self._committer):
+            pass
+
+
+_WORK: Final = "commits wait"
+
+
+def _is_full(error: Exception) -> bool:
+    if isinstance(error, lmdb.MapFullError):
+        return True
+    code = error.code if isinstance(error, lmdb.Error) else getattr(error, "errno", None)
+    return code in (errno.ENOSPC, errno.EDQUOT)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +25,7 @@ class Entry:
     help: str
 
 
+USAGE: Final = 2
 COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
     "Run": (
         Entry("up", "up", "Start a node for a workspace; makes a first service when it is empty."),
@@ -75,35 +78,59 @@ class LazyGroup(click.Group):
             with formatter.section(title):
                 formatter.write_dl([(entry.name, entry.help) for entry in entries])
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """As click's own; remembers whether JSON was asked for, and reports a misuse like every other error."""
+        extra["obj"] = Asked(as_json="--json" in args)
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            report(_usage(error, self.list_commands(click.Context(self))), as_json=extra["obj"].as_json)
+            raise click.exceptions.Exit(USAGE) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an operating error becomes two lines and its exit code, never a traceback."""
         try:
             return super().invoke(ctx)
         except HensloweError as error:
-            report(error, as_json=_wants_json(ctx))
+            report(error.as_dict(), as_json=ctx.obj.as_json)
             ctx.exit(error.exit_code)
-
-    def main(self, args: Sequence[str] | None = None, *others: Any, **named: Any) -> Any:
-        """As click's own; remembers the arguments, so that an error knows whether JSON was asked for."""
-        import sys
-
-        given = list(sys.argv[1:] if args is None else args)
-        named["obj"] = {"args": given}
-        return super().main(given, *others, **named)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            report(_usage(error, self.list_commands(ctx)), as_json=ctx.obj.as_json)
+            ctx.exit(USAGE)
 
 
-def report(error: HensloweError, *, as_json: bool) -> None:
+@dataclass(slots=True, frozen=True)
+class Asked:
+    """What the whole command line says about the output."""
+
+    as_json: bool
+
+
+def report(error: Mapping[str, Any], *, as_json: bool) -> None:
     """Say on standard error what went wrong and what to do about it."""
     if as_json:
-        click.echo(json.dumps({"error": error.as_dict()}, default=str), err=True)
+        click.echo(json.dumps({"error": error}, default=str), err=True)
         return
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {error.message}", err=True)
-    if error.hint:
-        click.echo(f"{click.style('fix:', bold=True)}   {error.hint}", err=True)
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {error['message']}", err=True)
+    if error["hint"]:
+        click.echo(f"{click.style('fix:', bold=True)}   {error['hint']}", err=True)
 
 
-def _wants_json(ctx: click.Context) -> bool:
-    return "--json" in ctx.obj["args"]
+def _usage(error: click.UsageError, commands: Sequence[str]) -> dict[str, Any]:
+    """A misuse of the command line in the form of all errors, with the word that a typo probably meant."""
+    path = error.ctx.command_path if error.ctx is not None else "henslowe"
+    hint = f"{path} --help"
+    unknown = re.match(r"No such command '(.*)'\.$", error.message)
+    if unknown is not None:
+        near = difflib.get_close_matches(unknown[1], commands, n=1)
+        hint = f"did you mean {path} {near[0]}?" if near else hint
+    return {"code": "usage", "message": error.format_message(), "hint": hint, "details": {}}
 
 
 @click.group(

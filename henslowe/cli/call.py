@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import click
@@ -32,7 +33,7 @@ def call_command(
     """
     from henslowe.cli.mcp_call import call_tool, content_lines
 
-    given = _object(click.get_text_stream("stdin").read() if arguments == "-" else arguments)
+    given = _object(sys.stdin.read() if arguments == "-" else arguments)
     path = NodeClient(node).get(service_path(service))["path"]
     answer, _ = call_tool(node, path, tool, given, timeout_s=timeout_s)
     if "error" in answer:

@@ -64,7 +64,7 @@ def doctor_command(*, workspace: Path | None, console: Console) -> None:
         (
             click.style(f"{each.level:<4}", fg=colours[each.level]),
             each.name,
-            each.detail + (f"; {each.fix}" * bool(each.fix)),
+            f"{each.detail}; {each.fix}".rstrip("; "),
         )
         for each in findings
     ]

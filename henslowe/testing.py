@@ -19,7 +19,7 @@ __all__ = ["VirtualTimeLoop", "run_virtually"]
 T = TypeVar("T")
 
 
-class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc,valid-type]  # chosen at run time
+class _JumpingSelector(selectors.DefaultSelector):
     """Turns the clock instead of waiting. Without a timer to wait for it waits really, for threads that will call."""
 
     def __init__(self) -> None:

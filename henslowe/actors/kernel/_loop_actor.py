@@ -233,6 +233,8 @@ class LoopRef(Ref):
         if EAGER:
             return asyncio.Task(_contain(coroutine), loop=loop, eager_start=True)  # type: ignore[call-arg,unused-ignore]
         task: asyncio.Task[Any] = loop.create_task(_contain(coroutine))
+        # A task that is cancelled before its first step never enters the coroutine: close it, or Python complains.
+        task.add_done_callback(lambda _: coroutine.close())
         return task
 
     def _resume(self, task: asyncio.Task[Any]) -> None:

@@ -16,7 +16,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO, Any, Final
+from typing import IO, Any, ClassVar, Final
 
 from henslowe.errors import LaunchFailed
 
@@ -54,6 +54,7 @@ class OsProcess:
         self._transports: list[asyncio.BaseTransport] = []
         self._forget_owner: Callable[[], None] | None = None
         self._abandoned = False
+        self._seen: dict[int, int] = {}  # descendants noticed so far: pid -> start time
         self._pidfd = os.pidfd_open(child.pid)
         _reaper.adopt_started(child.pid)
         loop.add_reader(self._pidfd, self._on_exit)
@@ -117,6 +118,7 @@ class OsProcess:
         process = cls(child, process_id, loop)
         process._forget_owner = owner.watch(process._owner_ended) if owner is not None else None
         await process._connect(line_bytes_max)
+        _Housekeeping.running.add(process)
         _Housekeeping.on(loop)
         return process
 
@@ -173,14 +175,21 @@ class OsProcess:
 
         Runs in: any thread.
         """
-        self.signal_group(signal.SIGKILL)
         running = self.pid if self.is_running() else None
-        _reaper.kill_repeatedly(lambda: _reaper.tree_of(running, self.id))
+        # Look before killing: a child loses its place in the tree with its parent.
+        found = _reaper.tree_of(running, self.id, self._seen)
+        self.signal_group(signal.SIGKILL)
+        _reaper.kill_repeatedly(lambda: _reaper.tree_of(running, self.id, self._seen), found)
 
     def close_stdin(self) -> None:
         """Ends its standard input, which most servers take as the wish that they end."""
         if self.stdin is not None:
             self.stdin.close()
+
+    def _notice_descendants(self) -> None:
+        """Remembers who is below it now: one that leaves the session, its environment and its parent is still ours."""
+        self._seen = {pid: start for pid, start in self._seen.items() if _reaper.lives(pid, start)}
+        self._seen |= _reaper.below(self.pid)
 
     def _owner_ended(self, _ref: Ref, _reason: Any) -> None:
         self._abandoned = True
@@ -190,6 +199,7 @@ class OsProcess:
         returncode = self._child.poll()
         if returncode is None:  # the pidfd is readable only after the exit; be safe against spurious wake-ups
             return
+        _Housekeeping.running.discard(self)
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         _reaper.forget_started(self.pid)
@@ -215,23 +225,29 @@ class OsProcess:
 
 
 class _Housekeeping:
-    """Reaps adopted orphans once a second while there may be any. One per loop."""
+    """Once a second while anything runs: notices descendants, reaps adopted orphans. One per process."""
 
+    running: ClassVar[set[OsProcess]] = set()
     _loop: asyncio.AbstractEventLoop | None = None
     _handle: asyncio.TimerHandle | None = None
 
     @classmethod
     def on(cls, loop: asyncio.AbstractEventLoop) -> None:
+        """Comes back soon: something has started or ended."""
+        if cls._loop is not loop:
+            cls.running = {process for process in cls.running if process._loop is loop}
         if cls._loop is not loop or cls._handle is None:
             cls._loop = loop
-            cls._handle = loop.call_later(REAP_EVERY_S / 20, cls._reap)
+            cls._handle = loop.call_later(REAP_EVERY_S / 20, cls._tick)
 
     @classmethod
-    def _reap(cls) -> None:
+    def _tick(cls) -> None:
+        for process in cls.running:
+            process._notice_descendants()
         left = _reaper.reap_orphans()
         loop, cls._handle = cls._loop, None
-        if loop is not None and (left or _reaper._Orphans.started):
-            cls._handle = loop.call_later(REAP_EVERY_S, cls._reap)
+        if loop is not None and (left or cls.running):
+            cls._handle = loop.call_later(REAP_EVERY_S, cls._tick)
 
 
 def _check(argv: Sequence[str], cwd: str | os.PathLike[str] | None, env: Mapping[str, str]) -> None:

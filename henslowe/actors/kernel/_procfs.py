@@ -67,11 +67,17 @@ def descendants_of(roots: Iterable[int], processes: Iterable[ProcessStat]) -> li
     return list(found.values())
 
 
-def own_children() -> list[int]:
-    """Direct children of this process, zombies and adopted orphans among them."""
-    me = os.getpid()
+def children_of(pid: int) -> list[int]:
+    """Direct children of a process, zombies and adopted orphans among them; none when it is gone."""
+    numbers: list[int] = []
     try:
-        lists = [(task / "children").read_text() for task in (_PROC / "self/task").iterdir()]
-    except OSError:  # a thread ended meanwhile, or a kernel without this file
-        return [process.pid for process in all_processes() if process.ppid == me]
-    return [int(pid) for text in lists for pid in text.split()]
+        tasks = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208
+    except OSError:
+        return numbers
+    for task in tasks:
+        try:
+            text = (_PROC / str(pid) / "task" / task / "children").read_text()
+        except FileNotFoundError:  # that thread has ended
+            continue
+        numbers.extend(int(number) for number in text.split())
+    return numbers

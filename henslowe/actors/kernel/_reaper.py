@@ -14,10 +14,10 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from ._procfs import ProcessStat, all_processes, descendants_of, own_children, read_environ, read_stat
+from ._procfs import ProcessStat, all_processes, children_of, descendants_of, read_environ, read_stat
 
 log = logging.getLogger("henslowe.kernel")
 
@@ -81,31 +81,57 @@ def kill_exactly(process: ProcessStat, number: int = signal.SIGKILL) -> bool:
     return True
 
 
-def tree_of(pid: int | None, process_id: str) -> list[ProcessStat]:
-    """Living processes of one `OsProcess`: below `pid` (None once reaped), or carrying its mark."""
+def tree_of(pid: int | None, process_id: str, seen: Mapping[int, int]) -> list[ProcessStat]:
+    """Living processes of one `OsProcess`.
+
+    Args:
+        pid: Its number; None once it is reaped.
+        process_id: The mark that its descendants carry.
+        seen: Descendants noticed earlier, with their start times.
+    """
     processes = all_processes()
-    found = {p.pid: p for p in processes if pid is not None and p.pid == pid}
-    found |= {p.pid: p for p in descendants_of([pid], processes)} if pid is not None else {}
-    for process in processes:
-        if process.pid not in found and read_environ(process.pid).get(PROCESS_VARIABLE) == process_id:
-            found[process.pid] = process
-    found |= {p.pid: p for p in descendants_of(list(found), processes)}
-    found.pop(os.getpid(), None)
-    return [process for process in found.values() if process.state != "Z"]
+    roots = {
+        process.pid
+        for process in processes
+        if process.pid == pid
+        or seen.get(process.pid) == process.start_time
+        or read_environ(process.pid).get(PROCESS_VARIABLE) == process_id
+    }
+    below_roots = {process.pid for process in descendants_of(roots, processes)}
+    return [p for p in processes if p.pid in roots | below_roots and p.state != "Z" and p.pid != os.getpid()]
 
 
-def kill_repeatedly(find: Callable[[], list[ProcessStat]]) -> list[int]:
-    """Kills what `find` finds until it finds nothing new, since a tree may fork while it is swept."""
+def below(pid: int) -> dict[int, int]:
+    """The present descendants of a process and their start times. Reads only their own files."""
+    found: dict[int, int] = {}
+    pending = children_of(pid)
+    while pending:
+        stat = read_stat(pending.pop())
+        if stat is not None and stat.pid not in found:
+            found[stat.pid] = stat.start_time
+            pending.extend(children_of(stat.pid))
+    return found
+
+
+def lives(pid: int, start_time: int) -> bool:
+    """Whether this very process still exists, as a zombie perhaps."""
+    stat = read_stat(pid)
+    return stat is not None and stat.start_time == start_time
+
+
+def kill_repeatedly(find: Callable[[], list[ProcessStat]], first: Sequence[ProcessStat] = ()) -> list[int]:
+    """Kills `first`, then what `find` finds until it finds nothing new, since a tree may fork while it is swept."""
     killed: dict[int, int] = {}
+    fresh = list(first) or find()
     for _ in range(SWEEP_ROUNDS_MAX):
-        fresh = [p for p in find() if killed.get(p.pid) != p.start_time]
-        if not fresh:
-            break
         for process in fresh:
             if kill_exactly(process):
                 killed[process.pid] = process.start_time
                 if process.pid not in _Orphans.started:
                     _Orphans.ours[process.pid] = process.start_time
+        fresh = [p for p in find() if killed.get(p.pid) != p.start_time]
+        if not fresh:
+            break
     return list(killed)
 
 
@@ -113,7 +139,7 @@ def reap_orphans(now: float | None = None) -> int:
     """Takes the exit status of adopted orphans that have ended. Returns how many of them still run."""
     seen_at = time.monotonic() if now is None else now
     running = 0
-    children = own_children()
+    children = children_of(os.getpid())
     for pid in children:
         if pid in _Orphans.started:
             continue
@@ -130,7 +156,7 @@ def reap_orphans(now: float | None = None) -> int:
                 running += 1
     for gone in set(_Orphans.strangers) - set(children):
         del _Orphans.strangers[gone]
-    for gone in [pid for pid, start in _Orphans.ours.items() if not _lives(pid, start)]:
+    for gone in [pid for pid, start in _Orphans.ours.items() if not lives(pid, start)]:
         del _Orphans.ours[gone]
     _Orphans.sessions.intersection_update(_Orphans.started | _sessions_in_use(children))
     return running + len(_Orphans.strangers)
@@ -147,11 +173,6 @@ def _is_ours(stat: ProcessStat, seen_at: float) -> bool:
     if stat.session == os.getsid(0):
         return False  # somebody's plain subprocess
     return seen_at - _Orphans.strangers.setdefault(stat.pid, seen_at) >= STRANGER_GRACE_S
-
-
-def _lives(pid: int, start_time: int) -> bool:
-    stat = read_stat(pid)
-    return stat is not None and stat.start_time == start_time
 
 
 def _sessions_in_use(children: list[int]) -> set[int]:

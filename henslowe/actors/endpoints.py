@@ -128,7 +128,9 @@ class Connector(Protocol):
         """Handshake over a child's pipes, list its contract, and return the endpoint in state READY.
 
         Raises:
-            InstanceFailed: The child ended, printed something that is not JSON-RPC, or did not answer in time.
+            InstanceFailed: The child ended, printed something that is not JSON-RPC, or did not answer in time. With
+                `details["again"]` the child may be one that ends when it is asked anything before `initialize`: start
+                it once more, the connector then greets this version with `initialize` at once.
         """
         ...
 
@@ -195,6 +197,7 @@ class EndpointDirectory:
 
     _up: dict[VersionKey, tuple[Endpoint, ...]] = field(default_factory=dict)
     _listeners: list[Callable[[VersionKey], None]] = field(default_factory=list)
+    _event_listeners: list[ServerEvent] = field(default_factory=list)
 
     def of(self, version: VersionKey) -> tuple[Endpoint, ...]:
         """The endpoints of a version that are READY, in start order; empty when none is."""
@@ -223,6 +226,16 @@ class EndpointDirectory:
         """Call `listener(version)` after each change; returns a cancel function."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    def on_server_event(self, listener: ServerEvent) -> Callable[[], None]:
+        """Call `listener(version, notification)` for what servers announce on their own; returns a cancel function."""
+        self._event_listeners.append(listener)
+        return lambda: self._event_listeners.remove(listener) if listener in self._event_listeners else None
+
+    def announce(self, version: VersionKey, notification: JsonObject) -> None:
+        """Hand on what a server announced: a changed list (its endpoint's contract is renewed), a changed resource."""
+        for listener in tuple(self._event_listeners):
+            listener(version, notification)
 
     def services(self) -> frozenset[ServiceName]:
         """Services with at least one endpoint up."""

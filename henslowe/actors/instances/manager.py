@@ -1,0 +1,288 @@
+"""The manager keeps one instance per wanted version, each under a supervisor of its own.
+
+`SERVICES` (dynamic) holds one supervisor per service, that one per version, that the instance. The inner two are
+temporary children: when a version has used up its restarts, its supervisor gives up and nothing above or beside it
+notices, but the manager does, by a monitor. The manager holds no process: after a crash it finds what runs by asking
+the supervisors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from henslowe.actors import names
+from henslowe.actors.endpoints import Connector, EndpointDirectory
+from henslowe.actors.ids import ServiceName, VersionKey
+from henslowe.actors.instances.driver import ProcessDriver
+from henslowe.actors.instances.instance import (
+    History,
+    Instance,
+    Release,
+    StartRefused,
+    Surroundings,
+    instance_name,
+    tell_versions_and_router,
+)
+from henslowe.actors.kernel import (
+    ActorExit,
+    Backoff,
+    CallTimeout,
+    ChildInfo,
+    ChildSpec,
+    Down,
+    LoopActor,
+    MonitorRef,
+    Ref,
+    RestartType,
+    StartChild,
+    TerminateChild,
+    WhichChildren,
+    is_clean,
+)
+from henslowe.actors.kernel import names as registry
+from henslowe.actors.messages import EnsureInstance, InstanceBroken, ReleaseInstance
+from henslowe.config.settings import InstanceSettings, Settings
+from henslowe.errors import HensloweError
+
+log = logging.getLogger(__name__)
+
+SupervisorSpec = Callable[[str, int, float], ChildSpec]
+"""Makes the spec of a temporary dynamic supervisor from its id, `max_restarts` and `max_seconds`. Supervisors live a
+layer above the actors that they run, so the composition root says what one is."""
+
+STOP_SPARE_S: Final = 3.0
+"""Beyond an instance's own grace: for closing the connection and reading the last words."""
+SERVICE_RESTARTS: Final = (0, 1.0)
+"""A service's supervisor restarts nothing: its children are temporary."""
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """One version that runs, or is being stopped."""
+
+    ensure: EnsureInstance
+    history: History
+    supervisor: MonitorRef
+    releasing: MonitorRef | None = None
+    """Set while the instance drains: it is over when this monitor fires."""
+    stopping: bool = False
+    again: EnsureInstance | None = None
+    """Asked for once more while it was being stopped."""
+
+
+@dataclass(slots=True, frozen=True)
+class _Stopped:
+    """Sent to itself: everything of a version is gone."""
+
+    version: VersionKey
+
+
+class InstanceManager(LoopActor):
+    """Answers `EnsureInstance` and `ReleaseInstance`; casts `InstanceBroken`.
+
+    Args:
+        settings: The node's settings; headers of remote services are in `services`.
+        connector: Opens MCP connections.
+        directory: Where endpoints are published.
+        data_dir: The node's data directory.
+        marker: `<node id>:<incarnation>`, for processes that outlive a crash of the node.
+        supervisor: Makes specs of temporary dynamic supervisors.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        connector: Connector,
+        directory: EndpointDirectory,
+        data_dir: Path,
+        marker: str,
+        *,
+        supervisor: SupervisorSpec,
+    ) -> None:
+        super().__init__()
+        self._settings: InstanceSettings = settings.instances
+        self._supervisor = supervisor
+        driver = ProcessDriver(
+            connector,
+            data_dir=data_dir,
+            marker=marker,
+            headers={name: declared.headers for name, declared in settings.services.items()},
+        )
+        self._around = Surroundings(driver, directory, self._settings.stop_grace_s)
+        self._wanted: dict[VersionKey, _Wanted] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def init(self) -> None:
+        """Find what runs already, started by an earlier incarnation."""
+        for service in await _children(registry.whereis(names.SERVICES)):
+            for version in await _children(service.ref):
+                for instance in await _children(version.ref):
+                    if version.ref is not None and instance.spec.actor is Instance:
+                        ensure, history, _ = instance.spec.args
+                        self._adopt(_Wanted(ensure, history, self.monitor(version.ref)))
+
+    async def handle_cast(self, message: Any) -> None:
+        """Take `EnsureInstance`, `ReleaseInstance` and the instances' `StartRefused`."""
+        if isinstance(message, EnsureInstance):
+            await self._ensure(message)
+        elif isinstance(message, ReleaseInstance):
+            self._release(message)
+        elif isinstance(message, StartRefused):
+            wanted = self._wanted.get(message.version)
+            if wanted is not None and not wanted.stopping:
+                self._broken(message.version, message.reason)
+                self._dismantle(message.version, wanted)
+
+    async def handle_info(self, message: Any) -> None:
+        """Take the ends of supervisors and of released instances."""
+        if isinstance(message, Down):
+            for version, wanted in self._wanted.items():
+                if message.mref is wanted.releasing:
+                    self._dismantle(version, wanted)
+                    return
+                if message.mref is wanted.supervisor:
+                    await self._supervisor_down(version, wanted, message.reason)
+                    return
+        elif isinstance(message, _Stopped):
+            wanted = self._wanted.pop(message.version)
+            self.demonitor(wanted.supervisor)
+            if wanted.again is not None:
+                await self._ensure(wanted.again)
+
+    def terminate(self, _reason: Any) -> None:
+        """Leave the instances to their supervisors."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _adopt(self, wanted: _Wanted) -> None:
+        version = wanted.ensure.version
+        self._wanted[version] = wanted
+        if wanted.history.released:
+            instance = registry.whereis(instance_name(version))
+            if instance is None:
+                self._dismantle(version, wanted)
+            else:
+                wanted.releasing = self.monitor(instance)
+
+    # -- wanting and not wanting ----------------
+
+    async def _ensure(self, ensure: EnsureInstance) -> None:
+        wanted = self._wanted.get(ensure.version)
+        if wanted is None:
+            await self._start(ensure)
+        elif wanted.stopping or wanted.releasing is not None:
+            wanted.again = ensure
+        elif wanted.history.up is not None:
+            tell_versions_and_router(wanted.history.up)
+
+    async def _start(self, ensure: EnsureInstance) -> None:
+        version, settings = ensure.version, self._settings
+        history = History()
+        try:
+            service = await self._service(version.service)
+            spec = self._supervisor(str(version), settings.max_restarts, settings.max_seconds)
+            supervisor = await service.call(StartChild(spec))
+            assert isinstance(supervisor, Ref)
+            self._wanted[version] = _Wanted(ensure, history, self.monitor(supervisor))
+            backoff = Backoff(
+                first_s=settings.backoff_first_s, max_s=max(settings.backoff_first_s, settings.backoff_max_s)
+            )
+            await supervisor.call(
+                StartChild(
+                    ChildSpec(
+                        "instance",
+                        Instance,
+                        args=(ensure, history, self._around),
+                        name=instance_name(version),
+                        restart=RestartType.TRANSIENT,
+                        shutdown_s=settings.stop_grace_s + STOP_SPARE_S,
+                        backoff=backoff,
+                    )
+                )
+            )
+        except (HensloweError, ActorExit, CallTimeout) as failure:
+            self._broken(version, f"cannot start {version}: {failure}")
+            if version in self._wanted:
+                self._dismantle(version, self._wanted[version])
+
+    async def _service(self, service: ServiceName) -> Ref:
+        """The service's supervisor, started when there is none."""
+        services = registry.via(names.SERVICES)
+        for child in await services.call(WhichChildren()):
+            if child.id == service and child.ref is not None and child.ref.is_alive():
+                found: Ref = child.ref
+                return found
+        started = await services.call(StartChild(self._supervisor(service, *SERVICE_RESTARTS)))
+        assert isinstance(started, Ref)
+        return started
+
+    def _release(self, release: ReleaseInstance) -> None:
+        wanted = self._wanted.get(release.version)
+        if wanted is None or wanted.stopping:
+            if wanted is not None:
+                wanted.again = None
+            return
+        wanted.again = None
+        instance = registry.whereis(instance_name(release.version))
+        if instance is None or wanted.history.up is None:
+            self._dismantle(release.version, wanted)  # starting, or waiting for its restart: nothing to drain
+        elif wanted.releasing is None:
+            wanted.releasing = self.monitor(instance)
+            instance.cast(Release(release.drain_s))
+
+    # -- ends ----------------
+
+    async def _supervisor_down(self, version: VersionKey, wanted: _Wanted, reason: Any) -> None:
+        if wanted.stopping:
+            return  # `_Stopped` follows
+        del self._wanted[version]
+        if wanted.releasing is not None:
+            self.demonitor(wanted.releasing)
+        elif wanted.history.crash:
+            self._broken(version, f"restarted too often: {wanted.history.crash}")
+        elif not is_clean(reason):
+            self._broken(version, f"its supervisor ended: {reason!r}")
+        if wanted.again is not None:
+            await self._ensure(wanted.again)
+
+    def _dismantle(self, version: VersionKey, wanted: _Wanted) -> None:
+        """Stop everything of a version, without waiting for it here."""
+        wanted.stopping = True
+        if wanted.releasing is not None:
+            self.demonitor(wanted.releasing)
+            wanted.releasing = None
+        self._spawn(self._terminate_version(version))
+
+    async def _terminate_version(self, version: VersionKey) -> None:
+        try:
+            for service in await _children(registry.whereis(names.SERVICES)):
+                if service.id == version.service and service.ref is not None:
+                    timeout_s = 2 * self._settings.stop_grace_s + 2 * STOP_SPARE_S
+                    await service.ref.call(TerminateChild(str(version)), timeout_s=timeout_s)
+        except (HensloweError, ActorExit, CallTimeout) as failure:
+            log.info("version_was_gone", extra={"version": str(version), "cause": str(failure)})
+        self.ref.send(_Stopped(version))
+
+    def _broken(self, version: VersionKey, reason: str) -> None:
+        tell_versions_and_router(InstanceBroken(version, reason))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _children(supervisor: Ref | None) -> tuple[ChildInfo, ...]:
+    """The children of a supervisor; none when it is not there."""
+    if supervisor is None:
+        return ()
+    try:
+        found: tuple[ChildInfo, ...] = await supervisor.call(WhichChildren())
+    except (ActorExit, CallTimeout):
+        return ()
+    return found

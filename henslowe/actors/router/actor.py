@@ -1,0 +1,337 @@
+"""The canary router: derives and publishes the routes, and turns finished calls into evidence and verdicts.
+
+It is asked nothing per call. The gateway reads the route table and drops a record of each finished call into
+`Observations`; the router takes them, at once when one failed, else ten times a second while a trial is under way, else
+once a second. What it concludes it casts to the version machine, again and again until the epoch has moved on: so a
+verdict survives a restart on either side.
+
+Not here: the reasoning (`henslowe.actors.router.verdict`), the rows (`henslowe.actors.versions`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from henslowe.actors import names
+from henslowe.actors.ids import ServiceName
+from henslowe.actors.journal import say
+from henslowe.actors.kernel import LoopActor, Reply, Timer
+from henslowe.actors.kernel import names as registry
+from henslowe.actors.messages import Decision, RoutesChanged, Verdict
+from henslowe.actors.router.counters import ServiceCounter
+from henslowe.actors.router.derive import RoutedService, routes_of, trial_of
+from henslowe.actors.router.rows import EVIDENCE, EvidenceRow
+from henslowe.actors.router.verdict import Evidence, Finding, Rules
+from henslowe.actors.routes import FAILURES, CallRecord, Observations, RouteTable
+from henslowe.actors.traffic import TrafficStats, TrialStatus
+from henslowe.actors.vocabulary import EventType, Status
+from henslowe.config.settings import DeliverySettings
+from henslowe.errors import LimitReached, StorageError
+from henslowe.storage import Store, Table
+
+log = logging.getLogger("henslowe.router")
+
+TRIAL_TICK_S: Final = 0.1
+IDLE_TICK_S: Final = 1.0
+PUBLISH_S: Final = 1.0
+"""How often at most statistics are published and health is said, per service."""
+SAVE_S: Final = 5.0
+"""How often at most evidence is written: what a crash of the node may cost."""
+FAILED_CALLS_SAID_PER_S: Final = 5
+"""CALL_FAILED events per service and second; the rest is counted in the next one."""
+DOUBT: Final = 3.0
+"""Evidence from which a trial is shown as degraded."""
+
+
+@dataclass(slots=True, frozen=True)
+class Tick:
+    """Info to ROUTER, from its own timer."""
+
+
+@dataclass(slots=True, frozen=True)
+class Wake:
+    """Info to ROUTER: a call failed."""
+
+
+@dataclass(slots=True)
+class _Watched:
+    """What the router keeps of one service."""
+
+    counter: ServiceCounter
+    evidence: Evidence | None = None
+    finding: Finding | None = None
+    fresh: bool = False
+    """Calls came since health was said."""
+    unsaved: bool = False
+    said_epoch: int = -1
+    """Epoch whose verdict was said."""
+    sent_s: float = 0.0
+    failures_said: int = 0
+    failures_silent: int = 0
+
+
+class CanaryRouter(LoopActor):
+    """Owner of the route table, the traffic statistics and the table `EVIDENCE`.
+
+    Args:
+        store: Has the service rows and the evidence.
+        settings: Section `delivery`.
+        routes: Where routes are published.
+        observations: Where the gateway leaves finished calls.
+        services: The table of the version machine's service rows.
+        traffic: Where statistics are published.
+        now_s: The clock, in Unix seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: DeliverySettings,
+        routes: RouteTable,
+        observations: Observations,
+        *,
+        services: Table[Any],
+        traffic: TrafficStats,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__()
+        self._store = store
+        self._evidence_rows = store.table(EVIDENCE)
+        self._services = services
+        self._settings = settings
+        self._rules = rules_of(settings)
+        self._routes = routes
+        self._observations = observations
+        self._traffic = traffic
+        self._now_s = now_s
+        self._watched: dict[ServiceName, _Watched] = {}
+        self._woken = False
+        self._published_s = 0.0
+        self._saved_s = 0.0
+        self._timer: Timer | None = None
+
+    def init(self) -> None:
+        """Routes first: the gateway may be waiting."""
+        self._publish_routes()
+        self._observations.wake_with(self._wake)
+        self._arm()
+
+    def terminate(self, _reason: object) -> None:
+        """Leaves the routes as they are: traffic goes on while the router restarts."""
+        self._observations.wake_with(None)
+        self._take()
+        self._save(self._now_s())
+
+    def handle_call(self, message: RoutesChanged, _sender: Reply) -> None:
+        """The rows changed; the answer comes once the new routes are published."""
+        self.handle_cast(message)
+
+    def handle_cast(self, message: Any) -> None:
+        """The rows changed. What instances report says nothing that the rows do not: it is ignored."""
+        if isinstance(message, RoutesChanged):
+            self._take()  # what was called by the routes of before is evidence about them
+            self._publish_routes()
+            self._arm()
+
+    def handle_info(self, message: Tick | Wake) -> None:
+        """A moment to think."""
+        self._woken = False
+        self._take()
+        now_s = self._now_s()
+        for service, watched in self._watched.items():
+            self._judge(service, watched, now_s)
+        if now_s - self._published_s >= PUBLISH_S:
+            self._published_s = now_s
+            self._say_health(now_s)
+            self._publish_traffic(now_s)
+        if now_s - self._saved_s >= SAVE_S:
+            self._save(now_s)
+        if isinstance(message, Tick):
+            self._timer = None
+            self._arm()
+
+    # -- routes ----------------
+
+    def _publish_routes(self) -> None:
+        rows: tuple[RoutedService, ...] = self._services.rows()
+        self._routes.publish(routes_of(rows))
+        for row in rows:
+            self._set_trial(row)
+
+    def _set_trial(self, row: RoutedService) -> None:
+        """Begins, goes on with, or ends the trial of a service, as its row says."""
+        trial, watched = trial_of(row), self._of(row.service)
+        if trial == (watched.evidence.trial if watched.evidence is not None else None):
+            return
+        watched.evidence = watched.finding = None
+        saved = self._evidence_rows.lookup(row.service)
+        if trial is None:
+            if saved is not None:
+                self._store_evidence(row.service, None)
+        elif saved is not None and (saved.epoch, saved.new) == (trial.epoch, trial.new.number):
+            watched.evidence = Evidence.load(trial, self._rules, saved.learned)
+        else:
+            old = trial.old or trial.new._replace(number=row.previous)
+            watched.evidence = Evidence(trial, self._rules, watched.counter.past(old))
+
+    def _of(self, service: ServiceName) -> _Watched:
+        watched = self._watched.get(service)
+        if watched is None:
+            watched = self._watched[service] = _Watched(ServiceCounter(service, self._settings.auto_window_s))
+        return watched
+
+    # -- calls ----------------
+
+    def _wake(self) -> None:
+        if not self._woken:
+            self._woken = True
+            self.ref.send(Wake())
+
+    def _take(self) -> None:
+        for record in self._observations.take():
+            watched = self._of(record.version.service)
+            watched.counter.add(record)
+            if record.outcome in FAILURES:
+                self._say_failed(watched, record)
+            if watched.evidence is not None and record.epoch == watched.evidence.trial.epoch:
+                watched.evidence.update(record)
+                watched.fresh = watched.unsaved = True
+
+    def _judge(self, service: ServiceName, watched: _Watched, now_s: float) -> None:
+        evidence = watched.evidence
+        if evidence is None:
+            return
+        finding = watched.finding = evidence.find()
+        if finding.decision is Decision.HOLD or now_s - watched.sent_s < PUBLISH_S:
+            return
+        watched.sent_s = now_s
+        trial = evidence.trial
+        if watched.said_epoch != trial.epoch:
+            watched.said_epoch = trial.epoch
+            status = Status.SUCCESS if finding.decision is Decision.PROMOTE else Status.FAILED
+            said = {"decision": finding.decision.value, "why": finding.why, **finding.numbers}
+            say(EventType.CANARY_VERDICT, status, key=trial.new, epoch=trial.epoch, **said)
+        registry.via(names.VERSIONS).cast(
+            Verdict(service, trial.new, trial.epoch, finding.decision, finding.why, finding.numbers)
+        )
+
+    def _say_failed(self, watched: _Watched, record: CallRecord) -> None:
+        if watched.failures_said >= FAILED_CALLS_SAID_PER_S:
+            watched.failures_silent += 1
+            return
+        watched.failures_said += 1
+        say(
+            EventType.CALL_FAILED,
+            Status.FAILED,
+            key=record.version,
+            tool=record.tool,
+            outcome=record.outcome.value,
+            arm=record.arm.value,
+            latency_ms=round(record.latency_s * 1000, 1),
+            error=record.error[:500],
+            unsaid=watched.failures_silent,
+        )
+        watched.failures_silent = 0
+
+    # -- once a second ----------------
+
+    def _say_health(self, now_s: float) -> None:
+        for watched in self._watched.values():
+            watched.failures_said = 0
+            evidence, finding = watched.evidence, watched.finding
+            if evidence is None or finding is None:
+                continue
+            evidence.close_units(before_s=now_s - self._settings.sticky_epoch_s)
+            if not watched.fresh:
+                continue
+            watched.fresh = False
+            status = Status.HEALTHY if _healthy(finding) else Status.DEGRADED
+            say(EventType.CANARY_HEALTH, status, key=evidence.trial.new, why=finding.why, **finding.numbers)
+
+    def _publish_traffic(self, now_s: float) -> None:
+        published = {}
+        for service, watched in self._watched.items():
+            watched.counter.forget_old(now_s)
+            published[service] = watched.counter.frozen(_status(watched))
+        self._traffic.publish(published)
+
+    def _save(self, now_s: float) -> None:
+        self._saved_s = now_s
+        for service, watched in self._watched.items():
+            if watched.evidence is not None and watched.unsaved:
+                watched.unsaved = False
+                self._store_evidence(service, watched.evidence)
+
+    def _store_evidence(self, service: ServiceName, evidence: Evidence | None) -> None:
+        """Writes without waiting: evidence that is lost is learned again."""
+        txn = self._store.transaction()
+        if evidence is None:
+            txn.delete(self._evidence_rows, service)
+        else:
+            trial = evidence.trial
+            txn.put(
+                self._evidence_rows,
+                EvidenceRow(
+                    service=service,
+                    epoch=trial.epoch,
+                    new=trial.new.number,
+                    learned=evidence.dump(),
+                    saved_s=self._now_s(),
+                ),
+            )
+        try:
+            txn.submit().add_done_callback(_noticed)
+        except (StorageError, LimitReached) as error:
+            log.warning("evidence_not_saved service=%s reason=%s", service, error)
+
+    # -- time ----------------
+
+    def _arm(self) -> None:
+        """One timer: often while something is judged, else seldom."""
+        if self._timer is not None:
+            self._timer.cancel()
+        judging = any(watched.evidence is not None for watched in self._watched.values())
+        self._timer = self.send_after(TRIAL_TICK_S if judging else IDLE_TICK_S, Tick())
+
+
+def rules_of(settings: DeliverySettings) -> Rules:
+    """The settings as the verdict wants them: fractions."""
+    return Rules(
+        alpha=settings.alpha,
+        beta=settings.beta,
+        margin=settings.margin_points / 100,
+        units_min=settings.units_min,
+        breaker_failures=settings.breaker_failures,
+        few_units=settings.auto_units_min,
+    )
+
+
+def _healthy(finding: Finding) -> bool:
+    return finding.decision is not Decision.ROLL_BACK and finding.numbers["evidence"] < DOUBT
+
+
+def _status(watched: _Watched) -> TrialStatus | None:
+    evidence, finding = watched.evidence, watched.finding
+    if evidence is None or finding is None:
+        return None
+    trial = evidence.trial
+    return TrialStatus(
+        trial.new,
+        trial.old,
+        trial.probation,
+        finding.decision.value,
+        finding.why,
+        _healthy(finding),
+        MappingProxyType(finding.numbers),
+    )
+
+
+def _noticed(saved: asyncio.Future[Any]) -> None:
+    if not saved.cancelled() and saved.exception() is not None:
+        log.warning("evidence_not_saved reason=%s", saved.exception())

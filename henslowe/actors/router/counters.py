@@ -1,0 +1,109 @@
+"""Counts of a service's traffic: calls, failures and latencies by version, and the units seen in the window.
+
+Mutable, owned by the canary router; what others see is the frozen snapshot (`henslowe.actors.traffic`).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from henslowe.actors.ids import ServiceName, VersionKey
+from henslowe.actors.router.verdict import HARD, Past
+from henslowe.actors.routes import FAILURES, CallRecord, Outcome
+from henslowe.actors.traffic import ServiceTraffic, TrialStatus, VersionTraffic
+
+LATENCIES_MAX: Final = 500
+UNITS_MAX: Final = 2_000
+VERSIONS_MAX: Final = 32
+"""Versions counted per service; the one unused longest is forgotten."""
+PAST_CALLS_MAX: Final = 2_000
+"""The past that sets up a trial: the last calls of the service, whatever version answered."""
+
+
+@dataclass(slots=True)
+class _VersionCount:
+    calls: int = 0
+    failures: int = 0
+    tool_errors: int = 0
+    last_call_s: float = 0.0
+    latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_MAX))
+
+    def add(self, record: CallRecord) -> None:
+        self.calls += 1
+        self.failures += record.outcome in FAILURES
+        self.tool_errors += record.outcome is Outcome.TOOL_ERROR
+        self.last_call_s = record.time_s
+        self.latencies_s.append(record.latency_s)
+
+    def frozen(self, version: VersionKey) -> VersionTraffic:
+        ordered = sorted(self.latencies_s)
+        p50, p95 = (ordered[int(q * (len(ordered) - 1))] * 1000 if ordered else 0.0 for q in (0.5, 0.95))
+        return VersionTraffic(
+            version, self.calls, self.failures, self.tool_errors, round(p50, 3), round(p95, 3), self.last_call_s
+        )
+
+
+@dataclass(slots=True)
+class _Unit:
+    calls: int = 0
+    last_call_s: float = 0.0
+
+
+class ServiceCounter:
+    """The traffic of one service. Runs in: the loop."""
+
+    def __init__(self, service: ServiceName, window_s: float) -> None:
+        self._service = service
+        self._window_s = window_s
+        self._versions: OrderedDict[VersionKey, _VersionCount] = OrderedDict()
+        self._units: OrderedDict[str, _Unit] = OrderedDict()
+        self._recent: deque[tuple[VersionKey, Outcome]] = deque(maxlen=PAST_CALLS_MAX)
+
+    def add(self, record: CallRecord) -> None:
+        """One finished call."""
+        count = self._versions.get(record.version)
+        if count is None:
+            count = self._versions[record.version] = _VersionCount()
+            if len(self._versions) > VERSIONS_MAX:
+                self._versions.popitem(last=False)
+        else:
+            self._versions.move_to_end(record.version)
+        count.add(record)
+        unit = self._units.get(record.unit)
+        if unit is None:
+            unit = self._units[record.unit] = _Unit()
+            if len(self._units) > UNITS_MAX:
+                self._units.popitem(last=False)
+        else:
+            self._units.move_to_end(record.unit)
+        unit.calls += 1
+        unit.last_call_s = record.time_s
+        self._recent.append((record.version, record.outcome))
+
+    def forget_old(self, now_s: float) -> bool:
+        """Drops the units that were not seen in the window; whether there were any."""
+        dropped = False
+        while self._units and next(iter(self._units.values())).last_call_s < now_s - self._window_s:
+            self._units.popitem(last=False)
+            dropped = True
+        return dropped
+
+    def past(self, old: VersionKey) -> Past:
+        """The traffic until now, as the set-up of a trial that begins against the version `old`."""
+        outcomes = [outcome for version, outcome in self._recent if version == old]
+        calls = sum(unit.calls for unit in self._units.values())
+        return Past(
+            units=len(self._units),
+            calls_per_unit=calls / max(1, len(self._units)),
+            calls=len(outcomes),
+            failures=sum(outcome in FAILURES for outcome in outcomes),
+            hard_failures=sum(outcome in HARD for outcome in outcomes),
+        )
+
+    def frozen(self, trial: TrialStatus | None) -> ServiceTraffic:
+        """A snapshot."""
+        versions = {version: count.frozen(version) for version, count in self._versions.items()}
+        return ServiceTraffic(self._service, tuple(self._units), MappingProxyType(versions), trial)

@@ -1,0 +1,232 @@
+"""One stream of evidence: an e-value from the randomisation of arms, valid whatever happens inside a unit.
+
+A *unit* of traffic (a session; a stateless client during one sticky epoch) is sent to the new version with a known
+probability p, by a salted hash of its name. Suppose the new version changes nothing. Then what a unit does, call by
+call, does not depend on its arm, and for any ratio r >= 0 that is computed from the unit's outcomes alone
+
+    factor = (r if the unit is on the new version else 1) / (1 - p + p * r)
+
+has expectation exactly 1, because the arm is an independent coin. The product over units is a martingale: looking after
+each call is safe, and by Ville's inequality it ever reaches 1/x with probability at most x. Nothing is assumed of
+sessions: calls inside one may depend on each other, rates may drift, an outage may hit everybody. Evidence comes from
+one thing only, that failures gather where the coin put the new version.
+
+**When a unit counts.** A coin is spent once. If a unit's factor grew with each of its calls, looking in between would
+be cheating, since its arm is known by then. So a unit counts at a moment that depends on its own outcomes only: when it
+has made a quota of calls or met a quota of failures. With one quota, either short sessions never count or long ones
+count too early. So there are several products side by side, one per `Level`, from "the first call of each unit" to
+"240 calls", each with its share of alpha (a union bound: the products see different moments of the same coins, so they
+may not be averaged). The shares are chosen before the rollout, by how many calls a unit made in the time before.
+Forty sessions that stay for hours, four of them on a canary that fails one call in ten, are decided after some tens of
+calls each: a canary session's factor approaches 1/p = 10, a stable one's 1/(1-p) = 1.11, and there are thirty-six.
+
+**The ratio.** r compares "this unit fails as often as the new version would" with "as everybody does": the likelihood
+ratio of its calls for odds `ODDS` times the baseline's, clipped to 1/`RATIO_MAX`..`RATIO_MAX`, so that one session that
+fails all day counts as one unit that fails. The baseline is learned from the time before the rollout and from *all*
+units meanwhile, whatever their arm: learned from the stable arm alone it would depend on the coins.
+
+Not here: what the evidence of several streams means together (`henslowe.actors.router.verdict`).
+Source: Ville (1939); Grünwald, de Heide, Koolen, "Safe Testing" (2024); Fisher's randomisation test. Runs in: the loop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+ODDS: Final = (4.0, 12.0, 80.0)
+"""Alternatives: the odds of failing, as multiples of the baseline's. Their products are averaged."""
+LOG_RATIO_MAX: Final = math.log(50.0)
+"""Most that one unit can say before its factor; clipping is a choice, and any choice is valid."""
+UNITS_MAX: Final = 2_048
+"""Units followed at a time; beyond it the one unseen longest is counted as it is."""
+SPENT_MAX: Final = 8_192
+"""Units remembered, as hashes, that were counted at all levels, so that none is counted twice."""
+RATE_MIN: Final = 0.002
+"""The baseline is never taken to be lower: with less, a single failure would decide."""
+RATE_MAX: Final = 0.9
+
+
+class Level(NamedTuple):
+    """A unit counts once it has made so many calls, or so many of them failed."""
+
+    calls: int
+    failures: int
+
+
+LEVELS: Final = (Level(1, 1), Level(10, 2), Level(40, 4), Level(90, 8), Level(240, 16))
+SHARES_SHORT: Final = (0.75, 0.10, 0.08, 0.05, 0.02)
+"""Each level's share of alpha where units make a call or a few: about what the first call tells."""
+SHARES_LONG: Final = (0.05, 0.15, 0.35, 0.30, 0.15)
+"""The same where units stay. Found by simulation (`bench/prove_verdict.py`); any shares that add up to 1 are valid."""
+LONG_CALLS: Final = 8.0
+"""Calls per unit, on average, from which units count as staying."""
+
+
+@dataclass(slots=True)
+class Baseline:
+    """How often calls fail, learned as they come: starts at one failure in a hundred calls."""
+
+    failures: float = 1.0
+    calls: float = 100.0
+
+    @property
+    def rate(self) -> float:
+        """Probability of failing, within RATE_MIN..RATE_MAX."""
+        return min(RATE_MAX, max(RATE_MIN, self.failures / self.calls))
+
+    def seed(self, failures: int, calls: int, *, calls_max: float = 300.0) -> None:
+        """Takes the time before the rollout into account, for at most `calls_max` calls' worth."""
+        if calls > 0:
+            weight = min(1.0, calls_max / calls)
+            self.failures += failures * weight
+            self.calls += calls * weight
+
+    def add(self, failed: bool) -> None:
+        """One more call, of either arm."""
+        self.calls += 1
+        self.failures += failed
+
+
+@dataclass(slots=True)
+class Unit:
+    """One unit on its way through the levels."""
+
+    new: bool
+    first_s: float
+    log_r: list[float] = field(default_factory=lambda: [0.0] * len(ODDS))
+    calls: int = 0
+    failures: int = 0
+    level: int = 0
+
+
+class RandomisedStream:
+    """The products of one kind of failure during one rollout.
+
+    Args:
+        share_new: Probability p that a unit is on the new version, as routed; between 0 and 1.
+        long_units: Whether units are expected to stay.
+        baseline: What is known of the stable version.
+    """
+
+    __slots__ = ("_log_p", "_log_q", "_log_shares", "_spent", "_steps", "baseline", "log_e", "units")
+
+    def __init__(self, share_new: float, *, long_units: bool = False, baseline: Baseline | None = None) -> None:
+        self._log_p, self._log_q = math.log(share_new), math.log1p(-share_new)
+        self.baseline = baseline or Baseline()
+        self._log_shares = [math.log(share) for share in (SHARES_LONG if long_units else SHARES_SHORT)]
+        self._steps = _steps(self.baseline.rate)
+        self.units: OrderedDict[str, Unit] = OrderedDict()
+        self._spent: OrderedDict[int, None] = OrderedDict()
+        self.log_e: list[list[float]] = [[0.0] * len(ODDS) for _ in LEVELS]
+
+    def add(self, name: str, *, new: bool, failed: bool, time_s: float) -> None:
+        """One finished call of a unit. The arm of a unit is the one of its first call."""
+        unit = self.units.get(name)
+        if unit is None:
+            if _hash(name) in self._spent:
+                self._learn(failed)
+                return
+            unit = self.units[name] = Unit(new, time_s)
+            if len(self.units) > UNITS_MAX:
+                self._spend(next(iter(self.units)))
+        else:
+            self.units.move_to_end(name)
+        step = self._steps[failed]
+        log_r = unit.log_r
+        for k, more in enumerate(step):
+            log_r[k] += more
+        unit.calls += 1
+        unit.failures += failed
+        while unit.level < len(LEVELS):
+            level = LEVELS[unit.level]
+            if unit.calls < level.calls and unit.failures < level.failures:
+                break
+            self._count(unit)
+        if unit.level == len(LEVELS):
+            self._spend(name)
+        self._learn(failed)
+
+    def close(self, *, before_s: float) -> None:
+        """Counts, as they are, stateless units whose sticky epoch began before `before_s`: they never come back."""
+        for name in [name for name, unit in self.units.items() if unit.first_s < before_s]:
+            self._spend(name)
+
+    @property
+    def log_evidence(self) -> float:
+        """Natural logarithm of the evidence against the new version, comparable with log(1/alpha) at any time."""
+        return max(
+            log_share + _log_mean_exp(products)
+            for log_share, products in zip(self._log_shares, self.log_e, strict=True)
+        )
+
+    def _count(self, unit: Unit) -> None:
+        products = self.log_e[unit.level]
+        for k, log_r in enumerate(unit.log_r):
+            clipped = max(-LOG_RATIO_MAX, min(LOG_RATIO_MAX, log_r))
+            products[k] += (clipped if unit.new else 0.0) - _log_add(self._log_q, self._log_p + clipped)
+        unit.level += 1
+
+    def _spend(self, name: str) -> None:
+        unit = self.units.pop(name)
+        while unit.level < len(LEVELS):
+            self._count(unit)
+        self._spent[_hash(name)] = None
+        if len(self._spent) > SPENT_MAX:
+            self._spent.popitem(last=False)
+
+    def _learn(self, failed: bool) -> None:
+        self.baseline.add(failed)
+        self._steps = _steps(self.baseline.rate)
+
+    def dump(self) -> dict[str, Any]:
+        """What was learned so far, as plain data for `load`."""
+        return {
+            "baseline": [self.baseline.failures, self.baseline.calls],
+            "log_e": self.log_e,
+            "units": [
+                [name, u.new, u.first_s, u.log_r, u.calls, u.failures, u.level] for name, u in self.units.items()
+            ],
+            "spent": list(self._spent),
+        }
+
+    def load(self, dumped: dict[str, Any]) -> None:
+        """Goes on from where `dump` was called, on a stream that was made with the same arguments."""
+        self.baseline = Baseline(*dumped["baseline"])
+        self._steps = _steps(self.baseline.rate)
+        self.log_e = [list(products) for products in dumped["log_e"]]
+        for name, new, first_s, log_r, calls, failures, level in dumped["units"]:
+            self.units[name] = Unit(new, first_s, list(log_r), calls, failures, level)
+        self._spent.update((hashed, None) for hashed in dumped["spent"])
+
+
+def alternatives(rate: float) -> Iterator[float]:
+    """The failure rates that are tested against `rate`."""
+    odds = rate / (1.0 - rate)
+    return (odds * times / (1.0 + odds * times) for times in ODDS)
+
+
+def _steps(rate: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    worse = tuple(alternatives(rate))
+    return (
+        tuple(math.log1p(-b) - math.log1p(-rate) for b in worse),
+        tuple(math.log(b / rate) for b in worse),
+    )
+
+
+def _hash(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
+
+
+def _log_add(a: float, b: float) -> float:
+    high, low = (a, b) if a > b else (b, a)
+    return high + math.log1p(math.exp(low - high))
+
+
+def _log_mean_exp(values: list[float]) -> float:
+    top = max(values)
+    return top + math.log(sum(math.exp(value - top) for value in values) / len(values))

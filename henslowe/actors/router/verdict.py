@@ -1,0 +1,334 @@
+"""The verdict on a rollout: finished calls in, a decision with its reasons and numbers out. No clock, no I/O.
+
+Four judges, each with its own question:
+
+| judge | asks | decides |
+|---|---|---|
+| evidence | do failures gather where the coin put the new version? (`randomised`) | roll back at 1/alpha |
+| acceptance | is it unlikely that a bad version would do so well? (`sequential.Acceptance`) | promote |
+| absolute test | does it fail more than may be, with no control group? (`sequential.AbsoluteTest`) | roll back |
+| breaker | did the last N calls all fail on the way, and not on the other version? | roll back at once |
+
+Undecided means hold. No traffic is no evidence, either way.
+
+**The unit is the unit of routing.** The gateway routes a handshake-era session as a whole, and a stateless client for
+one sticky epoch (five minutes), after which the coin is tossed again. Calls inside a unit are not independent: counting
+each as a unit rolls good versions back in 10 to 64 % of rollouts (simulated). `randomised` counts units, at moments
+that their arm has no say in, so its promise holds for any dependence inside a unit.
+
+**Streams of evidence.** All failures together, the server's own failures (`HARD`), and each tool by itself (one broken
+tool of twenty drowns in the sum) look at the same coins, so each has its share of alpha. Callers' bad arguments are no
+failure; a tool's `isError` is one, but only ever in comparison: a language model's calls fail for reasons of their own.
+
+**Few units that stay.** Forty sessions open for hours, 10 % on the canary: that may be two sessions or seven, and with
+probability 1.5 % none. The rollout's salt is therefore chosen so that the canary gets about its share of the units
+that are there (`balanced_salt`); conditioning the coins on an event of probability q multiplies an e-value's
+expectation by at most 1/q, so the evidence is multiplied by q, and the promise stays. Nobody is moved back and forth
+between versions to gain evidence: a session that was started on a version stays with it. Simulated with 30 calls/s over
+forty such sessions, a canary that fails one call in ten beside a stable version that fails none is caught after 50 s at
+the median and 150 s at most; one that fails always, after some seconds. Where all units are used up and the
+evidence says neither yes nor no, the verdict holds, and a person decides.
+
+**Promotion needs units too**: `units_min` of them, or as many as there are where there are fewer, and one unit speaks
+for itself with at most 50 calls. It is not the last word: the version is then on probation, with a holdback on the
+previous version as control, arms turned around (`Trial.holdback`), or under the absolute test where units are few.
+
+Source: the rule and its figures were simulated with `bench/prove_verdict.py`, which runs this code.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import astuple, dataclass, field
+from typing import Any, Final
+
+from henslowe.actors.ids import ServiceName, VersionKey
+from henslowe.actors.messages import Decision
+from henslowe.actors.router.randomised import LONG_CALLS, Baseline, RandomisedStream
+from henslowe.actors.router.sequential import AbsoluteTest, Acceptance
+from henslowe.actors.routes import FAILURES, Arm, CallRecord, Outcome
+
+HARD: Final = frozenset({Outcome.TRANSPORT, Outcome.TIMEOUT, Outcome.CRASH, Outcome.INTERNAL_ERROR})
+"""Failures that are never the caller's doing."""
+BROKEN: Final = frozenset({Outcome.TRANSPORT, Outcome.CRASH})
+"""Failures on the way: what the breaker counts."""
+TOOLS_MAX: Final = 20
+"""Tools with a stream of their own, in the order of their first call."""
+ALL: Final = "all failures"
+OWN: Final = "server failures"
+SHARE_ALL: Final = 0.60
+SHARE_HARD: Final = 0.15
+SHARE_TOOLS: Final = 0.25
+"""Shares of alpha; the j-th tool gets SHARE_TOOLS / (j * (j + 1))."""
+ABSOLUTE_FAILURES_MIN: Final = 3
+"""Without a control group, two failures are an accident."""
+UNITS_NEEDED_MIN: Final = 2
+
+
+@dataclass(slots=True, frozen=True)
+class Trial:
+    """What is being judged: one version beside another, from `epoch` on, with the rules for it."""
+
+    service: ServiceName
+    epoch: int
+    new: VersionKey
+    old: VersionKey | None
+    """The control; None when all traffic meets the new version."""
+    share_new: float
+    """Probability that a unit is on the new version; 1 without a control."""
+    probation: bool = False
+    """The new version is ACTIVE already: there is nothing to promote."""
+    holdback: bool = False
+    """Arms turned around: the route's canary is the old version."""
+    balance: float = 1.0
+    """Probability of the event that the salt was chosen for."""
+
+    def is_new(self, arm: Arm) -> bool:
+        """Whether a call on this arm met the new version."""
+        return (arm is Arm.CANARY) is not self.holdback
+
+
+@dataclass(slots=True, frozen=True)
+class Past:
+    """What the service's traffic was like before the rollout; decides how the tests are set, never what they find."""
+
+    units: int = 0
+    """Different units in the window."""
+    calls_per_unit: float = 0.0
+    """On average."""
+    calls: int = 0
+    """Of the version before, lately; the next two are those of them that failed."""
+    failures: int = 0
+    hard_failures: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class Rules:
+    """The settings that the verdict depends on, as fractions."""
+
+    alpha: float = 0.01
+    beta: float = 0.05
+    margin: float = 0.05
+    units_min: int = 10
+    breaker_failures: int = 5
+    few_units: int = 20
+    """With fewer in the window, there is no comparison to rely on: the absolute test judges as well."""
+
+
+@dataclass(slots=True, frozen=True)
+class Finding:
+    """What the evidence says now."""
+
+    decision: Decision
+    why: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Side:
+    """Counts of one arm."""
+
+    calls: int = 0
+    failures: int = 0
+    broken_in_a_row: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """One finished call."""
+        self.calls += 1
+        self.failures += outcome in FAILURES
+        self.broken_in_a_row = self.broken_in_a_row + 1 if outcome in BROKEN else 0
+
+
+class Evidence:
+    """All that was learned during one trial. Feed it with `update`, ask it with `find`. Runs in: the loop."""
+
+    def __init__(self, trial: Trial, rules: Rules, past: Past | None = None) -> None:
+        self.trial = trial
+        self.rules = rules
+        self.past = past or Past()
+        self.new, self.old = Side(), Side()
+        all_past, hard_past = Baseline(), Baseline()
+        all_past.seed(self.past.failures, self.past.calls)
+        hard_past.seed(self.past.hard_failures, self.past.calls)
+        self._streams: dict[str, tuple[float, RandomisedStream]] = {}
+        if 0.0 < trial.share_new < 1.0:
+            self._streams[ALL] = (math.log(SHARE_ALL), self._stream(all_past))
+            self._streams[OWN] = (math.log(SHARE_HARD), self._stream(hard_past))
+        self._acceptance = Acceptance(rules.margin, Baseline(all_past.failures, all_past.calls))
+        self._absolute = AbsoluteTest(rules.margin, Baseline(hard_past.failures, hard_past.calls))
+        self._hard_failures = 0
+        self._uses_absolute = trial.probation or self.past.units < rules.few_units
+
+    def update(self, record: CallRecord) -> None:
+        """One finished call of this trial; others are ignored."""
+        if record.epoch != self.trial.epoch:
+            return
+        new = self.trial.is_new(record.arm)
+        failed, hard = record.outcome in FAILURES, record.outcome in HARD
+        (self.new if new else self.old).add(record.outcome)
+        if self._streams:
+            time_s = math.inf if record.unit_is_session else record.time_s
+            self._of(ALL).add(record.unit, new=new, failed=failed, time_s=time_s)
+            self._of(OWN).add(record.unit, new=new, failed=hard, time_s=time_s)
+            tool = self._tool(record.tool)
+            if tool is not None:
+                tool.add(record.unit, new=new, failed=failed, time_s=time_s)
+        if new:
+            self._acceptance.add(record.unit, failed)
+            self._absolute.add(hard)
+            self._hard_failures += hard
+        else:
+            self._acceptance.baseline.add(failed)
+            self._absolute.add_other(hard)
+
+    def close_units(self, *, before_s: float) -> None:
+        """Stateless units that began before `before_s` are complete: their sticky epoch is over."""
+        for _, stream in self._streams.values():
+            stream.close(before_s=before_s)
+
+    @property
+    def log_evidence(self) -> float:
+        """Natural logarithm of the evidence against the new version from the comparison of arms."""
+        if not self._streams:
+            return 0.0
+        return math.log(self.trial.balance) + max(share + one.log_evidence for share, one in self._streams.values())
+
+    def find(self) -> Finding:
+        """What to do now, why in words, and the numbers behind it."""
+        threshold = 1.0 / self.rules.alpha
+        log_evidence = self.log_evidence
+        for judge in (self._breaker, self._comparison, self._absolute_test):
+            why = judge(log_evidence)
+            if why:
+                return Finding(Decision.ROLL_BACK, why, self.numbers())
+        if not self.trial.probation and self._accepted(log_evidence):
+            why = (
+                f"{self.new.failures} of {self.new.calls} calls failed: a version that fails "
+                f"{_percent(self._acceptance.bad_rate)} or more would do so well "
+                f"with probability {self.rules.beta:.0%} at most"
+            )
+            return Finding(Decision.PROMOTE, why, self.numbers())
+        expected = self._acceptance.calls_expected(self.rules.beta)
+        progress = f"{self.new.calls} calls" if self.trial.probation else f"{self.new.calls} of about {expected} calls"
+        if not self._streams:
+            why = f"{progress}, {self.new.failures} failed; no control group"
+        else:
+            why = f"{progress}; evidence {_times(log_evidence)}, rolls back at {threshold:.0f}x"
+        return Finding(Decision.HOLD, why, self.numbers())
+
+    def numbers(self) -> dict[str, Any]:
+        """The figures, as `status` and the events show them."""
+        return {
+            "calls": self.new.calls,
+            "failures": self.new.failures,
+            "units": self._acceptance.units,
+            "control_calls": self.old.calls,
+            "control_failures": self.old.failures,
+            "evidence": round(math.exp(min(700.0, self.log_evidence)), 4),
+            "evidence_needed": round(1.0 / self.rules.alpha, 1),
+            "calls_expected": self._acceptance.calls_expected(self.rules.beta),
+            "bad_rate": round(self._acceptance.bad_rate, 4),
+            "units_needed": self.units_needed,
+            "probation": self.trial.probation,
+        }
+
+    @property
+    def units_needed(self) -> int:
+        """Fewest units of the new version before a promotion: `units_min`, or what there is to be had."""
+        available = int(self.past.units * self.trial.share_new)
+        return min(self.rules.units_min, max(UNITS_NEEDED_MIN, available))
+
+    # -- the judges; each returns why to roll back, or "" ----------------
+
+    def _breaker(self, _: float) -> str:
+        most = self.rules.breaker_failures
+        if self.new.broken_in_a_row < most or self.old.broken_in_a_row >= most:
+            return ""
+        return f"the last {self.new.broken_in_a_row} calls never reached the server or broke on the way"
+
+    def _comparison(self, log_evidence: float) -> str:
+        if log_evidence < -math.log(self.rules.alpha):
+            return ""
+        worst = max(self._streams, key=lambda name: self._streams[name][0] + self._streams[name][1].log_evidence)
+        return (
+            f"{self.new.failures} of {self.new.calls} calls failed, beside {self.old.failures} of {self.old.calls} on "
+            f"version {self.trial.old.number if self.trial.old else 0}; evidence {_times(log_evidence)} ({worst}), "
+            f"rolls back at {1.0 / self.rules.alpha:.0f}x"
+        )
+
+    def _absolute_test(self, _: float) -> str:
+        if not self._uses_absolute or self._hard_failures < ABSOLUTE_FAILURES_MIN:
+            return ""
+        if self._absolute.log_evidence < -math.log(self.rules.alpha):
+            return ""
+        return (
+            f"{self._hard_failures} of {self.new.calls} calls failed in the server; evidence "
+            f"{_times(self._absolute.log_evidence)} with no control group, rolls back at {1.0 / self.rules.alpha:.0f}x"
+        )
+
+    def _accepted(self, log_evidence: float) -> bool:
+        return (
+            self.new.calls >= self.rules.units_min
+            and self._acceptance.units >= self.units_needed
+            and self._acceptance.llr <= math.log(self.rules.beta)
+            # Half of the way to a rollback is no time to promote.
+            and log_evidence < -math.log(self.rules.alpha) / 2
+        )
+
+    # -- streams ----------------
+
+    def _stream(self, baseline: Baseline) -> RandomisedStream:
+        copy = Baseline(baseline.failures, baseline.calls)
+        return RandomisedStream(self.trial.share_new, long_units=self.past.calls_per_unit >= LONG_CALLS, baseline=copy)
+
+    def _of(self, name: str) -> RandomisedStream:
+        return self._streams[name][1]
+
+    def _tool(self, tool: str) -> RandomisedStream | None:
+        name = f"tool {tool}"
+        found = self._streams.get(name)
+        if found is None:
+            place = len(self._streams) - 1
+            if place > TOOLS_MAX:
+                return None
+            found = self._streams[name] = (math.log(SHARE_TOOLS / (place * (place + 1))), self._stream(Baseline()))
+        return found[1]
+
+    # -- across a restart ----------------
+
+    def dump(self) -> dict[str, Any]:
+        """What was learned, as plain data for `load`."""
+        return {
+            "past": list(astuple(self.past)),
+            "new": [self.new.calls, self.new.failures, self.new.broken_in_a_row],
+            "old": [self.old.calls, self.old.failures, self.old.broken_in_a_row],
+            # A tool's stream begins anew: twenty of them are too much to write every few seconds.
+            "streams": {name: one.dump() for name, (_, one) in self._streams.items() if name in (ALL, OWN)},
+            "acceptance": self._acceptance.dump(),
+            "absolute": self._absolute.dump(),
+            "hard_failures": self._hard_failures,
+        }
+
+    @classmethod
+    def load(cls, trial: Trial, rules: Rules, dumped: dict[str, Any]) -> Evidence:
+        """The evidence that `dump` described, for the same trial."""
+        evidence = cls(trial, rules, Past(*dumped["past"]))
+        evidence.new, evidence.old = Side(*dumped["new"]), Side(*dumped["old"])
+        for name, state in dumped["streams"].items():
+            if name in evidence._streams:
+                evidence._of(name).load(state)
+        evidence._acceptance.load(dumped["acceptance"])
+        evidence._absolute.load(dumped["absolute"])
+        evidence._hard_failures = dumped["hard_failures"]
+        return evidence
+
+
+def _times(log_evidence: float) -> str:
+    value = math.exp(min(700.0, log_evidence))
+    if value >= 1e6:
+        return "over a million x"
+    return f"{value:.0f}x" if value >= 100 else f"{value:.1f}x"
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.1f} %"

@@ -1,0 +1,43 @@
+"""The version machine: which versions a service has, and which of them serve.
+
+`rows` are the tables, `machine` the pure transitions (with `births`, `rollout`, `commands` and the `change` they work
+on), `replay` the way back from events to rows, `actor` the shell that commits them and performs their effects
+(`effects`). Who judges a version is the canary router (`henslowe.actors.router`); who runs it is the instance manager.
+"""
+
+from henslowe.actors.versions.actor import VersionMachine
+from henslowe.actors.versions.change import Facts, Policy, State, Transition
+from henslowe.actors.versions.machine import Boot, ProbationOver, transition
+from henslowe.actors.versions.replay import replay
+from henslowe.actors.versions.rows import (
+    OUTBOX,
+    SERVICES,
+    VERSIONS,
+    EffectKind,
+    Kind,
+    OutboxRow,
+    ServiceRow,
+    VersionRow,
+    VersionState,
+)
+
+__all__ = [
+    "OUTBOX",
+    "SERVICES",
+    "VERSIONS",
+    "Boot",
+    "EffectKind",
+    "Facts",
+    "Kind",
+    "OutboxRow",
+    "Policy",
+    "ProbationOver",
+    "ServiceRow",
+    "State",
+    "Transition",
+    "VersionMachine",
+    "VersionRow",
+    "VersionState",
+    "replay",
+    "transition",
+]

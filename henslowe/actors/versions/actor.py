@@ -1,0 +1,230 @@
+"""The version machine's actor: asks the pure machine, commits what it says in one transaction, performs the effects.
+
+One message at a time, and the mailbox waits for the commit: two commands never decide on the same rows. The effects of
+a commit are rows of the outbox in that same commit; they are deleted once performed, and driven again after a crash, in
+which case they may happen twice (they are idempotent) but never not at all.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from weakref import WeakSet
+
+from henslowe.actors import names
+from henslowe.actors.ids import ServiceName
+from henslowe.actors.kernel import ActorExit, CallTimeout, Continue, Down, LoopActor, Reply, Timer
+from henslowe.actors.kernel import names as registry
+from henslowe.actors.messages import InstanceBroken, InstanceDown, InstanceUp, NameVersion
+from henslowe.actors.routes import WEIGHT_SCALE
+from henslowe.actors.traffic import TrafficStats
+from henslowe.actors.versions.births import unique_semver
+from henslowe.actors.versions.change import Facts, Policy, State, in_order
+from henslowe.actors.versions.effects import Effects, everything_of
+from henslowe.actors.versions.machine import Boot, ProbationOver, service_of, transition
+from henslowe.actors.versions.rows import OUTBOX, SERVICES, VERSIONS, OutboxRow
+from henslowe.config.settings import DeliverySettings, Settings
+from henslowe.errors import StorageError
+from henslowe.storage import Store
+
+log = logging.getLogger("henslowe.versions")
+
+RETRY_S: Final = 0.5
+"""Until an effect, or a message that storage refused, is tried again."""
+
+_booted: WeakSet[Store] = WeakSet()
+"""Stores whose unclean stop was dealt with: a machine that restarts alone is no second boot of the node."""
+
+
+@dataclass(slots=True, frozen=True)
+class Redrive:
+    """Info to VERSIONS, from its own timer: perform what is left in the outbox."""
+
+
+@dataclass(slots=True, frozen=True)
+class EnsureAll:
+    """Info to VERSIONS, from its own timer: the instance manager is new and has to be told everything."""
+
+
+class VersionMachine(LoopActor):
+    """Owner of the tables `SERVICES`, `VERSIONS` and `OUTBOX`.
+
+    Args:
+        store: Tables, events and archive.
+        settings: `workspace` and `delivery`.
+        traffic: What the router publishes of the traffic; decides strategy `auto`.
+        now_s: The clock, in Unix seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        traffic: TrafficStats | None = None,
+        *,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__()
+        self._store = store
+        self._services = store.table(SERVICES)
+        self._versions = store.table(VERSIONS)
+        self._outbox = store.table(OUTBOX)
+        self._traffic = traffic or TrafficStats()
+        self._policy = policy_of(settings.delivery)
+        self._effects = Effects(
+            store, Path(settings.workspace), drain_s=settings.delivery.drain_s, broken=self._cannot_start
+        )
+        self._now_s = now_s
+        self._ready: dict[ServiceName, set[int]] = {}
+        self._probations: dict[ServiceName, Timer] = {}
+        self._redriving = False
+
+    def init(self) -> Continue:
+        """Recovery comes after the start, so that whoever waits for this actor does not wait for instances."""
+        return Continue(Redrive())
+
+    async def handle_continue(self, _: Redrive) -> None:
+        """Go on with the rows of the last life: transitions of the boot, leftovers, then everything as it should be."""
+        unclean = self._store.recovered and self._store not in _booted
+        _booted.add(self._store)
+        self._watch_instances()
+        for row in self._services.rows():
+            await self._apply(Boot(row.service, unclean=unclean))
+            self._arm_probation(row.service)
+        await self._drive(in_order(self._outbox.rows()))
+        for row in self._services.rows():
+            await self._drive(everything_of(row.service, row))
+
+    async def handle_call(self, message: Any, _sender: Reply) -> Any:
+        """Commands of people and of the pipeline; the answer comes once the commit is durable."""
+        if isinstance(message, NameVersion):
+            rows = {row.number: row for row in self._versions.by("service", message.version.service)}
+            return unique_semver(rows, message.version.number, message.semver, message.build)
+        return await self._apply(message)
+
+    async def handle_cast(self, message: Any) -> None:
+        """What instances and the router report. Storage that refuses is tried again: a report must not be lost."""
+        match message:
+            case InstanceUp(version):
+                self._ready.setdefault(version.service, set()).add(version.number)
+            case InstanceDown(version) | InstanceBroken(version):
+                self._ready.get(version.service, set()).discard(version.number)
+        try:
+            await self._apply(message)
+        except StorageError as error:
+            log.warning("transition_not_stored message=%s reason=%s", type(message).__name__, error)
+            self.send_after(RETRY_S, message)
+
+    async def handle_info(self, message: Any) -> None:
+        """Timers, and the end of the instance manager."""
+        match message:
+            case Redrive():
+                self._redriving = False
+                await self._drive(in_order(self._outbox.rows()))
+            case Down():
+                self._ready.clear()
+                self.send_after(RETRY_S, EnsureAll())
+            case EnsureAll():
+                if self._watch_instances():
+                    for row in self._services.rows():
+                        await self._drive(everything_of(row.service, row))
+                else:
+                    self.send_after(RETRY_S, message)
+            case _:
+                await self.handle_cast(message)
+
+    # -- one transition ----------------
+
+    async def _apply(self, message: Any) -> Any:
+        name = service_of(message)
+        state = State(self._services.lookup(name), {row.number: row for row in self._versions.by("service", name)})
+        facts = Facts(
+            now_s=self._now_s(),
+            units=self._traffic.units_of(name),
+            ready=frozenset(self._ready.get(name, ())),
+            policy=self._policy,
+        )
+        result = transition(state, message, facts)
+        if not result.events and not result.effects:
+            return result.reply
+        txn = self._store.transaction()
+        if result.service is not None:
+            txn.put(self._services, result.service)
+        for row in result.versions:
+            txn.put(self._versions, row)
+        for number in result.removed:
+            txn.delete(self._versions, (name, number))
+        for effect in result.effects:
+            txn.put(self._outbox, effect)
+        for event in result.events:
+            txn.append(event)
+        await txn.commit()
+        self._arm_probation(name)
+        await self._drive(result.effects)
+        return result.reply
+
+    async def _drive(self, effects: Iterable[OutboxRow]) -> None:
+        """Performs effects in order. One that fails keeps its service's later ones waiting: routes before releases."""
+        done: list[OutboxRow] = []
+        waiting: set[ServiceName] = set()
+        for effect in effects:
+            if effect.service in waiting:
+                continue
+            try:
+                await self._effects.perform(effect)
+                done.append(effect)
+            except (ActorExit, CallTimeout, StorageError, OSError) as error:
+                log.warning("effect_postponed service=%s effect=%s reason=%s", effect.service, effect.effect, error)
+                waiting.add(effect.service)
+                self._redrive_later()
+        stored = [effect for effect in done if self._outbox.member(OUTBOX.key_of(effect))]
+        if stored:
+            txn = self._store.transaction()
+            for effect in stored:
+                txn.delete(self._outbox, OUTBOX.key_of(effect))
+            try:
+                await txn.commit()
+            except StorageError as error:
+                log.warning("outbox_not_cleared reason=%s", error)
+                self._redrive_later()
+
+    def _redrive_later(self) -> None:
+        if not self._redriving:
+            self._redriving = True
+            self.send_after(RETRY_S, Redrive())
+
+    def _cannot_start(self, message: InstanceBroken) -> None:
+        self.ref.cast(message)
+
+    # -- time and neighbours ----------------
+
+    def _arm_probation(self, name: ServiceName) -> None:
+        armed = self._probations.pop(name, None)
+        if armed is not None:
+            armed.cancel()
+        row = self._services.lookup(name)
+        if row is not None and row.probation_until_s:
+            left_s = max(0.0, row.probation_until_s - self._now_s())
+            self._probations[name] = self.send_after(left_s, ProbationOver(name))
+
+    def _watch_instances(self) -> bool:
+        manager = registry.whereis(names.INSTANCES)
+        if manager is None:
+            return False
+        self.monitor(manager)
+        return True
+
+
+def policy_of(settings: DeliverySettings) -> Policy:
+    """The settings as the machine wants them: shares in ten-thousandths."""
+    return Policy(
+        probation_s=settings.probation_s,
+        holdback=round(settings.holdback_percent / 100 * WEIGHT_SCALE),
+        canary_weight=round(settings.canary_percent / 100 * WEIGHT_SCALE),
+        units_min=settings.auto_units_min,
+        keep_versions=settings.keep_versions,
+    )

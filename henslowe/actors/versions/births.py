@@ -1,0 +1,218 @@
+"""Transitions that bring versions into being: a build that succeeded or failed, a declaration, a retirement. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+from henslowe.actors.endpoints import Contract
+from henslowe.actors.messages import (
+    Created,
+    CreateVersion,
+    DeclareService,
+    RetireService,
+    VersionBroken,
+    VersionBuilt,
+)
+from henslowe.actors.versions.change import Change
+from henslowe.actors.versions.rows import EffectKind, Kind, ServiceRow, VersionRow, VersionState
+from henslowe.actors.vocabulary import EventType, Status
+from henslowe.errors import Conflict, NotFound
+
+REASON_MAX = 4_096
+
+
+def create(change: Change, message: CreateVersion) -> Created:
+    """A new version in DEVELOPMENT, unless the newest one is made of the same source."""
+    if not change.exists:
+        change.create_service(ServiceRow(service=message.service))
+    elif change.service.kind is Kind.DECLARED and change.service.wanted:
+        raise Conflict(
+            f"cannot develop {message.service}: a service of this name is declared",
+            hint=f"rename the folder dev/{message.service}, or remove [services.{message.service}]",
+        )
+    unchanged = None if message.force else _same_source(change, message.source_digest)
+    if unchanged:
+        return Created(change.key(unchanged), unchanged=True)
+    number = change.service.last_number + 1
+    change.set_service(
+        kind=Kind.DEVELOPED,
+        last_number=number,
+        strategy=message.strategy,
+    )
+    for row in list(change.versions.values()):
+        if row.state is VersionState.DEVELOPMENT:
+            supersede(change, row.number, f"{change.key(number)} came before it was built")
+    change.add_version(
+        VersionRow(
+            service=message.service,
+            number=number,
+            source_digest=message.source_digest,
+            strategy=message.strategy,
+            canary_weight=message.canary_weight,
+        )
+    )
+    change.say(EventType.VERSION_CREATED, Status.PENDING, number, source_digest=message.source_digest)
+    collect(change)
+    return Created(change.key(number))
+
+
+def _same_source(change: Change, source_digest: str) -> int:
+    """The newest version, if it is made of this source and nothing would come of building it again; else 0.
+
+    A version that was rolled back counts: otherwise each start of the node would deploy it again. One that failed does
+    not: what it failed for may be gone. Only the newest counts: going back to older source is a change.
+    """
+    row = change.versions.get(change.service.last_number)
+    if row is None or row.source_digest != source_digest:
+        return 0
+    wanted = (VersionState.STAGED, VersionState.CANARY, VersionState.ACTIVE, VersionState.ROLLED_BACK)
+    return row.number if row.state in wanted else 0
+
+
+def built(change: Change, message: VersionBuilt) -> None:
+    """DEVELOPMENT -> STAGED; its instance is started. A build that a newer one overtook changes nothing."""
+    number = message.version.number
+    row = existing(change, number)
+    if row.state is not VersionState.DEVELOPMENT:
+        return
+    change.set_version(
+        number,
+        state=VersionState.STAGED,
+        build=message.build,
+        semver=unique_semver(change.versions, number, message.semver, message.build),
+        launch=message.launch,
+        env_digest=message.env_digest,
+        metadata=to_jsonable_python(message.metadata),
+        **offers(message.contract),
+    )
+    stage(change, number)
+
+
+def stage(change: Change, number: int) -> None:
+    """Makes a STAGED version the one that comes next, and has it started."""
+    waiting = change.service.staged
+    if waiting:
+        supersede(change, waiting, f"{change.key(number)} is newer")
+        change.effect(EffectKind.RELEASE, waiting)
+    change.set_service(staged=number)
+    change.effect(EffectKind.ENSURE, number)
+    change.effect(EffectKind.LINKS)
+    change.say(EventType.VERSION_STAGED, Status.SUCCESS, number, build=change.version(number).build)
+
+
+def broken(change: Change, message: VersionBroken) -> None:
+    """DEVELOPMENT -> FAILED, or SUPERSEDED where a newer change cancelled the run."""
+    number = message.version.number
+    if existing(change, number).state is not VersionState.DEVELOPMENT:
+        return
+    if message.superseded:
+        supersede(change, number, message.reason[:REASON_MAX], stage=message.stage)
+        return
+    change.set_version(number, state=VersionState.FAILED, stage=message.stage, reason=message.reason[:REASON_MAX])
+    change.say(EventType.VERSION_FAILED, Status.FAILED, number, stage=message.stage, reason=message.reason[:REASON_MAX])
+
+
+def declare(change: Change, message: DeclareService) -> Any:
+    """A version of a service that is run, STAGED until it answers; the same declaration twice is the same version."""
+    if not change.exists:
+        change.create_service(ServiceRow(service=message.service, kind=Kind.DECLARED))
+    elif change.service.kind is Kind.DEVELOPED and change.service.wanted:
+        raise Conflict(
+            f"cannot declare {message.service}: a service of this name is developed",
+            hint=f"rename [services.{message.service}], or remove the folder dev/{message.service}",
+        )
+    newest = change.versions.get(change.service.last_number)
+    same = newest is not None and newest.launch == message.launch and newest.semver.partition("+")[0] == message.semver
+    if newest is not None and same and newest.state in (VersionState.STAGED, VersionState.ACTIVE):
+        return newest.key
+    number = change.service.last_number + 1
+    change.set_service(kind=Kind.DECLARED, last_number=number)
+    change.add_version(
+        VersionRow(
+            service=message.service,
+            number=number,
+            state=VersionState.STAGED,
+            semver=unique_semver(change.versions, number, message.semver, ""),
+            launch=message.launch,
+        )
+    )
+    change.say(EventType.VERSION_CREATED, Status.PENDING, number)
+    stage(change, number)
+    return change.key(number)
+
+
+def retire(change: Change, _: RetireService) -> None:
+    """A declared service is no more: everything stops, the rows stay."""
+    if not change.exists or change.service.kind is not Kind.DECLARED or not change.service.wanted:
+        return
+    for number in sorted(change.service.wanted):
+        change.effect(EffectKind.RELEASE, number)
+        row = change.version(number)
+        if row.state is VersionState.ACTIVE:
+            change.set_version(number, state=VersionState.ARCHIVED, probation=False, reason="no longer declared")
+            change.say(EventType.VERSION_ARCHIVED, Status.SUCCESS, number)
+        elif row.state.live:
+            supersede(change, number, "no longer declared")
+    change.set_service(active=0, previous=0, canary=0, staged=0, rollback_to=0, probation_until_s=0.0, holdback=0)
+    change.next_epoch()
+    change.say(EventType.SERVICE_UPDATED, Status.SUCCESS, reason="no longer declared")
+
+
+# -- shared ----------------
+
+
+def existing(change: Change, number: int) -> VersionRow:
+    """The version's row.
+
+    Raises:
+        NotFound: There is no such version.
+    """
+    row = change.versions.get(number)
+    if row is None:
+        raise NotFound(f"cannot find version {change.key(number)}", hint=f"see `henslowe versions {change.name}`")
+    return row
+
+
+def supersede(change: Change, number: int, reason: str, stage: str = "") -> None:
+    """A newer version made this one pointless."""
+    change.set_version(number, state=VersionState.SUPERSEDED, reason=reason, stage=stage)
+    change.say(EventType.VERSION_SUPERSEDED, Status.CANCELLED, number, reason=reason)
+
+
+def offers(contract: Contract) -> dict[str, Any]:
+    """The fields of a version row that say what it offers."""
+    return {
+        "contract_digest": contract.digest,
+        "tools": tuple(str(tool.get("name", "")) for tool in contract.tools),
+        "prompts": tuple(str(prompt.get("name", "")) for prompt in contract.prompts),
+        "resources": tuple(str(resource.get("uri", "")) for resource in contract.resources),
+        "resource_templates": tuple(str(one.get("uriTemplate", "")) for one in contract.resource_templates),
+    }
+
+
+def unique_semver(versions: Mapping[int, VersionRow], number: int, semver: str, build: str) -> str:
+    """The semver, with `+N` where another build of the service has it already; the same build has the same name."""
+    semver = semver or "0.0.0"
+    named = {row.semver: row for row in versions.values() if row.number != number and row.semver}
+    plain, _, _ = semver.partition("+")
+    for row in named.values():
+        if build and row.build == build and row.semver.partition("+")[0] == plain:
+            return row.semver
+    candidate, count = semver, 1
+    while candidate in named:
+        count += 1
+        candidate = f"{plain}+{count}"
+    return candidate
+
+
+def collect(change: Change) -> None:
+    """Forgets the oldest versions beyond the number to keep, those that served and those that did not apart."""
+    service, keep = change.service, change.facts.policy.keep_versions
+    spared = service.wanted | {service.permanent, service.last_number}
+    over = [row for row in change.versions.values() if not row.state.live and row.number not in spared]
+    for group in ([row for row in over if row.state.served], [row for row in over if not row.state.served]):
+        for row in sorted(group, key=lambda row: -row.number)[keep:]:
+            change.remove_version(row.number)

@@ -1,0 +1,190 @@
+"""The two tables of delivery, and the outbox: which versions a service has, and which of them serve.
+
+`ServiceRow` points at versions by number; `VersionRow` says what a version is and how far it came. Routes, links and
+running instances follow from these rows and from nothing else.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from henslowe.actors.ids import ServiceName, VersionKey
+from henslowe.actors.launch import LaunchSpec
+from henslowe.actors.messages import Strategy
+from henslowe.storage import TableSpec
+
+
+class Kind(StrEnum):
+    """Where a service comes from."""
+
+    DEVELOPED = "developed"
+    """A folder under `dev/`."""
+    DECLARED = "declared"
+    """A table `[services.NAME]` in `henslowe.toml`."""
+
+
+class VersionState(StrEnum):
+    """How far a version came. At most one of a service is CANARY, at most one ACTIVE."""
+
+    DEVELOPMENT = "DEVELOPMENT"
+    """In the pipeline."""
+    STAGED = "STAGED"
+    """Built; its instance is starting, or the service is held."""
+    CANARY = "CANARY"
+    """Serves a share of the traffic beside the active version."""
+    ACTIVE = "ACTIVE"
+    """Serves; on probation at first."""
+    ARCHIVED = "ARCHIVED"
+    """Served, was followed by another; the latest of them stays warm."""
+    FAILED = "FAILED"
+    """Did not build, or never started."""
+    ROLLED_BACK = "ROLLED_BACK"
+    """Served, and was taken back."""
+    SUPERSEDED = "SUPERSEDED"
+    """A newer version came before it served everybody."""
+
+    @property
+    def live(self) -> bool:
+        """Whether the version still has something before it."""
+        return self in _LIVE
+
+    @property
+    def served(self) -> bool:
+        """Whether it is over, after having served: worth going back to."""
+        return self in _SERVED
+
+
+_LIVE: Final = frozenset({VersionState.DEVELOPMENT, VersionState.STAGED, VersionState.CANARY, VersionState.ACTIVE})
+_SERVED: Final = frozenset({VersionState.ARCHIVED, VersionState.ROLLED_BACK})
+
+
+class VersionRow(BaseModel):
+    """One version: (service, number) -> build, how to run it, what it offers, and its state."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    service: ServiceName
+    number: int
+    state: VersionState = VersionState.DEVELOPMENT
+    semver: str = ""
+    """Unique in the service; "" before it is built."""
+    source_digest: str = ""
+    build: str = ""
+    env_digest: str = ""
+    launch: LaunchSpec | None = None
+    contract_digest: str = ""
+    tools: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    resource_templates: tuple[str, ...] = ()
+    """Names (and URIs) of what it offers; the whole objects are in its endpoint's contract."""
+    created_s: float = 0.0
+    changed_s: float = 0.0
+    reason: str = ""
+    """Why it failed, was taken back, or is not healthy."""
+    stage: str = ""
+    """The pipeline stage that failed."""
+    metadata: dict[str, Any] = {}
+    strategy: Strategy = Strategy.AUTO
+    canary_weight: int = 0
+    """How it is to reach traffic; the weight in ten-thousandths, 0 for the node's default."""
+    probation: bool = False
+    """ACTIVE, and not permanent yet."""
+    crashes: int = 0
+    """Unexpected ends of its instance while on probation."""
+    restart_of: int = 0
+    """The version that this one starts again, or 0."""
+
+    @property
+    def key(self) -> VersionKey:
+        """Its identity."""
+        return VersionKey(self.service, self.number)
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder under `archive/<service>/`."""
+        return f"v{self.semver or self.number}"
+
+
+class ServiceRow(BaseModel):
+    """One service: which versions serve, and how the next one will reach traffic. A number of 0 means none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    service: ServiceName
+    kind: Kind = Kind.DEVELOPED
+    epoch: int = 0
+    """Counts the changes of who serves; commands, routes, calls and verdicts carry it."""
+    last_number: int = 0
+    """Numbers are never used again, also not after a version was removed."""
+    active: int = 0
+    previous: int = 0
+    """Kept warm, for going back."""
+    canary: int = 0
+    permanent: int = 0
+    """The last active version that passed its probation."""
+    staged: int = 0
+    rollback_to: int = 0
+    """A version that is started so that it can take over again."""
+    strategy: Strategy = Strategy.AUTO
+    """As of the newest version."""
+    canary_weight: int = 0
+    """The canary's share of the units, in ten-thousandths."""
+    held: bool = False
+    """No promotion until a person says so; going back is always allowed."""
+    salt: str = ""
+    balance: float = 1.0
+    """Probability of a salt like this one (`henslowe.actors.routes.balanced_salt`)."""
+    probation_until_s: float = 0.0
+    """Unix time, 0 when the active version is permanent."""
+    holdback: int = 0
+    """Share of the traffic that stays with the previous version during probation, in ten-thousandths."""
+    updated_s: float = 0.0
+
+    @property
+    def wanted(self) -> frozenset[int]:
+        """The versions whose instances should be running."""
+        return frozenset({self.active, self.previous, self.canary, self.staged, self.rollback_to}) - {0}
+
+    def key_of(self, number: int) -> VersionKey:
+        """The identity of one of its versions."""
+        return VersionKey(self.service, number)
+
+
+class EffectKind(StrEnum):
+    """What follows from a commit, outside of the store."""
+
+    ROUTES = "routes"
+    LINKS = "links"
+    ENSURE = "ensure"
+    RELEASE = "release"
+    DISCARD = "discard"
+
+
+class OutboxRow(BaseModel):
+    """An effect that was committed and is not known to be done. Effects look at the rows of their own time."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    service: ServiceName
+    epoch: int
+    effect: str
+    """`kind:version`, unique in its epoch: the same effect twice is the same effect."""
+    kind: EffectKind
+    version: int = 0
+    folder: str = ""
+    """For DISCARD: the row is gone by then."""
+
+
+SERVICES: Final = TableSpec(name="services", row_type=ServiceRow, key="service", rows_max=10_000)
+VERSIONS: Final = TableSpec(
+    name="versions",
+    row_type=VersionRow,
+    key=("service", "number"),
+    kind="ordered_set",
+    indexes={"service": lambda row: row.service},
+)
+OUTBOX: Final = TableSpec(name="outbox", row_type=OutboxRow, key=("service", "epoch", "effect"), kind="ordered_set")

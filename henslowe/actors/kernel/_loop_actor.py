@@ -415,7 +415,7 @@ class LoopRef(Ref):
         if self._state != RUNNING:
             return False
         if self._actor.trap_exit:
-            return sender is not None and sender is self._parent
+            return sender is self._parent
         return self._takes_signal(reason, sender)
 
     # -- mailbox ---------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from gateway_world import World, world
+
+from tests.transport.gateway.world import World, world
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from gateway_world import LocalServer, World, echo, saying, text, tool, version
 from mcp.client import Client
 from mcp.client.subscriptions import ToolsListChanged
 
 from henslowe.actors.endpoints import JsonObject, OnNotification
 from henslowe.actors.routes import Route
+from tests.transport.gateway.world import LocalServer, World, echo, saying, text, tool, until, version
 
 MODES = ["legacy", "auto", "2026-07-28"]
 
@@ -151,10 +151,7 @@ async def test_clients_of_both_eras_keep_calling_while_versions_change(gw: World
     loads = [asyncio.create_task(load(mode)) for mode in ("legacy", "2026-07-28")]
     for number in range(2, 22):
         seen = done
-        while done < seen + 4:
-            await asyncio.sleep(0)
-            if any(task.done() for task in loads):
-                break
+        await until(lambda seen=seen: done >= seen + 4 or any(task.done() for task in loads))  # type: ignore[misc]
         successor = gw.serve(LocalServer(version("hello", number), {"echo": echo}))
         gw.down(current)
         current = successor
@@ -188,6 +185,4 @@ async def test_a_canary_meets_only_its_units(gw: World) -> None:
 
 async def _streams(gw: World, count: int) -> None:
     """Wait until that many change streams are open."""
-    async with asyncio.timeout(5):
-        while gw.registry.get_sample_value("henslowe_gateway_streams") != count:
-            await asyncio.sleep(0)
+    await until(lambda: gw.registry.get_sample_value("henslowe_gateway_streams") == count)

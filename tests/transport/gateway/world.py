@@ -37,6 +37,9 @@ PROTOCOL = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 LOG_LEVEL = "io.modelcontextprotocol/logLevel"
 
+SERVER_INFO = "io.modelcontextprotocol/serverInfo"
+SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
+
 ToolFunction = Callable[[JsonObject, OnNotification], Awaitable[JsonObject]]
 _numbers = itertools.count(1)
 
@@ -55,7 +58,7 @@ def tool(name: str, *, annotations: JsonObject | None = None, properties: JsonOb
 
 
 class LocalServer:
-    """An `Endpoint` whose server is a handful of coroutines in this process; legacy by nature, bridged like any other."""
+    """An `Endpoint` whose server is a handful of coroutines in this process; of the handshake era, bridged like any."""
 
     def __init__(
         self,
@@ -97,7 +100,7 @@ class LocalServer:
         params: JsonObject | None,
         *,
         era: Era,
-        headers: Mapping[str, str] = {},  # noqa: B006 (never changed)
+        headers: Mapping[str, str] = {},
         timeout_s: float = 300.0,
         on_notification: OnNotification | None = None,
     ) -> JsonObject:
@@ -213,10 +216,19 @@ class World:
         assert status == 200, body
         return headers["Mcp-Session-Id"]
 
-    async def legacy(self, path: str, session: str, method: str, params: JsonObject | None = None, id: Any = 7) -> Any:
+    async def legacy(
+        self, path: str, session: str, method: str, params: JsonObject | None = None, request_id: Any = 7
+    ) -> Any:
         """A request in a session; the reply as of `post`."""
-        body = {"jsonrpc": "2.0", "id": id, "method": method, "params": params or {}}
+        body = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params or {}}
         return await self.post(path, body, Mcp_Session_Id=session)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until the condition holds, for 5 s at most."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
 
 
 def initialize_body(revision: str = "2025-11-25") -> JsonObject:
@@ -224,13 +236,24 @@ def initialize_body(revision: str = "2025-11-25") -> JsonObject:
     return {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
 
 
-def modern_body(method: str, params: JsonObject | None = None, *, id: Any = 1, **meta: Any) -> JsonObject:
+def modern_body(method: str, params: JsonObject | None = None, **meta: Any) -> JsonObject:
     envelope = {PROTOCOL: MODERN, CAPABILITIES: {}, **meta}
-    return {"jsonrpc": "2.0", "id": id, "method": method, "params": {**(params or {}), "_meta": envelope}}
+    return {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**(params or {}), "_meta": envelope}}
 
 
-def call_body(name: str, arguments: JsonObject | None = None, *, id: Any = 1, **meta: Any) -> JsonObject:
-    return modern_body("tools/call", {"name": name, "arguments": arguments or {}}, id=id, **meta)
+def call_body(name: str, arguments: JsonObject | None = None, **meta: Any) -> JsonObject:
+    return modern_body("tools/call", {"name": name, "arguments": arguments or {}}, **meta)
+
+
+async def events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, JsonObject]]:
+    """The events of a stream: id and message; comments and events without data are passed over."""
+    event_id = ""
+    async with asyncio.timeout(5):
+        async for line in response.content:
+            if line.startswith(b"id: "):
+                event_id = line[4:].strip().decode()
+            elif line.startswith(b"data: ") and line[6:].strip():
+                yield event_id, orjson.loads(line[6:])
 
 
 @contextlib.asynccontextmanager

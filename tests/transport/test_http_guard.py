@@ -1,0 +1,162 @@
+"""Who may talk to the listener at all, by Host, Origin, token and rate."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from henslowe.transport.http_guard import Guard, guard_middleware
+from henslowe.transport.rate_limit import RateLimiter
+
+TOKEN = "0123456789abcdef"
+
+
+def status(guard: Guard, host: str | None, origin: str | None = None, bearer: str | None = None) -> int:
+    denied = guard.judge("/mcp/x", host, origin, bearer, "10.0.0.9")
+    return 200 if denied is None else denied.status
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1:8400", 200),
+        ("localhost:8400", 200),
+        ("LOCALHOST:8400", 200),
+        ("[::1]:8400", 200),
+        ("dev.example:8400", 200),
+        ("dev.example:99", 200),
+        ("named.example:8443", 200),
+        ("named.example:8444", 403),
+        ("named.example", 403),
+        ("evil.example:8400", 403),
+        ("127.0.0.1", 403),
+        ("127.0.0.1:8401", 403),
+        ("127.0.0.1:8400.evil.example", 403),
+        ("localhost.evil.example:8400", 403),
+        ("127.0.0.1:8400@evil.example", 403),
+        ("10.0.0.1:8400", 403),
+        ("", 403),
+        (":", 403),
+        ("[", 403),
+        (None, 403),
+    ],
+)
+def test_a_loopback_listener_knows_its_names(host: str | None, expected: int) -> None:
+    guard = Guard("127.0.0.1", 8400, hosts=("dev.example", "Named.example:8443"))
+    assert status(guard, host) == expected
+
+
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        (None, 200),
+        ("http://localhost:8400", 200),
+        ("https://127.0.0.1:8400", 200),
+        ("https://app.example", 200),
+        ("https://app.example:444", 403),
+        ("https://evil.example", 403),
+        ("http://localhost:3000", 403),
+        ("http://localhost:8400.evil.example", 403),
+        ("null", 403),
+        ("", 403),
+        ("file://", 403),
+        ("chrome-extension://localhost:8400", 403),
+    ],
+)
+def test_pages_of_other_sites_are_refused(origin: str | None, expected: int) -> None:
+    guard = Guard("127.0.0.1", 8400, origins=("https://app.example/",))
+    assert status(guard, "localhost:8400", origin) == expected
+
+
+@pytest.mark.parametrize(
+    ("bearer", "expected"),
+    [
+        (f"Bearer {TOKEN}", 200),
+        (f"bearer {TOKEN}", 200),
+        (f"Bearer {TOKEN}x", 401),
+        (f"Bearer {TOKEN[:-1]}", 401),
+        (f"Basic {TOKEN}", 401),
+        (TOKEN, 401),
+        ("Bearer", 401),
+        ("Bearer \udcff", 401),
+        ("", 401),
+        (None, 401),
+    ],
+)
+def test_beyond_loopback_a_token_is_asked_for(bearer: str | None, expected: int) -> None:
+    guard = Guard("0.0.0.0", 8400, token=TOKEN)
+    assert status(guard, "192.0.2.7:8400", None, bearer) == expected
+    denied = guard.judge("/x", "192.0.2.7:8400", None, "no", "p")
+    assert denied is not None
+    assert denied.headers == (("WWW-Authenticate", 'Bearer realm="henslowe"'),)
+
+
+def test_beyond_loopback_names_must_be_known_but_addresses_need_not() -> None:
+    guard = Guard("0.0.0.0", 8400, token=TOKEN, hosts=("node.example",))
+    good = f"Bearer {TOKEN}"
+    assert [status(guard, host, None, good) for host in ("10.1.2.3:8400", "[2001:db8::1]:8400", "node.example")] == [
+        200
+    ] * 3
+    assert [status(guard, host, None, good) for host in ("evil.example:8400", "10.1.2.3:8401")] == [403] * 2
+
+
+def test_an_open_listener_without_a_token_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match="expected a token"):
+        Guard("0.0.0.0", 8400)
+
+
+def test_health_is_free() -> None:
+    guard = Guard("0.0.0.0", 8400, token=TOKEN, limiter=RateLimiter(0.001, burst=1))
+    for _ in range(3):
+        assert guard.judge("/livez", "whatever", "https://evil.example", None, "p") is None
+    assert guard.judge("/livez/x", "whatever", None, None, "p") is not None
+
+
+def test_a_client_that_asks_too_much_is_told_when_to_return() -> None:
+    now = [0.0]
+    guard = Guard("127.0.0.1", 8400, limiter=RateLimiter(0.5, burst=2, clock=lambda: now[0]))
+    ask = [guard.judge("/x", "localhost:8400", None, None, peer) for peer in ("a", "a", "a", "b")]
+    assert [d and d.status for d in ask] == [None, None, 429, None]
+    assert ask[2] is not None
+    assert ask[2].headers == (("Retry-After", "2"),)
+
+
+async def test_the_middleware_answers_in_the_words_of_the_route(tmp_path: Path) -> None:
+    async def ok(_request: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    app = web.Application(middlewares=[guard_middleware(Guard("127.0.0.1", 1, hosts=("good",)))])
+    for path in ("/mcp/hello", "/api/v1/services", "/metrics", "/livez"):
+        app.router.add_get(path, ok)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    socket_path = str(tmp_path / "s")
+    await web.UnixSite(runner, socket_path).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        async with aiohttp.ClientSession() as http, asyncio.timeout(5):
+            for path, code in (("/mcp/hello", 403), ("/api/v1/services", 403), ("/metrics", 403), ("/livez", 200)):
+                async with http.get(url + path, headers={"Host": "evil"}) as response:
+                    assert response.status == code
+                    if path == "/mcp/hello":
+                        body = await response.json()
+                        assert (body["id"], body["error"]["data"]["code"]) == (None, "host_refused")
+                    elif code == 403:
+                        assert (await response.json())["error"]["code"] == "host_refused"
+            async with http.get(url + "/nowhere", headers={"Host": "evil"}) as response:
+                assert response.status == 403, "also where there is no route"
+            async with http.get(url + "/metrics", headers={"Host": "good"}) as response:
+                assert response.status == 200
+        async with (
+            asyncio.timeout(5),
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(socket_path)) as http,
+            http.get("http://anything/metrics") as response,
+        ):
+            assert response.status == 200, "the socket's file mode is its guard"
+    finally:
+        await runner.cleanup()

@@ -73,6 +73,7 @@ class Inferred(Section):
     dependencies: Dependencies = Dependencies()
     has_tests: bool = False
     has_ruff_config: bool = False
+    has_pytest_config: bool = False
     scripts: tuple[str, ...] = ()
     """Names of the npm scripts that do something."""
     wanted: str = "server.py, a pyproject.toml with [project], a package.json, or service.toml"
@@ -144,6 +145,7 @@ def _python_script(folder: Path, pyproject: dict[str, Any]) -> Inferred:
         dependencies=wants,
         has_tests=_has_python_tests(folder),
         has_ruff_config=_has_ruff_config(folder, pyproject),
+        has_pytest_config=_has_pytest_config(folder, pyproject),
     )
 
 
@@ -162,6 +164,7 @@ def _python_project(folder: Path, pyproject: dict[str, Any]) -> Inferred:
         dependencies=_project_dependencies(folder, pyproject, project, has_tests=has_tests),
         has_tests=has_tests,
         has_ruff_config=_has_ruff_config(folder, pyproject),
+        has_pytest_config=_has_pytest_config(folder, pyproject),
         wanted="[project.scripts] in pyproject.toml, server.py, main.py, or a package with __main__.py",
     )
 
@@ -260,6 +263,11 @@ def _has_python_tests(folder: Path) -> bool:
 
 def _has_ruff_config(folder: Path, pyproject: dict[str, Any]) -> bool:
     return any((folder / f).is_file() for f in ("ruff.toml", ".ruff.toml")) or "ruff" in pyproject.get("tool", {})
+
+
+def _has_pytest_config(folder: Path, pyproject: dict[str, Any]) -> bool:
+    files = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "tox.ini", "setup.cfg")
+    return any((folder / f).is_file() for f in files) or "pytest" in pyproject.get("tool", {})
 
 
 def _load(folder: Path, name: str) -> dict[str, Any]:

@@ -72,7 +72,14 @@ def content_digest(files: Iterable[tuple[str, str]]) -> str:
     return total.hexdigest()
 
 
-def scan(root: Path, before: Tree, now_ns: int, *, ignore: tuple[str, ...] = (), files_max: int = FILES_MAX) -> Tree:
+def scan(
+    root: Path,
+    before: Tree,
+    now_ns: int,
+    *,
+    ignore: tuple[str, ...] = (),
+    files_max: int = FILES_MAX,
+) -> Tree:
     """The sources below `root`; contents known from `before` are not read again. `now_ns` is Unix time.
 
     Runs in: a thread (it blocks).
@@ -102,6 +109,11 @@ def scan(root: Path, before: Tree, now_ns: int, *, ignore: tuple[str, ...] = (),
         torn=frozenset(torn),
         linked=walk.linked,
     )
+
+
+def list_sources(root: Path, *, ignore: tuple[str, ...] = (), files_max: int = FILES_MAX) -> list[str]:
+    """The paths that `scan` would find, sorted, without reading them. Raises what `scan` raises."""
+    return sorted(_Walk(root, ignore, files_max).run())
 
 
 def root_rules(root: Path, ignore: tuple[str, ...]) -> IgnoreRules:

@@ -1,0 +1,113 @@
+"""Runs the command of a stage: minimal environment, bounded output, a time limit, and nothing left behind.
+
+Whatever the command started is dead when `run_command` returns, raises, or is cancelled: its session is killed, and
+what left the session is found by its environment (see `henslowe.actors.kernel.OsProcess`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from henslowe.actors.kernel import OsProcess, Ref
+from henslowe.actors.pipeline.environment import ServiceEnv, find_tool
+from henslowe.actors.pipeline.output import StageOutput
+from henslowe.actors.pipeline.workdir import Workdir
+from henslowe.errors import StageFailed
+
+DRAIN_S: Final = 2.0
+"""Longest wait for the rest of the output once the process and its tree are dead."""
+
+
+@dataclass(slots=True, frozen=True)
+class Place:
+    """Where and as whom the commands of one run work."""
+
+    work: Workdir
+    env: ServiceEnv
+    owner: Ref
+    marker: str
+    variables: Mapping[str, str]
+    """What the service itself wants set."""
+
+    def environment(self, more: Mapping[str, str]) -> dict[str, str]:
+        """All variables of a stage: nothing of the node's own but the locale and the path."""
+        base = {
+            "PATH": self.env.path,
+            "HOME": str(self.work.home),
+            "TMPDIR": str(self.work.tmp),
+            "LANG": os.environ.get("LANG", "C.UTF-8"),
+            "NO_COLOR": "1",
+            "TERM": "dumb",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONUNBUFFERED": "1",
+            **self.variables,
+        }
+        return base | {key: value.replace("{tmp}", str(self.work.tmp)) for key, value in more.items()}
+
+    def resolve(self, command: Sequence[str]) -> list[str]:
+        """The command with our own words replaced: `{python}` and `{ruff}`."""
+        words = {"{python}": lambda: self.env.python, "{ruff}": lambda: find_tool("ruff")}
+        return [words[word]() if word in words else word for word in command]
+
+
+async def run_command(
+    place: Place,
+    command: Sequence[str],
+    output: StageOutput,
+    *,
+    timeout_s: float,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+) -> int:
+    """Run one command to its end; its exit code.
+
+    Raises:
+        StageFailed: It could not be started, or did not end within `timeout_s`.
+    """
+    process = await OsProcess.spawn(
+        place.resolve(command),
+        cwd=cwd or place.work.src,
+        env=place.environment(env),
+        owner=place.owner,
+        stdin=False,
+        marker=place.marker,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    readers = [
+        asyncio.ensure_future(output.read("stdout", process.stdout)),
+        asyncio.ensure_future(output.read("stderr", process.stderr)),
+    ]
+    try:
+        async with asyncio.timeout(timeout_s):
+            code = await process.wait()
+    except TimeoutError:
+        raise StageFailed(
+            f"expected an end within {timeout_s:g} s, got none; it was killed",
+            hint="make it faster, or raise timeout_s of the stage in service.toml",
+        ) from None
+    finally:
+        await end(process)
+        await asyncio.wait(readers, timeout=DRAIN_S)
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+        process.close_pipes()
+    return code
+
+
+async def end(process: OsProcess) -> None:
+    """Kill a process and all that it started, and wait until it is gone; also when the caller is being cancelled."""
+    process.kill_tree()
+    waiting = asyncio.ensure_future(process.wait())
+    while not waiting.done():
+        try:
+            await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            if waiting.cancelled():
+                raise

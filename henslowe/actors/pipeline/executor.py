@@ -1,0 +1,244 @@
+"""`PipelineExecutor`: at most one run per service, always about the newest state of its sources.
+
+A newer change ends the run of the older one, with all its processes, before its own run begins; the older version is
+reported as superseded. A run that dies of something that is not the sources' fault is tried again.
+
+Runs are children of the supervisor named PIPELINE_RUNS, so that their crashes are nobody else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from henslowe.actors import names
+from henslowe.actors.endpoints import Connector
+from henslowe.actors.ids import ServiceName, VersionKey
+from henslowe.actors.kernel import (
+    NOREPLY,
+    SHUTDOWN,
+    ActorExit,
+    CallTimeout,
+    ChildSpec,
+    Continue,
+    Down,
+    LoopActor,
+    Ref,
+    Reply,
+    RestartType,
+    StartChild,
+    TerminateChild,
+    WhichChildren,
+    is_clean,
+)
+from henslowe.actors.kernel import names as registry
+from henslowe.actors.messages import AnnounceSources, Rebuild, SourceChanged, SourceRemoved, VersionBroken
+from henslowe.actors.pipeline.run import VERSIONS_TIMEOUT_S, Job, PipelineRun
+from henslowe.actors.pipeline.stage_cache import StageCache
+from henslowe.actors.pipeline.tools import Tools, in_thread
+from henslowe.actors.pipeline.workdir import sweep
+from henslowe.config.settings import Settings
+from henslowe.errors import HensloweError, NotFound, StageFailed
+from henslowe.storage import Store
+
+log = logging.getLogger("henslowe.pipeline")
+
+RUNS_MAX: Final = 8
+"""Runs at once on a node; their stages share `pipeline.parallel` slots anyway."""
+ATTEMPTS_MAX: Final = 3
+RETRY_S: Final = 1.0
+RUN_SHUTDOWN_S: Final = 10.0
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One service: what it looks like now, what runs, what comes next."""
+
+    newest: SourceChanged | None = None
+    running: Job | None = None
+    ref: Ref | None = None
+    ending: bool = False
+    """Whether the run was told to end."""
+    next: Job | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class _Retry:
+    job: Job
+
+
+class PipelineExecutor(LoopActor):
+    """Turns `SourceChanged` into runs.
+
+    Args:
+        store: For the archive and the data directory.
+        settings: Of the node.
+        connector: Opens servers for `mcp-check`.
+        marker: `<node id>:<incarnation>`, put into every process for the sweep at the next boot.
+    """
+
+    def __init__(self, store: Store, settings: Settings, connector: Connector, *, marker: str = "") -> None:
+        super().__init__()
+        self._tools = Tools(
+            settings=settings,
+            data_dir=store.data_dir.resolve(),
+            archive=store.archive,
+            connector=connector,
+            marker=marker or f"{store.node}:{store.incarnation}",
+            cache=StageCache(store.data_dir / "cache" / "stages", store.archive),
+            slots=asyncio.Semaphore(settings.pipeline.parallel),
+        )
+        self._lanes: dict[ServiceName, _Lane] = {}
+
+    # -- life ----------------
+
+    def init(self) -> Continue:
+        """The rest follows, so that the supervisor need not wait for it."""
+        return Continue(None)
+
+    async def handle_continue(self, _arg: None) -> None:
+        """End what an earlier life left running, then ask for the state of all sources."""
+        supervisor = await registry.via(names.PIPELINE_RUNS).up()
+        for child in await supervisor.call(WhichChildren()):
+            await supervisor.call(TerminateChild(child.ref), RUN_SHUTDOWN_S * 2)
+        await in_thread(sweep, self._tools.runs)
+        registry.via(names.WATCHER).cast(AnnounceSources())
+
+    # -- messages ----------------
+
+    async def handle_cast(self, message: Any) -> None:
+        """`SourceChanged`, `SourceRemoved`."""
+        match message:
+            case SourceChanged():
+                lane = self._lanes.setdefault(message.service, _Lane())
+                lane.newest = message
+                self._offer(lane, Job(message))
+            case SourceRemoved(service):
+                gone = self._lanes.get(service)
+                if gone is not None:
+                    gone.newest = gone.next = None
+                    self._end(gone)
+            case _:
+                raise TypeError(f"expected SourceChanged or SourceRemoved, got {type(message).__name__}")
+        await self._start_more()
+
+    async def handle_call(self, message: Any, sender: Reply) -> Any:
+        """`Rebuild`: answered once the new version exists."""
+        if not isinstance(message, Rebuild):
+            raise TypeError(f"expected Rebuild, got {type(message).__name__}")
+        lane = self._lanes.get(message.service)
+        if lane is None or lane.newest is None:
+            raise NotFound(
+                f"cannot rebuild {message.service}: there are no sources of that name",
+                hint=f"make the folder dev/{message.service}",
+            )
+        self._offer(lane, Job(lane.newest, force=True, on_created=_answer_once(sender), sender=sender))
+        await self._start_more()
+        return NOREPLY
+
+    async def handle_info(self, message: Any) -> None:
+        """A run ended; a run is to be tried again."""
+        match message:
+            case Down(ref=ref, reason=reason):
+                for lane in [lane for lane in self._lanes.values() if lane.ref is ref]:
+                    await self._ended(lane, reason)
+            case _Retry(job):
+                lane = self._lanes.get(job.change.service, _Lane())
+                if lane.newest is job.change and lane.running is None and lane.next is None:
+                    lane.next = job
+        await self._start_more()
+
+    # -- lanes ----------------
+
+    def _offer(self, lane: _Lane, job: Job) -> None:
+        """Make `job` the next one of its service, unless the present run is about the same state."""
+        running = lane.running
+        same = running is not None and running.change.digest == job.change.digest
+        if same and not lane.ending and not job.force:
+            return
+        _dismiss(lane.next)
+        lane.next = job
+        self._end(lane)
+
+    def _end(self, lane: _Lane) -> None:
+        if lane.ref is not None and not lane.ending:
+            lane.ending = True
+            lane.ref.exit(SHUTDOWN)
+
+    async def _start_more(self) -> None:
+        busy = sum(lane.running is not None for lane in self._lanes.values())
+        for service, lane in tuple(self._lanes.items()):
+            if busy >= RUNS_MAX:
+                return
+            if lane.next is not None and lane.running is None:
+                busy += 1
+                await self._start(lane)
+            elif lane.newest is None and lane.running is None:
+                del self._lanes[service]
+
+    async def _start(self, lane: _Lane) -> None:
+        job, lane.next = lane.next, None
+        assert job is not None
+        spec = ChildSpec(
+            id=None,
+            actor=PipelineRun,
+            args=(self._tools, job),
+            restart=RestartType.TEMPORARY,
+            shutdown_s=RUN_SHUTDOWN_S,
+        )
+        try:
+            lane.ref = await registry.via(names.PIPELINE_RUNS).call(StartChild(spec))
+        except (ActorExit, CallTimeout, HensloweError) as error:
+            log.warning("pipeline.start_failed", extra={"service": job.change.service, "error": str(error)})
+            self._retry(job)
+            return
+        assert lane.ref is not None
+        lane.running, lane.ending = job, False
+        self.monitor(lane.ref)
+
+    async def _ended(self, lane: _Lane, reason: Any) -> None:
+        job, lane.running, lane.ref = lane.running, None, None
+        ended, lane.ending = lane.ending, False
+        assert job is not None
+        if job.version is not None and not job.reported:
+            await self._report(job.version, superseded=ended, reason=reason)
+        if not is_clean(reason):
+            log.error("pipeline.run_crashed", extra={"service": job.change.service, "reason": repr(reason)})
+            if not ended:
+                self._retry(job)
+                return
+        _dismiss(job)
+
+    async def _report(self, version: VersionKey, *, superseded: bool, reason: Any) -> None:
+        why = "a newer change replaced it" if superseded else f"the run ended: {reason!r}"
+        try:
+            await registry.via(names.VERSIONS).call(
+                VersionBroken(version, "pipeline", why, superseded=superseded), VERSIONS_TIMEOUT_S
+            )
+        except (ActorExit, CallTimeout, HensloweError) as error:
+            # the version machine finds a version without a run at its next start
+            log.warning("pipeline.report_failed", extra={"version": str(version), "error": str(error)})
+
+    def _retry(self, job: Job) -> None:
+        if job.attempt < ATTEMPTS_MAX:
+            again = replace(job, attempt=job.attempt + 1, version=None, reported=False)
+            self.send_after(RETRY_S * 2 ** (job.attempt - 1), _Retry(again))
+        else:
+            _dismiss(job)
+
+
+def _answer_once(sender: Reply) -> Callable[[VersionKey], None]:
+    def answer(version: VersionKey) -> None:
+        if not sender.done():
+            sender.set(version)
+
+    return answer
+
+
+def _dismiss(job: Job | None) -> None:
+    """Nothing will come of this job: tell whoever waits for its version."""
+    if job is not None and job.sender is not None and not job.sender.done():
+        job.sender.set_exception(StageFailed(f"cannot rebuild {job.change.service}: a newer change came first"))

@@ -1,0 +1,218 @@
+"""The built-in stage `mcp-check`: starts the build as an instance would be started, opens it, reads its contract.
+
+It finds what lint and tests do not: a server that prints on the pipe that belongs to the protocol, that never answers,
+that ends at once, or that lists a schema nobody can use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from henslowe.actors.endpoints import ByteReader, ByteWriter, Connector, Contract, OwnedEndpoint
+from henslowe.actors.ids import InstanceId, VersionKey
+from henslowe.actors.kernel import OsProcess
+from henslowe.actors.launch import LaunchSpec, Wire
+from henslowe.actors.pipeline.commands import Place, end
+from henslowe.actors.pipeline.contract_check import findings
+from henslowe.actors.pipeline.output import LineReader, StageOutput
+from henslowe.errors import HensloweError, InstanceFailed, StageFailed
+
+STDERR_DRAIN_S: Final = 0.5
+_SHOWN_BYTES: Final = 200
+
+
+@dataclass(slots=True, frozen=True)
+class Checked:
+    """What was found."""
+
+    contract: Contract
+    era: str
+    """The era in which the node will speak with it."""
+    protocol_version: str
+    server_info: dict[str, Any]
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Checked:
+        """What `dataclasses.asdict` made, after a round trip through JSON."""
+        lists = table["contract"]
+        contract = Contract(
+            tools=tuple(lists["tools"]),
+            prompts=tuple(lists["prompts"]),
+            resources=tuple(lists["resources"]),
+            resource_templates=tuple(lists["resource_templates"]),
+            digest=lists["digest"],
+        )
+        return cls(contract, table["era"], table["protocol_version"], table["server_info"])
+
+
+async def check_server(
+    place: Place, connector: Connector, version: VersionKey, launch: LaunchSpec, output: StageOutput
+) -> Checked:
+    """Start, open, list and end the server.
+
+    Raises:
+        StageFailed: It does not work as an MCP server; the message says why, with what it printed.
+    """
+    try:
+        checked = await _open(place, connector, version, launch, output)
+    except InstanceFailed as error:
+        if not error.details.get("again"):
+            raise StageFailed(error.message, hint=error.hint) from error
+        checked = await _open(place, connector, version, launch, output)
+    wrong = findings(checked.contract)
+    for finding in wrong:
+        output.add("note", finding)
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise StageFailed(f"cannot use what the server lists: {wrong[0]}{more}", hint="correct the server's listing")
+    output.add("note", f"{_counts(checked.contract)}; speaks {checked.protocol_version} ({checked.era})")
+    return checked
+
+
+async def _open(
+    place: Place, connector: Connector, version: VersionKey, launch: LaunchSpec, output: StageOutput
+) -> Checked:
+    if launch.remote:
+        endpoint = await _connect_http(connector, version, launch, launch.url)
+        return await _facts(endpoint)
+    port = _free_port() if launch.wire is Wire.HTTP else 0
+    process = await OsProcess.spawn(
+        [word.replace("{port}", str(port)) for word in launch.command],
+        cwd=place.work.src,
+        env=place.environment({key: value.replace("{port}", str(port)) for key, value in launch.env.items()}),
+        owner=place.owner,
+        stdin=launch.wire is Wire.STDIO,
+        marker=place.marker,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    readers = [asyncio.ensure_future(output.read("stderr", process.stderr))]
+    tap = _Tap(process.stdout)
+    try:
+        if launch.wire is Wire.STDIO:
+            opening = connector.connect_stdio(
+                version,
+                InstanceId(f"{version}#check"),
+                _Piped(process, tap),
+                on_server_event=lambda *_: None,
+                on_closed=lambda _: None,
+                timeout_s=launch.ready_timeout_s,
+            )
+        else:
+            readers.append(asyncio.ensure_future(output.read("stdout", process.stdout)))
+            opening = _connect_http(connector, version, launch, launch.url.replace("{port}", str(port)))
+        endpoint = await _or_exit(opening, process)
+        checked = await _facts(endpoint)
+    except HensloweError as error:
+        process.kill_tree()
+        await asyncio.wait(readers, timeout=STDERR_DRAIN_S)
+        if tap.stray:
+            raise _stray(tap.stray) from error
+        raise
+    finally:
+        await end(process)
+        await asyncio.wait(readers, timeout=STDERR_DRAIN_S)
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+        process.close_pipes()
+    if tap.stray:
+        raise _stray(tap.stray)
+    return checked
+
+
+async def _connect_http(
+    connector: Connector, version: VersionKey, launch: LaunchSpec, url: str, headers: Mapping[str, str] | None = None
+) -> OwnedEndpoint:
+    return await connector.connect_http(
+        version,
+        InstanceId(f"{version}#check"),
+        url,
+        headers=headers or {},
+        on_server_event=lambda *_: None,
+        on_closed=lambda _: None,
+        timeout_s=launch.ready_timeout_s,
+    )
+
+
+async def _facts(endpoint: OwnedEndpoint) -> Checked:
+    facts = endpoint.facts
+    checked = Checked(endpoint.contract, facts.era.value, facts.protocol_version, facts.server_info)
+    await endpoint.close()
+    return checked
+
+
+async def _or_exit(opening: Any, process: OsProcess) -> OwnedEndpoint:
+    """The endpoint; a server that ends while it is being opened fails at once, with its exit code."""
+    connecting = asyncio.ensure_future(opening)
+    exiting = asyncio.ensure_future(process.wait())
+    try:
+        await asyncio.wait({connecting, exiting}, return_when=asyncio.FIRST_COMPLETED)
+        if not connecting.done():
+            # its pipes may hold an answer yet, or the reason why the connection fails
+            await asyncio.wait({connecting}, timeout=STDERR_DRAIN_S)
+        if not connecting.done():
+            raise InstanceFailed(f"cannot open the server: it ended with code {exiting.result()}")
+        endpoint: OwnedEndpoint = connecting.result()
+        return endpoint
+    finally:
+        for task in (connecting, exiting):
+            task.cancel()
+        with contextlib.suppress(HensloweError):
+            await asyncio.gather(connecting, exiting, return_exceptions=True)
+
+
+def _stray(line: str) -> StageFailed:
+    return StageFailed(
+        f"expected only JSON-RPC on standard output, got: {line[:_SHOWN_BYTES]!r}",
+        hint="print to standard error instead, for example print(..., file=sys.stderr)",
+        line=line,
+    )
+
+
+def _counts(contract: Contract) -> str:
+    parts = (("tool", contract.tools), ("prompt", contract.prompts), ("resource", contract.resources))
+    return ", ".join(f"{len(items)} {name}{'' if len(items) == 1 else 's'}" for name, items in parts)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class _Tap:
+    """A reader that looks at each line on its way to the connection, and remembers the first that is no message."""
+
+    def __init__(self, reader: ByteReader) -> None:
+        self._reader = reader
+        self._cutter = LineReader(_SHOWN_BYTES)
+        self.stray = ""
+
+    async def read(self, n: int = -1) -> bytes:
+        return self._see(await self._reader.read(n))
+
+    async def readuntil(self, separator: bytes = b"\n") -> bytes:
+        return self._see(await self._reader.readuntil(separator))
+
+    def _see(self, data: bytes) -> bytes:
+        if not self.stray:
+            lines = self._cutter.feed(data) if data else self._cutter.end()
+            self.stray = next((line for line in lines if line.strip() and line.lstrip()[:1] not in "{["), "")
+        return data
+
+
+class _Piped:
+    """The process as a connector sees it."""
+
+    def __init__(self, process: OsProcess, stdout: ByteReader) -> None:
+        assert process.stdin is not None
+        self.pid: int = process.pid
+        self.stdin: ByteWriter = process.stdin
+        self.stdout: ByteReader = stdout

@@ -1,0 +1,331 @@
+"""One run of the pipeline: from a settled state of the sources to a staged version, or to the reason why not.
+
+    copy the sources -> manifest -> CreateVersion -> stages, as parallel as their needs allow -> VersionBuilt
+                                                     the archive, beside the stages              or VersionBroken
+
+The first failure ends the other stages. The run is a coroutine; `PipelineRun` gives it an actor's life: started by a
+supervisor, ended by an exit signal, its processes ended with it.
+
+Not here: one run per service at a time, and what happens to a run that dies (`executor`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from henslowe.actors import names
+from henslowe.actors.ids import VersionKey
+from henslowe.actors.journal import say
+from henslowe.actors.kernel import NORMAL, Continue, LoopActor, Reply, Stop
+from henslowe.actors.kernel import names as registry
+from henslowe.actors.messages import Created, CreateVersion, SourceChanged, Strategy, VersionBroken, VersionBuilt
+from henslowe.actors.pipeline import release as releases
+from henslowe.actors.pipeline.commands import Place
+from henslowe.actors.pipeline.environment import ServiceEnv, service_env
+from henslowe.actors.pipeline.launching import launch_spec
+from henslowe.actors.pipeline.mcp_check import Checked
+from henslowe.actors.pipeline.plan import DEPS, LINT, Kind, PlannedStage, plan_stages, startable
+from henslowe.actors.pipeline.stages import StageReport, StageRunner
+from henslowe.actors.pipeline.tools import Tools, in_thread
+from henslowe.actors.pipeline.workdir import Snapshot, Workdir, take_snapshot
+from henslowe.actors.vocabulary import EventType, Status
+from henslowe.config.inference import Dependencies
+from henslowe.config.manifest import ServiceManifest, read_manifest
+from henslowe.errors import HensloweError, ManifestError, StageFailed
+
+VERSIONS_TIMEOUT_S: Final = 30.0
+REASON_CHARS_MAX: Final = 4_000
+
+LINT_GRACE_S: Final = 1.0
+"""How long a failure of another stage waits for the lint that is under way."""
+
+_numbers = itertools.count(1)
+_DONE: Final = "done"
+_ARCHIVE: Final = "archive"
+
+
+@dataclass(slots=True)
+class Job:
+    """One run as the executor sees it: what it is about, and how far it came."""
+
+    change: SourceChanged
+    force: bool = False
+    attempt: int = 1
+    on_created: Callable[[VersionKey], None] = field(default=lambda _: None)
+    sender: Reply | None = None
+    """Who waits for the version's key."""
+    version: VersionKey | None = None
+    """Set once the version exists."""
+    reported: bool = False
+    """Whether the version machine was told how it ended."""
+
+
+@dataclass(slots=True, frozen=True)
+class _Prepared:
+    snapshot: Snapshot
+    manifest: ServiceManifest
+    env: ServiceEnv
+    stages: tuple[PlannedStage, ...]
+
+
+class PipelineRun(LoopActor):
+    """The life of one run. Ends cleanly when the run has ended, however it ended."""
+
+    def __init__(self, tools: Tools, job: Job) -> None:
+        super().__init__()
+        self._run = _Run(tools, job, self)
+        self._task: asyncio.Task[None] | None = None
+
+    def init(self) -> Continue:
+        """Returns at once; the work is a task beside the mailbox, so that an exit signal is heard."""
+        return Continue(None)
+
+    def handle_continue(self, _arg: None) -> None:
+        """Starts the work."""
+        self._task = asyncio.ensure_future(self._run.whole())
+        self._task.add_done_callback(lambda _: self.ref.send(_DONE))
+
+    def handle_info(self, message: Any) -> Stop | None:
+        """The work is done, or failed in a way that is not the sources' fault: then the actor crashes with it."""
+        if message == _DONE and self._task is not None:
+            self._task.result()
+            return Stop(NORMAL)
+        return None
+
+    async def terminate(self, _reason: Any) -> None:
+        """Ends the stages and removes the run's folder."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+
+class _Run:
+    def __init__(self, tools: Tools, job: Job, actor: PipelineRun) -> None:
+        self._tools = tools
+        self._job = job
+        self._actor = actor
+        self._service = job.change.service
+        self._work = Workdir(tools.runs / f"{self._service}-{next(_numbers)}")
+        self._started_s = time.monotonic()
+
+    async def whole(self) -> None:
+        """The run, from the copy to the report."""
+        try:
+            prepared = await self._prepare()
+            if prepared is not None:
+                await self._build(prepared)
+        finally:
+            await in_thread(self._work.remove)
+
+    # -- before there is a version ----------------
+
+    async def _prepare(self) -> _Prepared | None:
+        """Everything that is known before a stage runs; None when there is nothing to do."""
+        source, ignore = self._job.change.path, self._tools.settings.watcher.ignore
+        snapshot = await in_thread(take_snapshot, source, self._work, ignore)
+        try:
+            manifest, env, stages = await in_thread(self._read)
+        except ManifestError as error:
+            await self._refuse(snapshot, error)
+            return None
+        delivery = self._tools.settings.delivery
+        percent = delivery.canary_percent if manifest.canary_percent is None else manifest.canary_percent
+        strategy = Strategy(manifest.strategy or delivery.strategy)
+        if not await self._create(snapshot, strategy, round(percent * 100)):
+            return None
+        say(EventType.MANIFEST_CHECK, Status.SUCCESS, key=self._version, origin=manifest.origin)
+        return _Prepared(snapshot, manifest, env, stages)
+
+    def _read(self) -> tuple[ServiceManifest, ServiceEnv, tuple[PlannedStage, ...]]:
+        pipeline = self._tools.settings.pipeline
+        manifest = read_manifest(self._work.src, self._service)
+        stages = plan_stages(manifest, timeout_s=pipeline.stage_timeout_s)
+        inferred = manifest.inferred
+        if not any(stage.name == DEPS and stage.kind is Kind.DEPS for stage in stages):
+            inferred = inferred.model_copy(update={"dependencies": Dependencies()})
+        return manifest, service_env(inferred, self._work.src, self._tools.envs, pipeline.python), stages
+
+    async def _create(self, snapshot: Snapshot, strategy: Strategy, weight: int) -> bool:
+        """Whether there is a new version to build."""
+        created: Created = await registry.via(names.VERSIONS).call(
+            CreateVersion(self._service, snapshot.digest, strategy, weight, force=self._job.force), VERSIONS_TIMEOUT_S
+        )
+        if created.unchanged and not self._job.force:
+            self._job.on_created(created.version)
+            return False
+        self._job.version = created.version
+        self._job.on_created(created.version)
+        return True
+
+    async def _refuse(self, snapshot: Snapshot, error: ManifestError) -> None:
+        if not await self._create(snapshot, Strategy.AUTO, 0):
+            return
+        say(
+            EventType.MANIFEST_CHECK,
+            Status.FAILED,
+            key=self._version,
+            message=error.message,
+            hint=error.hint,
+            file=error.details.get("file", ""),
+            manifest_key=error.details.get("key", ""),
+        )
+        await self._broken("manifest", error)
+
+    # -- the version ----------------
+
+    @property
+    def _version(self) -> VersionKey:
+        assert self._job.version is not None
+        return self._job.version
+
+    async def _build(self, prepared: _Prepared) -> None:
+        say(
+            EventType.PIPELINE_START,
+            Status.PENDING,
+            key=self._version,
+            digest=prepared.snapshot.digest,
+            stages=[stage.name for stage in prepared.stages],
+            changed=list(self._job.change.changed),
+        )
+        place = Place(self._work, prepared.env, self._actor.ref, self._tools.marker, prepared.manifest.inferred.env)
+        runner = StageRunner(self._tools, place, prepared.manifest, self._version, prepared.snapshot.files)
+        if self._job.force:
+            runner.replays = False
+        folder = self._tools.versions_of(self._service)
+        try:
+            reports, staged = await self._all_stages(prepared, runner)
+        except StageFailed as error:
+            await in_thread(releases.discard, folder, self._version)
+            await self._broken(str(error.details.get("stage", "pipeline")), error)
+            return
+        except BaseException:
+            await in_thread(releases.discard, folder, self._version)
+            raise
+        await self._built(prepared, reports, staged, runner.checked)
+
+    async def _all_stages(
+        self, prepared: _Prepared, runner: StageRunner
+    ) -> tuple[dict[str, StageReport], releases.Staged]:
+        """Run the graph. The first failure cancels what still runs, and is raised once that is gone."""
+        done: dict[str, StageReport] = {}
+        tasks: dict[asyncio.Task[Any], str] = {}
+        started: set[str] = set()
+        packers = {stage.name for stage in prepared.stages if stage.artifacts}
+        staged: releases.Staged | None = None
+
+        def start(name: str, work: Coroutine[Any, Any, Any]) -> None:
+            started.add(name)
+            tasks[asyncio.ensure_future(work)] = name
+
+        try:
+            while True:
+                for stage in startable(prepared.stages, started=started, done=done):
+                    start(stage.name, runner.run(stage, done))
+                if _ARCHIVE not in started and packers <= done.keys():
+                    start(_ARCHIVE, self._stage_archive())
+                if not tasks:
+                    assert staged is not None
+                    return done, staged
+                finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                if any(task.exception() is not None for task in finished):
+                    finished |= await self._lint_too(tasks)
+                for task in sorted(finished, key=lambda task: (tasks[task] != LINT, tasks[task])):
+                    name = tasks.pop(task)
+                    if name == _ARCHIVE:
+                        staged = task.result()
+                    else:
+                        done[name] = task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _lint_too(self, tasks: Mapping[asyncio.Task[Any], str]) -> set[asyncio.Task[Any]]:
+        """When something failed: the lint, if it ends soon. It often knows the cause, with its line."""
+        lint = {task for task, name in tasks.items() if name == LINT}
+        return (await asyncio.wait(lint, timeout=LINT_GRACE_S))[0] if lint else set()
+
+    async def _stage_archive(self) -> releases.Staged:
+        folder = self._tools.versions_of(self._service)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            return await in_thread(releases.stage, self._tools.archive, self._work.pack, folder, self._version)
+        except HensloweError as error:
+            raise StageFailed(error.message, hint=error.hint, stage=_ARCHIVE) from error
+
+    async def _built(
+        self,
+        prepared: _Prepared,
+        reports: dict[str, StageReport],
+        staged: releases.Staged,
+        checked: Checked | None,
+    ) -> None:
+        assert checked is not None
+        manifest = prepared.manifest
+        metadata: dict[str, Any] = {
+            "service": self._service,
+            "origin": manifest.origin,
+            "runtime": manifest.runtime.value,
+            "source_digest": prepared.snapshot.digest,
+            "env_digest": prepared.env.digest,
+            "stages": {name: report.as_dict() for name, report in reports.items()},
+            "era": checked.era,
+            "protocol_version": checked.protocol_version,
+            "server_info": checked.server_info,
+            "contract_digest": checked.contract.digest,
+            "isolation": "process",
+        }
+        name = functools.partial(releases.release, facts=dict(metadata), modules=prepared.env.node_modules)
+        done = await in_thread(name, staged, self._version, manifest.version)
+        metadata["root"] = str(done.folder)
+        say(
+            EventType.ARCHIVE_COMPLETE,
+            Status.SUCCESS,
+            key=self._version,
+            build=done.build,
+            semver=done.semver,
+            path=str(done.folder),
+        )
+        built = VersionBuilt(
+            version=self._version,
+            build=done.build,
+            semver=done.semver,
+            launch=launch_spec(manifest, prepared.env),
+            contract=checked.contract,
+            env_digest=prepared.env.digest,
+            metadata=metadata,
+        )
+        say(
+            EventType.PIPELINE_COMPLETE,
+            Status.SUCCESS,
+            key=self._version,
+            duration_ms=self._elapsed_ms(),
+            cached=all(report.cached for report in reports.values()),
+        )
+        await registry.via(names.VERSIONS).call(built, VERSIONS_TIMEOUT_S)
+        self._job.reported = True
+
+    async def _broken(self, stage: str, error: HensloweError) -> None:
+        excerpt = str(error.details.get("excerpt", ""))
+        reason = "\n".join(part for part in (error.message, excerpt, error.hint and f"hint: {error.hint}") if part)
+        say(
+            EventType.PIPELINE_COMPLETE,
+            Status.FAILED,
+            key=self._version,
+            stage=stage,
+            message=error.message,
+            duration_ms=self._elapsed_ms(),
+        )
+        await registry.via(names.VERSIONS).call(
+            VersionBroken(self._version, stage, reason[:REASON_CHARS_MAX]), VERSIONS_TIMEOUT_S
+        )
+        self._job.reported = True
+
+    def _elapsed_ms(self) -> int:
+        return round((time.monotonic() - self._started_s) * 1000)

@@ -1,0 +1,250 @@
+"""Runs one stage of one run: from the cache if it can be, else for real; says START and COMPLETE in any case."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from henslowe.actors import names
+from henslowe.actors.ids import VersionKey
+from henslowe.actors.journal import draft, say
+from henslowe.actors.kernel import names as registry
+from henslowe.actors.messages import Publish
+from henslowe.actors.pipeline import environment
+from henslowe.actors.pipeline.commands import Place, run_command
+from henslowe.actors.pipeline.environment import identity_of
+from henslowe.actors.pipeline.launching import launch_spec
+from henslowe.actors.pipeline.mcp_check import Checked, check_server
+from henslowe.actors.pipeline.output import Line, StageOutput
+from henslowe.actors.pipeline.plan import Kind, PlannedStage
+from henslowe.actors.pipeline.stage_cache import Remembered, stage_key
+from henslowe.actors.pipeline.tools import Tools, in_thread
+from henslowe.actors.pipeline.workdir import add_artifacts
+from henslowe.actors.vocabulary import EventType, Status, Stream, stage_events
+from henslowe.config.manifest import ServiceManifest
+from henslowe.errors import HensloweError, StageFailed
+
+
+@dataclass(slots=True, frozen=True)
+class StageReport:
+    """How a stage ended."""
+
+    status: Status
+    duration_ms: int
+    cached: bool = False
+    exit_code: int = 0
+    key: str = ""
+    message: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the version's metadata."""
+        return {"status": self.status.value, "duration_ms": self.duration_ms, "cached": self.cached}
+
+
+class StageRunner:
+    """Runs the stages of one run. `replays`: whether cached stages may stand in for real ones."""
+
+    def __init__(
+        self,
+        tools: Tools,
+        place: Place,
+        manifest: ServiceManifest,
+        version: VersionKey,
+        files: Mapping[str, str],
+    ) -> None:
+        self._tools = tools
+        self._place = place
+        self._manifest = manifest
+        self._version = version
+        self._files = files
+        self.replays = True
+        self.checked: Checked | None = None
+        """What `mcp-check` found."""
+
+    async def run(self, stage: PlannedStage, done: Mapping[str, StageReport]) -> StageReport:
+        """Run a stage whose needs are `done`.
+
+        Raises:
+            StageFailed: It failed and may not; `details` has `stage` and `excerpt`.
+        """
+        async with self._tools.slots:
+            started, completed = stage_events(stage.name)
+            say(started, Status.PENDING, key=self._version, stage=stage.name)
+            began_s = time.monotonic()
+            output = StageOutput(
+                lambda lines: self._publish(stage.name, lines),
+                lines_max=self._tools.settings.pipeline.output_lines_max,
+                line_bytes_max=self._tools.settings.pipeline.output_line_bytes_max,
+            )
+            try:
+                report = await self._replayed_or_run(stage, done, output)
+            except HensloweError as error:
+                output.close()
+                return self._failed(stage, completed, error, output, began_s)
+            except asyncio.CancelledError:
+                output.close()
+                say(completed, Status.CANCELLED, key=self._version, stage=stage.name, duration_ms=_since_ms(began_s))
+                raise
+            output.close()
+            say(
+                completed,
+                Status.SUCCESS,
+                key=self._version,
+                stage=stage.name,
+                duration_ms=report.duration_ms,
+                cached=report.cached,
+                exit_code=report.exit_code,
+            )
+            return report
+
+    def _failed(
+        self, stage: PlannedStage, completed: EventType, error: HensloweError, output: StageOutput, began_s: float
+    ) -> StageReport:
+        exit_code = int(error.details.get("exit_code", -1))
+        say(
+            completed,
+            Status.FAILED,
+            key=self._version,
+            stage=stage.name,
+            duration_ms=_since_ms(began_s),
+            message=error.message,
+            hint=error.hint,
+            excerpt=output.excerpt(),
+            exit_code=exit_code,
+            allowed=stage.allow_failure,
+        )
+        if stage.allow_failure:
+            return StageReport(Status.FAILED, _since_ms(began_s), exit_code=exit_code, message=error.message)
+        raise StageFailed(error.message, hint=error.hint, stage=stage.name, excerpt=output.excerpt()) from error
+
+    async def _replayed_or_run(
+        self, stage: PlannedStage, done: Mapping[str, StageReport], output: StageOutput
+    ) -> StageReport:
+        began_s = time.monotonic()
+        key = self._key(stage, done)
+        if key and self.replays:
+            found = await in_thread(self._tools.cache.load, key, self._place.work)
+            if found is not None and self._accept(stage, found):
+                for channel, text in found.lines:
+                    output.add(channel, text)
+                return StageReport(Status.SUCCESS, _since_ms(began_s), cached=True, key=key)
+        if stage.kind is Kind.DEPS:
+            cached = await self._make_environment(stage, output)
+            return StageReport(Status.SUCCESS, _since_ms(began_s), cached=cached)
+        result: dict[str, Any] | None = None
+        code = 0
+        if stage.kind is Kind.MCP_CHECK:
+            self.checked = await self._check(stage, output)
+            result = asdict(self.checked)
+        else:
+            code = await self._command(stage, output)
+        artifacts = await in_thread(self._collect, stage) if stage.artifacts else ""
+        duration_ms = _since_ms(began_s)
+        if key:
+            found = Remembered(duration_ms, tuple(output.kept), artifacts, result)
+            await in_thread(self._tools.cache.save, key, found)
+        return StageReport(Status.SUCCESS, duration_ms, exit_code=code, key=key)
+
+    def _key(self, stage: PlannedStage, done: Mapping[str, StageReport]) -> str:
+        """The cache's key; "" when this stage, or one before it, cannot be remembered."""
+        if not stage.cache or stage.kind is Kind.DEPS:
+            return ""
+        program = ""
+        if stage.kind is Kind.MCP_CHECK:
+            launch = launch_spec(self._manifest, self._place.env)
+            stage = replace(stage, command=(launch.wire.value, launch.url, *launch.command), env=launch.env)
+            if launch.remote:
+                return ""
+            program = identity_of(launch.command[0])
+        elif stage.command:
+            program = identity_of(self._place.resolve(stage.command[:1])[0])
+        return stage_key(
+            stage,
+            self._files,
+            environment=self._place.env.digest,
+            program=program,
+            before={need: done[need].key for need in stage.needs if need in done},
+        )
+
+    def _accept(self, stage: PlannedStage, found: Remembered) -> bool:
+        """Take over what a built-in stage had found; False when it is not in the entry."""
+        if stage.kind is not Kind.MCP_CHECK:
+            return True
+        if found.result is None:
+            return False
+        self.checked = Checked.from_dict(found.result)
+        return True
+
+    async def _command(self, stage: PlannedStage, output: StageOutput) -> int:
+        code = await run_command(self._place, stage.command, output, timeout_s=stage.timeout_s, env=stage.env)
+        if code not in stage.good_codes:
+            ended = f"exit code {code}" if code >= 0 else f"signal {-code}"
+            raise StageFailed(f"{stage.name} failed with {ended}", exit_code=code)
+        return code
+
+    async def _check(self, stage: PlannedStage, output: StageOutput) -> Checked:
+        launch = launch_spec(self._manifest, self._place.env)
+        try:
+            async with asyncio.timeout(stage.timeout_s):
+                return await check_server(self._place, self._tools.connector, self._version, launch, output)
+        except TimeoutError:
+            raise StageFailed(f"expected an end within {stage.timeout_s:g} s, got none; it was killed") from None
+
+    async def _make_environment(self, stage: PlannedStage, output: StageOutput) -> bool:
+        """Whether it was there already."""
+        env, wants = self._place.env, self._manifest.inferred.dependencies
+        async with self._tools.env_lock(env.digest):
+            was_complete = env.is_complete
+            if not was_complete:
+                variables = await in_thread(environment.prepare, env, self._place.work.src, wants)
+                for step in env.steps:
+                    code = await run_command(
+                        self._place, step, output, timeout_s=stage.timeout_s, env={**variables, **stage.env}
+                    )
+                    if code != 0:
+                        raise StageFailed(
+                            f"cannot install the dependencies: {step[0].rpartition('/')[2]} failed with code {code}",
+                            hint="the lines above say what could not be found or built",
+                            exit_code=code,
+                        )
+                await in_thread(environment.complete, env, {name: self._files[name] for name in wants.files})
+        if env.node_modules is not None:
+            with suppress(FileExistsError):
+                (self._place.work.src / "node_modules").symlink_to(env.node_modules)
+        return was_complete
+
+    def _collect(self, stage: PlannedStage) -> str:
+        """Copy a stage's artifacts to the pack, and remember them as a build of their own."""
+        made = set(add_artifacts(self._place.work, stage.artifacts))
+        folders = {path[: end + 1] for path in made for end in range(len(path)) if path[end] == "/"}
+
+        def other(path: str) -> bool:
+            return path not in (folders if path.endswith("/") else made)
+
+        return self._tools.archive.put(self._place.work.pack, other).build_id
+
+    def _publish(self, stage: str, lines: Collection[Line]) -> None:
+        registry.via(names.BUS).cast(
+            Publish(
+                tuple(
+                    draft(
+                        EventType.STAGE_OUTPUT,
+                        Status.INFO,
+                        key=self._version,
+                        stream=Stream.OUTPUT,
+                        source=stage,
+                        channel=channel,
+                        line=text,
+                    )
+                    for channel, text in lines
+                )
+            )
+        )
+
+
+def _since_ms(began_s: float) -> int:
+    return round((time.monotonic() - began_s) * 1000)

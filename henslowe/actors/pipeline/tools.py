@@ -1,0 +1,66 @@
+"""What all runs of a node share: settings, the archive, the stage cache, the connector, and the slots for stages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+from henslowe.actors.endpoints import Connector
+from henslowe.actors.ids import ServiceName
+from henslowe.actors.pipeline.stage_cache import StageCache
+from henslowe.config.settings import Settings
+from henslowe.storage import Archive
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Tools:
+    """Shared by the runs; made once by the executor."""
+
+    settings: Settings
+    data_dir: Path
+    archive: Archive
+    connector: Connector
+    marker: str
+    cache: StageCache
+    slots: asyncio.Semaphore
+    """One per stage that may run at once on the node."""
+    _env_locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+
+    def env_lock(self, digest: str) -> asyncio.Lock:
+        """Whoever makes an environment holds its lock; others wait and then find it made."""
+        lock = self._env_locks.get(digest)
+        if lock is None:
+            lock = self._env_locks[digest] = asyncio.Lock()
+        return lock
+
+    @property
+    def runs(self) -> Path:
+        """Where runs work."""
+        return self.data_dir / "runs"
+
+    @property
+    def envs(self) -> Path:
+        """Where environments are."""
+        return self.data_dir / "envs"
+
+    def versions_of(self, service: ServiceName) -> Path:
+        """Where the versions of a service are materialised."""
+        return self.settings.workspace / "archive" / service
+
+
+async def in_thread(function: Callable[..., T], *args: Any) -> T:
+    """`function(*args)` in a thread, waited for even when the caller is cancelled: no thread works on what is gone."""
+    working = asyncio.ensure_future(asyncio.to_thread(function, *args))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait({working})
+        if not working.cancelled():
+            working.exception()  # whatever it was, it no longer matters
+        raise

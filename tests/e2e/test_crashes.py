@@ -1,0 +1,62 @@
+"""Kills: of a server, and of the node itself. Clients keep their sessions, and nothing is left over."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+from tests.e2e.harness import Node, wait_until
+from tests.e2e.load import Load
+
+CLIENTS = 8
+
+
+async def test_a_killed_server_is_restarted_and_no_call_fails(workspace: Path) -> None:
+    with Node(workspace) as node:
+        await asyncio.to_thread(node.wait_for_active, "hello", 1)
+        async with Load(node.mcp("hello"), clients=CLIENTS, calls_per_s=40) as load:
+            for _ in range(3):
+                await load.more_calls(20)
+                (pid,) = await asyncio.to_thread(node.servers, "hello")
+                os.kill(pid, signal.SIGKILL)
+                await asyncio.to_thread(_another_server, node, pid)
+            await load.more_calls(20)
+        assert load.tally.failures == []
+        assert load.tally.sessions_opened == CLIENTS
+        downs = node.events(service="hello", type="INSTANCE_DOWN", limit=10)
+        assert len(downs) == 3
+
+
+def _another_server(node: Node, pid: int) -> None:
+    wait_until(
+        lambda: [found for found in node.servers("hello") if found != pid], "another server to run", said=node.report
+    )
+
+
+async def test_a_node_killed_twice_comes_back_with_its_sessions_and_its_history(workspace: Path) -> None:
+    with Node(workspace) as node:
+        await asyncio.to_thread(node.wait_for_active, "hello", 1)
+        history = node.events(stream="lifecycle", limit=1_000)
+        async with Load(node.mcp("hello"), clients=CLIENTS, calls_per_s=40, patient=True) as load:
+            for _ in range(2):
+                await load.more_calls(40)
+                await asyncio.to_thread(node.kill)
+                # The servers end with their node: whoever is started next meets nobody.
+                await asyncio.to_thread(node.wait_for_no_processes, 5.0)
+                await asyncio.to_thread(node.start)
+                await asyncio.to_thread(node.wait_for_active, "hello", 1)
+            await load.more_calls(40)
+        assert load.tally.failures == []
+        assert load.tally.sessions_opened == CLIENTS, "the sessions outlived the node"
+        assert load.tally.retries > 0, "the clients noticed"
+        after = {event["seq"]: event for event in node.events(stream="lifecycle", limit=1_000)}
+        assert [after.get(event["seq"]) for event in history] == history, "what was acknowledged is there"
+        assert node.stop() == 0
+
+
+def test_a_node_that_is_asked_to_stop_leaves_nothing_behind(workspace: Path) -> None:
+    with Node(workspace) as node:
+        node.wait_for_active("hello", 1)
+        assert node.stop() == 0
+        assert not (node.data / "node.json").exists()
+        node.wait_for_no_processes(2.0)

@@ -36,10 +36,10 @@ from henslowe.actors.kernel import (
 )
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import AnnounceSources, Rebuild, SourceChanged, SourceRemoved, VersionBroken
+from henslowe.actors.pipeline import release, workdir
 from henslowe.actors.pipeline.run import VERSIONS_TIMEOUT_S, Job, PipelineRun
 from henslowe.actors.pipeline.stage_cache import StageCache
 from henslowe.actors.pipeline.tools import Tools, in_thread
-from henslowe.actors.pipeline.workdir import sweep
 from henslowe.config.settings import Settings
 from henslowe.errors import HensloweError, NotFound, StageFailed
 from henslowe.storage import Store
@@ -104,7 +104,8 @@ class PipelineExecutor(LoopActor):
         supervisor = await registry.via(names.PIPELINE_RUNS).up()
         for child in await supervisor.call(WhichChildren()):
             await supervisor.call(TerminateChild(child.ref), RUN_SHUTDOWN_S * 2)
-        await in_thread(sweep, self._tools.runs)
+        await in_thread(workdir.sweep, self._tools.runs)
+        await in_thread(release.sweep, self._tools.settings.workspace / "archive")
         registry.via(names.WATCHER).cast(AnnounceSources())
 
     # -- messages ----------------

@@ -1,12 +1,11 @@
 """From a packed folder to `archive/<service>/v<semver>/`: the read-only tree that instances run in.
 
-    archive/<service>/v1.0.0/          the build, read-only
-    archive/<service>/v1.0.0.json      what it is: build id, version number, stages, digests
-    archive/<service>/.7.staged/       a build whose stages are not all done yet
+    archive/<service>/v1.0.0/                           the build
+    archive/<service>/v1.0.0/.henslowe-version.json     what it is: build id, version number, stages, digests
+    archive/<service>/.7.staged/                        a build whose stages are not all done yet
 
-The semantic version comes from the manifest, and few people raise it at each edit: another build of the same version
-gets the version's number as build metadata (`v1.0.0+7`). The same build again is the same folder. The small JSON files
-outlive their folders, so that a name is never given to another build.
+The archiving runs beside the stages; only the last rename waits for them. The note and the link to `node_modules` are
+added after materialising: they are not content, and the build's id does not cover them.
 
 Blocking: call it in a thread.
 """
@@ -14,13 +13,15 @@ Blocking: call it in a thread.
 from __future__ import annotations
 
 import json
-import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from henslowe.actors.ids import BuildId, VersionKey
 from henslowe.storage import Archive, remove_tree
+
+NOTE = ".henslowe-version.json"
 
 
 @dataclass(slots=True, frozen=True)
@@ -31,24 +32,16 @@ class Staged:
     folder: Path
 
 
-@dataclass(slots=True, frozen=True)
-class Release:
-    """A build under its final name."""
-
-    build: BuildId
-    semver: str
-    folder: Path
-
-
 def stage(archive: Archive, pack: Path, service_folder: Path, version: VersionKey) -> Staged:
-    """Put a packed folder into the archive and materialise it, while other stages may still be running.
+    """Put a packed folder into the archive and materialise it.
 
     Raises:
         LimitReached: A file or the tree is too large.
         StorageError: The archive or the workspace cannot be written.
     """
+    service_folder.mkdir(parents=True, exist_ok=True)
     build = archive.put(pack)
-    folder = service_folder / f".{version.number}.staged"
+    folder = _staging(service_folder, version)
     remove_tree(folder)
     archive.materialise(build.build_id, folder)
     return Staged(BuildId(build.build_id), folder)
@@ -56,45 +49,48 @@ def stage(archive: Archive, pack: Path, service_folder: Path, version: VersionKe
 
 def discard(service_folder: Path, version: VersionKey) -> None:
     """Remove what `stage` left for a version that failed; nothing there is fine."""
-    remove_tree(service_folder / f".{version.number}.staged")
+    remove_tree(_staging(service_folder, version))
 
 
-def release(
-    staged: Staged, version: VersionKey, semver: str, *, facts: dict[str, Any], modules: Path | None = None
-) -> Release:
-    """Give a staged build its final name, and note what it is. `modules` becomes its `node_modules`."""
-    service_folder = staged.folder.parent
-    taken = _taken(service_folder)
-    for name, known in taken.items():
-        folder = service_folder / f"v{name}"
-        if known == staged.build and folder.is_dir() and name.partition("+")[0] == semver.partition("+")[0]:
-            remove_tree(staged.folder)
-            return Release(staged.build, name, folder)
-    name = semver if semver not in taken else f"{semver}{'.' if '+' in semver else '+'}{version.number}"
-    folder = service_folder / f"v{name}"
+def release(staged: Staged, semver: str, *, facts: dict[str, Any], modules: Path | None = None) -> Path:
+    """Give a staged build its final name `v<semver>`, which is this build's alone; the folder.
+
+    A folder of that name with the same build is kept (instances may run in it); one with another build was left by a
+    node that died before it told anybody, and is replaced.
+
+    Args:
+        staged: What `stage` gave.
+        semver: The name, as the version machine gave it.
+        facts: Kept with the folder.
+        modules: Becomes its `node_modules`.
+    """
+    folder = staged.folder.with_name(f"v{semver}")
+    if _build_in(folder) == staged.build:
+        remove_tree(staged.folder)
+        return folder
+    remove_tree(folder)
+    staged.folder.chmod(0o755)
     if modules is not None:
-        staged.folder.chmod(0o755)
         (staged.folder / "node_modules").symlink_to(modules)
-        staged.folder.chmod(0o555)
-    note = service_folder / f"v{name}.json"
-    aside = note.with_name(f".{note.name}.tmp")
-    aside.write_text(json.dumps({"build": staged.build, "semver": name, "version": version.number, **facts}, indent=2))
+    note = {"build": staged.build, "semver": semver, **facts}
+    (staged.folder / NOTE).write_text(json.dumps(note, indent=2, sort_keys=True) + "\n")
+    staged.folder.chmod(0o555)
     staged.folder.rename(folder)
-    aside.replace(note)
-    return Release(staged.build, name, folder)
+    return folder
 
 
-def _taken(service_folder: Path) -> dict[str, str]:
-    """Build ids by semantic version; "" for a folder of which nothing is known."""
-    taken: dict[str, str] = {}
-    for entry in os.scandir(service_folder):
-        if not entry.name.startswith("v"):
-            continue
-        if entry.name.endswith(".json"):
-            try:
-                taken[entry.name[1:-5]] = str(json.loads(Path(entry.path).read_bytes())["build"])
-            except (OSError, ValueError, KeyError, TypeError):
-                taken[entry.name[1:-5]] = ""
-        elif entry.is_dir():
-            taken.setdefault(entry.name[1:], "")
-    return taken
+def sweep(archive_folder: Path) -> None:
+    """Remove the staged builds that a crashed node left behind."""
+    for leftover in archive_folder.glob("*/.*.staged"):
+        remove_tree(leftover)
+
+
+def _staging(service_folder: Path, version: VersionKey) -> Path:
+    return service_folder / f".{version.number}.staged"
+
+
+def _build_in(folder: Path) -> str:
+    """Which build is in a version's folder; "" when it is not known."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads((folder / NOTE).read_bytes())["build"])
+    return ""

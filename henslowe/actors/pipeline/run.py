@@ -24,7 +24,15 @@ from henslowe.actors.ids import VersionKey
 from henslowe.actors.journal import say
 from henslowe.actors.kernel import NORMAL, Continue, LoopActor, Reply, Stop
 from henslowe.actors.kernel import names as registry
-from henslowe.actors.messages import Created, CreateVersion, SourceChanged, Strategy, VersionBroken, VersionBuilt
+from henslowe.actors.messages import (
+    Created,
+    CreateVersion,
+    NameVersion,
+    SourceChanged,
+    Strategy,
+    VersionBroken,
+    VersionBuilt,
+)
 from henslowe.actors.pipeline import release as releases
 from henslowe.actors.pipeline.commands import Place
 from henslowe.actors.pipeline.environment import ServiceEnv, service_env
@@ -253,7 +261,6 @@ class _Run:
 
     async def _stage_archive(self) -> releases.Staged:
         folder = self._tools.versions_of(self._service)
-        folder.mkdir(parents=True, exist_ok=True)
         try:
             return await in_thread(releases.stage, self._tools.archive, self._work.pack, folder, self._version)
         except HensloweError as error:
@@ -270,6 +277,7 @@ class _Run:
         manifest = prepared.manifest
         metadata: dict[str, Any] = {
             "service": self._service,
+            "version": self._version.number,
             "origin": manifest.origin,
             "runtime": manifest.runtime.value,
             "source_digest": prepared.snapshot.digest,
@@ -281,21 +289,25 @@ class _Run:
             "contract_digest": checked.contract.digest,
             "isolation": "process",
         }
-        name = functools.partial(releases.release, facts=dict(metadata), modules=prepared.env.node_modules)
-        done = await in_thread(name, staged, self._version, manifest.version)
-        metadata["root"] = str(done.folder)
+        versions = registry.via(names.VERSIONS)
+        semver = await versions.call(NameVersion(self._version, manifest.version, staged.build), VERSIONS_TIMEOUT_S)
+        modules = prepared.env.node_modules
+        folder = await in_thread(
+            functools.partial(releases.release, staged, semver, facts=dict(metadata), modules=modules)
+        )
+        metadata["root"] = str(folder)
         say(
             EventType.ARCHIVE_COMPLETE,
             Status.SUCCESS,
             key=self._version,
-            build=done.build,
-            semver=done.semver,
-            path=str(done.folder),
+            build=staged.build,
+            semver=semver,
+            path=str(folder),
         )
         built = VersionBuilt(
             version=self._version,
-            build=done.build,
-            semver=done.semver,
+            build=staged.build,
+            semver=semver,
             launch=launch_spec(manifest, prepared.env),
             contract=checked.contract,
             env_digest=prepared.env.digest,
@@ -308,7 +320,7 @@ class _Run:
             duration_ms=self._elapsed_ms(),
             cached=all(report.cached for report in reports.values()),
         )
-        await registry.via(names.VERSIONS).call(built, VERSIONS_TIMEOUT_S)
+        await versions.call(built, VERSIONS_TIMEOUT_S)
         self._job.reported = True
 
     async def _broken(self, stage: str, error: HensloweError) -> None:

@@ -165,5 +165,4 @@ _WORK: Final = "commits wait"
 def _is_full(error: Exception) -> bool:
     if isinstance(error, lmdb.MapFullError):
         return True
-    code = error.code if isinstance(error, lmdb.Error) else getattr(error, "errno", None)
-    return code in (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "code", getattr(error, "errno", None)) in (errno.ENOSPC, errno.EDQUOT)

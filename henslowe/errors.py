@@ -177,6 +177,12 @@ class BadRequest(HensloweError):
     exit_code = 2
 
 
+class TooLarge(LimitReached):
+    """What was sent is longer than may be."""
+
+    code = "too_large"
+
+
 class RateLimited(LimitReached):
     """A client asks more often than it may; `details["retry_after_s"]` says how long to wait."""
 

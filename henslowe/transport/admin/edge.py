@@ -23,7 +23,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
 from henslowe.config.problems import expected_of, shown
-from henslowe.errors import BadRequest, HensloweError, LimitReached, RateLimited, Unauthorised, Unavailable
+from henslowe.errors import BadRequest, HensloweError, RateLimited, TooLarge, Unauthorised, Unavailable
 from henslowe.transport.admin.models import Reply, Request
 from henslowe.transport.admin.ports import EventSource, NodeView
 from henslowe.transport.rate_limit import RateLimiter
@@ -39,6 +39,7 @@ STATUS: Final[Mapping[str, int]] = {
     "unauthorised": 401,
     "not_found": 404,
     "conflict": 409,
+    "too_large": 413,
     "stage_failed": 422,
     "limit_reached": 429,
     "rate_limited": 429,
@@ -183,13 +184,13 @@ async def _parse_body(request: web.Request, model: type[R]) -> R:
 
     Raises:
         BadRequest: It is not JSON, or a field is unknown or not what was expected.
-        LimitReached: It is longer than 64 KiB.
+        TooLarge: It is longer than 64 KiB.
     """
     content = bytearray()
     async for chunk in request.content.iter_chunked(16 * 1024):
         content += chunk
         if len(content) > BODY_BYTES_MAX:
-            raise LimitReached(f"expected a body of at most {BODY_BYTES_MAX} bytes, got: more")
+            raise TooLarge(f"expected a body of at most {BODY_BYTES_MAX} bytes, got: more")
     try:
         value = orjson.loads(content) if content.strip() else {}
     except orjson.JSONDecodeError as error:

@@ -1,0 +1,355 @@
+"""A small real node for the tests of the admin API and the CLI: a real store, a real listener, two services.
+
+What it decides itself is little and honest: a canary can be promoted, an active version rolled back, nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+from aiohttp import web
+from mcp.shared.inbound import InboundModernRoute, classify_inbound_request
+from prometheus_client import CollectorRegistry, Counter
+
+from henslowe.actors.kernel import Scheduler
+from henslowe.config.listen import Address
+from henslowe.config.loading import load
+from henslowe.config.node_file import NodeFile, admin_socket, announce, boot_id
+from henslowe.config.provenance import Loaded
+from henslowe.config.settings import StorageSettings
+from henslowe.errors import Conflict, NotFound
+from henslowe.storage import EventDraft, Store
+from henslowe.transport.admin.api import Admin, add_admin
+from henslowe.transport.admin.models import (
+    ActionName,
+    ActorReply,
+    CallsReply,
+    FailureReply,
+    HealthCheckReply,
+    HealthReply,
+    InstanceReply,
+    NodeReply,
+    ServiceReply,
+    SlotReply,
+    StageReply,
+    VersionReply,
+    VersionsReply,
+)
+from henslowe.transport.listener import bind_tcp, bind_unix
+from henslowe.transport.rate_limit import RateLimiter
+from henslowe.transport.tokens import ensure_token
+
+T = TypeVar("T")
+
+
+@dataclass
+class Hello:
+    """The service `hello`: version 3 serves, 4 is its canary, 5 failed its tests."""
+
+    active: int = 3
+    previous: int | None = 2
+    canary: int | None = 4
+    held: bool = False
+    failure: bool = True
+    instances: bool = True
+
+
+@dataclass
+class SmallNode:
+    """Implements `NodeView` over `Hello`."""
+
+    store: Store
+    loaded: Loaded
+    url: str = ""
+    hello: Hello | None = field(default_factory=Hello)
+    well: bool = True
+    asked: list[tuple[Any, ...]] = field(default_factory=list)
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    command_error: Exception | None = None
+
+    def status(self) -> NodeReply:
+        settings = self.loaded.settings
+        return NodeReply(
+            name=settings.name,
+            version="0.1.0",
+            pid=os.getpid(),
+            url=self.url,
+            workspace=str(settings.workspace),
+            data=str(settings.data_dir),
+            uptime_s=63.0,
+            health=self.health(),
+            services=() if self.hello is None else (_service(self.hello),),
+            last_seq=self.store.events.last_seq(),
+        )
+
+    async def tree(self) -> ActorReply:
+        writer = ActorReply(id="writer", name="storage.writer", kind="thread", state="running", pid=2, mailbox_depth=4)
+        child = ActorReply(id="hello@3#1", kind="process", state="running", os_pid=4242, restarts=2)
+        return ActorReply(
+            id="node", kind="supervisor", state="running", strategy="rest_for_one", children=(writer, child)
+        )
+
+    def versions(self, service: str) -> VersionsReply:
+        hello = self._hello(service)
+        rows = [(5, "FAILED"), (4, "CANARY"), (3, "ACTIVE"), (2, "ARCHIVED")]
+        if hello.canary is None:
+            rows[1:3] = [(4, "ACTIVE"), (3, "ARCHIVED")]
+        return VersionsReply(
+            service=service,
+            versions=tuple(
+                VersionReply(
+                    version=number,
+                    state=state,
+                    semver=f"1.0.{number}",
+                    build="ab" * 32,
+                    created_s=1_700_000_000.0,
+                    stages=(StageReply(name="test", status="FAILED" if state == "FAILED" else "SUCCESS", took_s=0.5),),
+                    reason="assert 1 == 2" if state == "FAILED" else "",
+                )
+                for number, state in rows
+            ),
+        )
+
+    def config(self) -> Loaded:
+        return self.loaded
+
+    def health(self) -> HealthReply:
+        return HealthReply(ok=self.well, checks=(HealthCheckReply(name="storage", ok=self.well, detail="disk full"),))
+
+    def ready(self) -> HealthReply:
+        return HealthReply(ok=self.well and not self.stopped.is_set())
+
+    async def command(
+        self,
+        service: str,
+        action: ActionName,
+        *,
+        by: str,
+        reason: str = "",
+        to_version: int | None = None,
+        expected_epoch: int | None = None,
+    ) -> Mapping[str, Any]:
+        if self.command_error is not None:
+            raise self.command_error
+        hello = self._hello(service)
+        self.asked.append((service, action, by, reason, to_version, expected_epoch))
+        if action == "promote":
+            if hello.canary is None:
+                raise Conflict(f"cannot promote {service}: no canary", hint="henslowe status", state="active")
+            hello.active, hello.previous, hello.canary = hello.canary, hello.active, None
+        if action == "rollback":
+            hello.active = to_version or hello.previous or hello.active
+        if action in ("hold", "resume"):
+            hello.held = action == "hold"
+        await self.say("lifecycle", "COMMAND", "SUCCESS", service, hello.active, command=action, by=by)
+        message = f"{service}: v{hello.active} serves"
+        return {"service": service, "action": action, "state": "active", "version": hello.active, "message": message}
+
+    async def rebuild(self, service: str, *, by: str) -> int:
+        self._hello(service)
+        self.asked.append((service, "build", by))
+        await self.say("lifecycle", "TEST_COMPLETE", "FAILED", service, 6, stage="test", took_s=0.5)
+        await self.say("lifecycle", "PIPELINE_COMPLETE", "FAILED", service, 6, reason="E  assert 1 == 2\nassert 1 == 2")
+        return 6
+
+    def stop(self, *, by: str) -> None:
+        self.asked.append(("stop", by))
+        self.stopped.set()
+
+    async def say(
+        self, stream: str, type_: str, status: str = "INFO", service: str = "", version: int = 0, **data: Any
+    ) -> None:
+        """Put one event into the log, durably."""
+        transaction = self.store.transaction()
+        transaction.append(EventDraft(stream, type_, status, service, version, data))
+        await transaction.commit()
+
+    def _hello(self, service: str) -> Hello:
+        if service != "hello" or self.hello is None:
+            raise NotFound(f"cannot find service {service!r}", hint="henslowe status lists them")
+        return self.hello
+
+
+def _service(hello: Hello) -> ServiceReply:
+    return ServiceReply(
+        name="hello",
+        state="canary" if hello.canary else "active",
+        healthy=hello.instances,
+        path="/mcp/hello",
+        held=hello.held,
+        canary=SlotReply(version=hello.canary, state="CANARY") if hello.canary else None,
+        active=SlotReply(version=hello.active, state="ACTIVE", semver="1.0.3", detail="permanent"),
+        canary_percent=10.0 if hello.canary else 0.0,
+        evidence="12 of 20 units, no difference so far" if hello.canary else "",
+        instances=(InstanceReply(id="hello@3#1", version=3, state="ready", pid=4242, restarts=1),)
+        if hello.instances
+        else (),
+        calls=CallsReply(total=123, failed=1, per_minute=12.0, p50_ms=3.0, p95_ms=12.0),
+        failure=FailureReply(version=5, stage="test", reason="E   assert 1 == 2\n\x1b[31mred\x1b[0m")
+        if hello.failure
+        else None,
+    )
+
+
+@dataclass
+class Served:
+    """A small node with its listener."""
+
+    node: SmallNode
+    admin: Admin
+    file: NodeFile
+    token: str
+    registry: CollectorRegistry
+    close_listener: Callable[[], Coroutine[Any, Any, None]]
+    open_listener: Callable[[], Coroutine[Any, Any, None]]
+
+
+@asynccontextmanager
+async def serve(workspace: Path, *, rate_per_s: float = 1_000.0, socket: bool = True) -> AsyncIterator[Served]:
+    """A small node of this workspace, served on its socket and on a TCP port, and announced."""
+    Scheduler.install()
+    loaded = load(workspace, environ={})
+    data = loaded.settings.data_dir
+    store = Store.open(data, "n1", StorageSettings(map_size_gib=1))
+    spec = store.child_spec()
+    writer = await spec.actor.start_link(*spec.args)
+    node = SmallNode(store, loaded)
+    token = ensure_token(data / "admin.token")
+    registry = CollectorRegistry()
+    Counter("calls", "Calls", ["service"], registry=registry).labels("hello").inc(3)
+    admin = Admin(node, store.events, registry, token, RateLimiter(rate_per_s, burst=rate_per_s), keepalive_s=0.05)
+    path = admin_socket(data) if socket else None
+    tcp = bind_tcp(Address("127.0.0.1", 0))
+    sockets = [tcp, *([bind_unix(path)] if path is not None else [])]
+    runners: list[web.AppRunner] = []
+
+    async def open_listener() -> None:
+        app = web.Application()
+        add_admin(app, admin)
+        app.router.add_post("/mcp/hello", mcp_hello)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
+        await runner.setup()
+        runners.append(runner)
+        for sock in sockets:
+            await web.SockSite(runner, sock.dup()).start()
+
+    async def close_listener() -> None:
+        while runners:
+            await runners.pop().cleanup()
+
+    await open_listener()
+    node.url = f"http://127.0.0.1:{tcp.getsockname()[1]}"
+    file = NodeFile(
+        pid=os.getpid(),
+        boot_id=boot_id(),
+        url=node.url,
+        socket=str(path or ""),
+        token_file=str(data / "admin.token"),
+        workspace=str(workspace),
+        data=str(data),
+        name="node",
+        version="0.1.0",
+    )
+    withdraw = announce(file)
+    try:
+        yield Served(node, admin, file, token, registry, close_listener, open_listener)
+    finally:
+        withdraw()
+        await close_listener()
+        for sock in sockets:
+            sock.close()
+        await writer.stop(block=False)
+        store.close()
+
+
+async def mcp_hello(request: web.Request) -> web.StreamResponse:
+    """An MCP endpoint with three tools; refuses what the SDK would not take for a modern request."""
+    message = orjson.loads(await request.read())
+    route = classify_inbound_request(message, headers=dict(request.headers))
+    if not isinstance(route, InboundModernRoute):
+        return web.json_response(
+            {"jsonrpc": "2.0", "id": 1, "error": {"code": -32600, "message": f"{route}"}}, status=400
+        )
+    params = message["params"]
+    name, arguments = params["name"], params["arguments"]
+    result: dict[str, Any] = {"resultType": "complete", "content": [], "isError": False}
+    if name == "greet":
+        result["content"] = [{"type": "text", "text": f"Hello, {arguments.get('name', '?')}!"}]
+    elif name == "grüße":
+        result |= {"structuredContent": {"gruß": "Hallo"}}
+    elif name == "fail":
+        result |= {"content": [{"type": "text", "text": "it\x1b[2J broke"}], "isError": True}
+    elif name == "ask":
+        result = {"resultType": "input_required", "inputRequests": {}}
+    else:
+        error = {"code": -32602, "message": f"Unknown tool: {name}"}
+        return web.json_response({"jsonrpc": "2.0", "id": message["id"], "error": error})
+    answer = {"jsonrpc": "2.0", "id": message["id"], "result": result}
+    if name != "fail":
+        return web.json_response(answer)
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    progress = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {}}
+    for each in (progress, answer):
+        await response.write(b"event: message\ndata: " + orjson.dumps(each) + b"\n\n")
+    return response
+
+
+class Background:
+    """A small node in a thread of its own, for tests of a client that blocks."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, served: Served) -> None:
+        self.loop = loop
+        self.served = served
+        self.node = served.node
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run something on the node's loop and wait for it, at most 5 s."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=5)
+
+    def say(self, *args: Any, **data: Any) -> None:
+        """Put one event into the node's log."""
+        self.run(self.node.say(*args, **data))
+
+
+@contextmanager
+def background(workspace: Path, **options: Any) -> Iterator[Background]:
+    """A small node in a thread until the block ends."""
+    started = threading.Event()
+    box: dict[str, Any] = {}
+
+    async def main() -> None:
+        box["loop"], box["end"] = asyncio.get_running_loop(), asyncio.Event()
+        async with serve(workspace, **options) as served:
+            box["served"] = served
+            started.set()
+            await box["end"].wait()
+
+    def run() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as error:
+            box["error"] = error
+            raise
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=run, name="small-node")
+    thread.start()
+    assert started.wait(5)
+    if "error" in box:
+        raise box["error"]
+    try:
+        yield Background(box["loop"], box["served"])
+    finally:
+        box["loop"].call_soon_threadsafe(box["end"].set)
+        thread.join(10)
+        assert not thread.is_alive()

@@ -52,6 +52,8 @@ class ServiceTraffic:
     """Names of the different units (sessions, stateless clients by epoch) seen in the window, at most 2,000."""
     versions: Mapping[VersionKey, VersionTraffic] = field(default_factory=lambda: MappingProxyType({}))
     trial: TrialStatus | None = None
+    calls_per_minute: float = 0.0
+    """Over the last minute."""
 
 
 _EMPTY: Mapping[ServiceName, ServiceTraffic] = MappingProxyType({})
@@ -61,7 +63,7 @@ _EMPTY: Mapping[ServiceName, ServiceTraffic] = MappingProxyType({})
 class TrafficStats:
     """The holder of the current snapshot. `current` is replaced as a whole, at most once a second per publisher."""
 
-    current: Mapping[ServiceName, ServiceTraffic] = _EMPTY
+    current: Mapping[ServiceName, ServiceTraffic] = field(default_factory=lambda: _EMPTY)
 
     def publish(self, traffic: Mapping[ServiceName, ServiceTraffic]) -> None:
         """Replace the snapshot."""

@@ -184,7 +184,8 @@ async def stop_actor(ref: Ref, shutdown_s: float, supervisor: Ref) -> Any:
         if not gone.done():
             gone.set_result(reason)
 
-    ref.watch(lambda _, reason: scheduler.post(tell, reason))
+    # One that died before we looked is NOPROC to a watcher; its own reason is what matters here.
+    ref.watch(lambda *_: scheduler.post(tell, ref.reason))
     supervisor.unlink(ref)
     if shutdown_s > 0:
         ref.exit(SHUTDOWN, supervisor)

@@ -35,7 +35,7 @@ class TreeNode:
     children: tuple[TreeNode, ...] = ()
 
 
-async def tree_snapshot(root: Ref) -> TreeNode:
+def tree_snapshot(root: Ref) -> TreeNode:
     """The tree below `root` now. Runs in: the loop of the supervisors."""
     return _node(root, root.name or str(root), 0)
 

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
 import orjson
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
 
 from henslowe.transport.rate_limit import RateLimiter
 from henslowe.transport.tokens import authorised
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 HEALTH_PATHS: Final = frozenset({"/livez", "/readyz"})
 """Answered without a token, without a Host that is known and without a limit: probes come from anywhere."""
@@ -116,7 +114,7 @@ class Guard:
         return bool(separator) and scheme in ("http", "https") and self._host_allowed(host)
 
 
-def guard_middleware(guard: Guard) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def guard_middleware(guard: Guard) -> Middleware:
     """The guard as a middleware for `web.Application(middlewares=[...])`; it should be the first.
 
     Requests over a Unix socket pass: whoever can open it is the node's owner.

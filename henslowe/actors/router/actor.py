@@ -258,7 +258,7 @@ class CanaryRouter(LoopActor):
         published = {}
         for service, watched in self._watched.items():
             watched.counter.forget_old(now_s)
-            published[service] = watched.counter.frozen(_status(watched))
+            published[service] = watched.counter.frozen(_status(watched), self._now_s())
         self._traffic.publish(published)
 
     def _save(self, now_s: float) -> None:

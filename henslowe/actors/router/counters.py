@@ -16,6 +16,7 @@ from henslowe.actors.routes import FAILURES, CallRecord, Outcome
 from henslowe.actors.traffic import ServiceTraffic, TrialStatus, VersionTraffic
 
 LATENCIES_MAX: Final = 500
+RATE_WINDOW_S: Final = 60
 UNITS_MAX: Final = 2_000
 VERSIONS_MAX: Final = 32
 """Versions counted per service; the one unused longest is forgotten."""
@@ -61,6 +62,8 @@ class ServiceCounter:
         self._versions: OrderedDict[VersionKey, _VersionCount] = OrderedDict()
         self._units: OrderedDict[str, _Unit] = OrderedDict()
         self._recent: deque[tuple[VersionKey, Outcome]] = deque(maxlen=PAST_CALLS_MAX)
+        self._seconds: deque[list[int]] = deque(maxlen=RATE_WINDOW_S)
+        """[Unix second, calls in it], the last minute's worth of seconds with calls."""
 
     def add(self, record: CallRecord) -> None:
         """One finished call."""
@@ -82,6 +85,11 @@ class ServiceCounter:
         unit.calls += 1
         unit.last_call_s = record.time_s
         self._recent.append((record.version, record.outcome))
+        second = int(record.time_s)
+        if self._seconds and self._seconds[-1][0] == second:
+            self._seconds[-1][1] += 1
+        else:
+            self._seconds.append([second, 1])
 
     def forget_old(self, now_s: float) -> bool:
         """Drops the units that were not seen in the window; whether there were any."""
@@ -103,7 +111,10 @@ class ServiceCounter:
             hard_failures=sum(outcome in HARD for outcome in outcomes),
         )
 
-    def frozen(self, trial: TrialStatus | None) -> ServiceTraffic:
+    def frozen(self, trial: TrialStatus | None, now_s: float) -> ServiceTraffic:
         """A snapshot."""
+        calls = sum(count for second, count in self._seconds if second > now_s - RATE_WINDOW_S)
         versions = {version: count.frozen(version) for version, count in self._versions.items()}
-        return ServiceTraffic(self._service, tuple(self._units), MappingProxyType(versions), trial)
+        return ServiceTraffic(
+            self._service, tuple(self._units), MappingProxyType(versions), trial, calls * 60 / RATE_WINDOW_S
+        )

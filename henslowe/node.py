@@ -1,0 +1,397 @@
+"""The composition root: settings in, a running node out.
+
+Everything is put together here and nowhere else: sockets, store, the objects that actors share (routes, endpoints,
+observations, traffic), the tree of actors, the application that the listener serves. The order is the order of safety:
+what can be refused (a taken port, a busy or newer data directory) is tried before anything is changed, and listeners
+open when everything behind them stands.
+
+What runs in which plane is in `_planes`; which plane restarts with which is in `henslowe.supervisors.planes`; what
+people see of the node is in `henslowe.node_view`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from henslowe import __version__
+from henslowe.actors import names
+from henslowe.actors.bus import EventBus
+from henslowe.actors.context import ContextKeeper, SharedCapabilities
+from henslowe.actors.endpoints import EndpointDirectory
+from henslowe.actors.ids import ServiceName, service_name
+from henslowe.actors.instances import InstanceManager
+from henslowe.actors.journal import draft
+from henslowe.actors.kernel import SHUTDOWN, ChildSpec, Ref, Scheduler, sweep_orphans
+from henslowe.actors.kernel import names as registry
+from henslowe.actors.launch import LaunchSpec, Wire
+from henslowe.actors.messages import DeclareService, Publish, RetireService
+from henslowe.actors.pipeline import PipelineExecutor
+from henslowe.actors.router import CanaryRouter
+from henslowe.actors.routes import Observations, RouteTable
+from henslowe.actors.sessions import SESSIONS, SessionManager
+from henslowe.actors.traffic import TrafficStats
+from henslowe.actors.transforms import PublishedTransforms, TransformRegistry
+from henslowe.actors.versions import SERVICES, Kind, VersionMachine
+from henslowe.actors.vocabulary import EventType, Status, Stream
+from henslowe.actors.watcher import Watcher, WatcherBoard
+from henslowe.config.listen import Address, check_listen
+from henslowe.config.node_file import NodeFile, admin_socket, announce, boot_id
+from henslowe.config.provenance import Loaded
+from henslowe.config.settings import DeclaredService, Settings
+from henslowe.errors import WorkspaceError
+from henslowe.storage import Store
+from henslowe.supervisors.planes import Planes, contained_supervisor, dynamic_plane, start_tree
+from henslowe.transport.admin.api import add_admin
+from henslowe.transport.admin.edge import Admin
+from henslowe.transport.gateway import Gateway, ManagedSessions, add_gateway
+from henslowe.transport.http_guard import Guard, guard_middleware
+from henslowe.transport.listener import Listener, bind_tcp, bind_unix
+from henslowe.transport.mcp import McpConnector
+from henslowe.transport.rate_limit import RateLimiter
+from henslowe.transport.tokens import ensure_token
+
+log = logging.getLogger(__name__)
+
+STOP_S = 60.0
+"""Longest orderly stop; then the process leaves anyway: children die with it, and the store is safe at any moment."""
+SWITCH_INTERVAL_S = 0.0005
+"""Python's own 5 ms lets a busy thread (the writer, a digest) hold up the loop ten times longer than this does."""
+GC_GEN2_THRESHOLD = 100
+"""Full collections are rare: what lives after the start lives long, and `gc.freeze` has set it aside."""
+
+
+@dataclass(slots=True)
+class Shared:
+    """What the actors share by reference: published snapshots and hand-overs, all of the node's one loop."""
+
+    routes: RouteTable = field(default_factory=RouteTable)
+    directory: EndpointDirectory = field(default_factory=EndpointDirectory)
+    observations: Observations = field(default_factory=Observations)
+    traffic: TrafficStats = field(default_factory=TrafficStats)
+    capabilities: SharedCapabilities = field(default_factory=SharedCapabilities)
+    transforms: PublishedTransforms = field(default_factory=PublishedTransforms)
+    watcher: WatcherBoard = field(default_factory=WatcherBoard)
+    metrics: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+
+class Node:
+    """A running node. Made by `Node.start`; ended by `stop`. Runs in: one loop, from start to end."""
+
+    def __init__(self, loaded: Loaded, store: Store, shared: Shared, address: Address, stack: ExitStack) -> None:
+        self.loaded = loaded
+        self.store = store
+        self.shared = shared
+        self.address = address
+        self.started_s = time.time()
+        self.stopping = asyncio.Event()
+        """Set when somebody asked the node to stop."""
+        self.draining = False
+        self._stack = stack
+        self._root: Ref | None = None
+        self._gateway: Gateway | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """What the node was told."""
+        return self.loaded.settings
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        host = self.address.host
+        return f"http://{Address('127.0.0.1' if host in ('0.0.0.0', '::') else host, self.address.port)}"  # noqa: S104
+
+    @property
+    def root(self) -> Ref:
+        """The root supervisor."""
+        assert self._root is not None, "the tree is started before the node is handed out"
+        return self._root
+
+    @property
+    def alive(self) -> bool:
+        """Whether the tree stands."""
+        return self._root is not None and self._root.is_alive()
+
+    @classmethod
+    async def start(cls, loaded: Loaded) -> Node:
+        """A node with its listeners open.
+
+        Raises:
+            HensloweError: It cannot start; the message says why, and nothing was changed unless it says so.
+        """
+        settings = loaded.settings
+        with ExitStack() as stack:
+            _check_workspace(settings.workspace)
+            tcp = bind_tcp(check_listen(settings))
+            stack.callback(tcp.close)
+            store = Store.open(settings.data_dir, settings.name, settings.storage)
+            stack.callback(store.close)
+            address = Address(*tcp.getsockname()[:2])
+            node = cls(loaded, store, Shared(), address, stack.pop_all())
+        try:
+            await node._boot(tcp)
+        except BaseException:
+            await node.stop()
+            raise
+        return node
+
+    async def stop(self) -> None:
+        """Close listeners, drain, stop every actor in reverse order of start, and close the store. Idempotent."""
+        self.draining = True
+        if self._gateway is not None:
+            await self._gateway.close()
+        if self._root is not None:
+            if self._root.is_alive():
+                await _say(EventType.NODE_STOP, Status.SUCCESS, pid=os.getpid())
+                self._root.exit(SHUTDOWN)
+                await _gone(self._root)
+            self._root = None
+        self._stack.close()
+
+    async def _boot(self, tcp: socket.socket) -> None:
+        settings, store = self.settings, self.store
+        Scheduler.install()
+        swept = await asyncio.to_thread(sweep_orphans, _node_id(store), str(store.incarnation))
+        sockets = [tcp]
+        unix_path = admin_socket(settings.data_dir)
+        if unix_path is not None:
+            sockets.append(bind_unix(unix_path))
+            self._stack.callback(unix_path.unlink, missing_ok=True)
+            self._stack.callback(sockets[-1].close)
+        token_file = settings.admin.token_file or settings.data_dir / "admin.token"
+        token = ensure_token(token_file)
+        make_app = self._application(token)
+        self._root = await start_tree(self._planes(make_app, sockets))
+        await _say(EventType.NODE_START, Status.SUCCESS, pid=os.getpid(), henslowe=__version__, url=self.url)
+        if store.recovered or swept:
+            await _say(EventType.NODE_RECOVERED, Status.SUCCESS, clean=not store.recovered, swept_pids=swept)
+        await _declare(store, settings)
+        self._stack.callback(
+            announce(
+                NodeFile(
+                    pid=os.getpid(),
+                    boot_id=boot_id(),
+                    url=self.url,
+                    socket=str(unix_path or ""),
+                    token_file=str(token_file),
+                    workspace=str(settings.workspace),
+                    data=str(settings.data_dir),
+                    name=settings.name,
+                    version=__version__,
+                )
+            )
+        )
+
+    def _planes(self, make_app: Callable[[], web.Application], sockets: list[socket.socket]) -> Planes:
+        """What runs where, each with the constructor's arguments: the wiring of the node."""
+        settings, store, shared = self.settings, self.store, self.shared
+        connector = McpConnector(settings.instances, name=settings.name)
+        services = store.table(SERVICES)
+        marker = f"{_node_id(store)}:{store.incarnation}"
+
+        def known() -> frozenset[ServiceName]:
+            return frozenset(row.service for row in services.rows())
+
+        return Planes(
+            storage=[
+                store.child_spec(),
+                _child(
+                    names.CONTEXT, ContextKeeper, store, shared.directory, shared.routes, known, shared.capabilities
+                ),
+            ],
+            bus=[_child(names.BUS, EventBus, store)],
+            sessions=[_child(names.SESSION_MANAGER, SessionManager, store, settings.gateway)],
+            services=[
+                dynamic_plane(names.SERVICES),
+                _child(
+                    names.INSTANCES,
+                    InstanceManager,
+                    settings,
+                    connector,
+                    shared.directory,
+                    settings.data_dir,
+                    marker,
+                    supervisor=contained_supervisor,
+                ),
+            ],
+            delivery=[
+                _child(names.TRANSFORMS, TransformRegistry, shared.transforms),
+                _child(
+                    names.ROUTER,
+                    CanaryRouter,
+                    store,
+                    settings.delivery,
+                    shared.routes,
+                    shared.observations,
+                    services=services,
+                    traffic=shared.traffic,
+                ),
+                _child(names.VERSIONS, VersionMachine, store, settings, shared.traffic),
+                dynamic_plane(names.PIPELINE_RUNS),
+                _child(names.PIPELINE, PipelineExecutor, store, settings, connector, marker=marker),
+                _child(names.WATCHER, Watcher, settings.workspace, settings.watcher, shared.watcher),
+            ],
+            front=[_child("front.listener", Listener, make_app, sockets)],
+        )
+
+    def _application(self, token: str) -> Callable[[], web.Application]:
+        """A function that builds what the listener serves; the gateway is made once and outlives listeners."""
+        from henslowe.node_view import View
+
+        settings, shared = self.settings, self.shared
+        self._gateway = Gateway(
+            routes=shared.routes,
+            directory=shared.directory,
+            observations=shared.observations,
+            sessions=ManagedSessions(self.store.table(SESSIONS)),
+            settings=settings.gateway,
+            registry=shared.metrics,
+            node_info={"name": "henslowe", "version": __version__},
+            sticky_epoch_s=settings.delivery.sticky_epoch_s,
+        )
+        gateway = self._gateway
+        self._stack.callback(shared.directory.on_server_event(gateway.server_event))
+        limiter = RateLimiter(settings.admin.rate_per_s)
+        admin = Admin(View(self), self.store.events, shared.metrics, token, limiter)
+        guard = Guard(
+            self.address.host,
+            self.address.port,
+            hosts=settings.gateway.hosts,
+            origins=settings.gateway.origins,
+            token=None if self.address.loopback else token,
+        )
+
+        def make() -> web.Application:
+            app = web.Application(
+                middlewares=[guard_middleware(guard)], client_max_size=settings.gateway.request_bytes_max
+            )
+            add_gateway(app, gateway)
+            add_admin(app, admin)
+            return app
+
+        return make
+
+
+def run(loaded: Loaded, *, on_ready: Callable[[Node], None] | None = None) -> int:
+    """Run a node until SIGTERM, SIGINT, or somebody's `stop`; the exit status of the process.
+
+    Args:
+        loaded: Its settings.
+        on_ready: Called when the listeners are open.
+
+    Raises:
+        HensloweError: It cannot start.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.set_threshold(*gc.get_threshold()[:2], GC_GEN2_THRESHOLD)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_main(loaded, on_ready))
+    except KeyboardInterrupt:
+        return 130
+
+
+async def _main(loaded: Loaded, on_ready: Callable[[Node], None] | None) -> int:
+    node = await Node.start(loaded)
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, node.stopping.set)
+    if on_ready is not None:
+        on_ready(node)
+    gc.collect()
+    gc.freeze()
+    fallen = asyncio.Event()
+    node.root.watch(lambda *_: loop.call_soon_threadsafe(fallen.set))
+    waits = [asyncio.create_task(event.wait()) for event in (node.stopping, fallen)]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(signum)  # a second one ends the process at once
+    try:
+        await asyncio.wait_for(node.stop(), STOP_S)
+    except TimeoutError:
+        log.critical("stop_timed_out", extra={"after_s": STOP_S})
+        os._exit(1)  # a thread may hold the interpreter; what was acknowledged is on disk
+    if fallen.is_set() and not node.stopping.is_set():
+        log.error("tree_fell", extra={"hint": "the reports above name the actor that kept crashing"})
+        return 1
+    return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, when it is installed (`pip install henslowe[uvloop]`)."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def _child(name: str, actor: type, *args: object, **kwargs: object) -> ChildSpec:
+    """A child that is known by its name."""
+    return ChildSpec(id=name.rpartition(".")[2], actor=actor, args=args, kwargs=kwargs, name=name)
+
+
+def _node_id(store: Store) -> str:
+    """What marks this node's processes: its name and where its data is, since names need not be unique."""
+    return f"{store.node}@{store.data_dir.resolve()}"
+
+
+def _check_workspace(workspace: Path) -> None:
+    if not workspace.is_dir():
+        raise WorkspaceError(f"cannot use {workspace} as the workspace: it is not a folder", hint="name another folder")
+    if not os.access(workspace, os.W_OK | os.X_OK):
+        raise WorkspaceError(
+            f"cannot use {workspace} as the workspace: it is not writable by this user",
+            hint="change its owner, or name another folder",
+        )
+
+
+async def _gone(ref: Ref) -> None:
+    loop = asyncio.get_running_loop()
+    gone = asyncio.Event()
+    ref.watch(lambda *_: loop.call_soon_threadsafe(gone.set))
+    await gone.wait()
+
+
+async def _say(event: EventType, status: Status, **data: Any) -> None:
+    await registry.via(names.BUS).call(Publish((draft(event, status, stream=Stream.LIFECYCLE, **data),)))
+
+
+async def _declare(store: Store, settings: Settings) -> None:
+    """Make the declared services those of the configuration: new and changed ones are started, missing ones retired."""
+    versions = registry.via(names.VERSIONS)
+    for name, service in settings.services.items():
+        await versions.call(DeclareService(service_name(name), launch_of(service)))
+    for row in list(store.table(SERVICES).rows()):
+        if row.kind is Kind.DECLARED and row.service not in settings.services:
+            await versions.call(RetireService(row.service))
+
+
+def launch_of(service: DeclaredService) -> LaunchSpec:
+    """How a declared service is launched: pipes for a command alone, HTTP where there is a url."""
+    return LaunchSpec(
+        wire=Wire.HTTP if service.url else Wire.STDIO,
+        command=service.command,
+        url=service.url,
+        cwd=service.cwd,
+        env=dict(service.env),
+        ready_timeout_s=service.ready_timeout_s,
+    )

@@ -1,0 +1,338 @@
+"""The node as its operators see it: replies of the admin API, put together from published snapshots and tables.
+
+Nothing here changes anything but by a message to the actor that owns it, and nothing here is cached: what is shown is
+what is so now. The shapes are `henslowe.transport.admin.models`'; who may ask is the admin API's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from henslowe import __version__
+from henslowe.actors import names
+from henslowe.actors.endpoints import Endpoint
+from henslowe.actors.ids import VersionKey, service_name
+from henslowe.actors.instances import instance_name
+from henslowe.actors.journal import draft
+from henslowe.actors.kernel import names as registry
+from henslowe.actors.messages import Action, Command, Publish, Rebuild
+from henslowe.actors.sessions import SESSIONS
+from henslowe.actors.traffic import ServiceTraffic
+from henslowe.actors.versions import SERVICES, VERSIONS, Kind, ServiceRow, VersionRow, VersionState
+from henslowe.actors.vocabulary import STAGE_EVENTS, EventType, Status, Stream
+from henslowe.config.provenance import Loaded
+from henslowe.errors import NotFound
+from henslowe.supervisors import TreeNode, tree_snapshot
+from henslowe.transport.admin.models import (
+    ActionName,
+    ActorReply,
+    CallsReply,
+    FailureReply,
+    HealthCheckReply,
+    HealthReply,
+    InstanceReply,
+    NodeReply,
+    ServiceReply,
+    SlotReply,
+    StageReply,
+    VersionReply,
+    VersionsReply,
+)
+
+if TYPE_CHECKING:
+    from henslowe.node import Node
+
+COMMAND_TIMEOUT_S = 60.0
+"""A rollback to a version that is not warm waits for its instance."""
+STAGE_EVENTS_LOOKED_AT = 24
+"""Enough to hold every stage event of one version's run."""
+
+_STAGE_STARTS = {start.value: stage for stage, (start, _) in STAGE_EVENTS.items()}
+_STAGE_ENDS = {end.value: stage for stage, (_, end) in STAGE_EVENTS.items()}
+_BROKEN = frozenset({VersionState.FAILED, VersionState.ROLLED_BACK})
+
+
+class View:
+    """`henslowe.transport.admin.ports.NodeView` over a running node. Runs in: the node's loop."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._services = node.store.table(SERVICES)
+        self._versions = node.store.table(VERSIONS)
+
+    # -- reading ----------------
+
+    def status(self) -> NodeReply:
+        """The node and all its services, by name."""
+        node = self._node
+        services = tuple(self._service(row) for row in sorted(self._services.rows(), key=lambda row: row.service))
+        return NodeReply(
+            name=node.settings.name,
+            version=__version__,
+            pid=os.getpid(),
+            url=node.url,
+            workspace=str(node.settings.workspace),
+            data=str(node.settings.data_dir),
+            uptime_s=round(time.time() - node.started_s, 3),
+            health=self.health(),
+            services=services,
+            sessions=len(node.store.table(SESSIONS)),
+            actors=_count(tree_snapshot(node.root)),
+            last_seq=node.store.events.last_seq(),
+        )
+
+    async def tree(self) -> ActorReply:
+        """The supervision tree, from its root."""
+        return _actor(tree_snapshot(self._node.root))
+
+    def versions(self, service: str) -> VersionsReply:
+        """The versions of a service, newest first."""
+        row = self._row(service)
+        found = sorted(self._versions.by("service", row.service), key=lambda each: -each.number)
+        return VersionsReply(service=service, versions=tuple(_version(each, row) for each in found))
+
+    def config(self) -> Loaded:
+        """The settings with their origins."""
+        return self._node.loaded
+
+    def health(self) -> HealthReply:
+        """Whether the tree stands, the writer accepts and the sources are watched."""
+        degraded = self._node.store.info().degraded
+        problems = self._node.shared.watcher.current.problems
+        return _health(
+            HealthCheckReply(name="tree", ok=self._node.alive),
+            HealthCheckReply(name="storage", ok=not degraded, detail=degraded),
+            # Polling costs time, not truth: it is shown, and the node is not called unhealthy for it.
+            HealthCheckReply(name="watcher", ok=True, detail="; ".join(problem.text for problem in problems)),
+        )
+
+    def ready(self) -> HealthReply:
+        """Whether traffic should be sent here."""
+        missing = [name for name in (names.ROUTER, names.VERSIONS, names.INSTANCES) if registry.whereis(name) is None]
+        return _health(
+            *self.health().checks,
+            HealthCheckReply(name="actors", ok=not missing, detail=", ".join(missing)),
+            HealthCheckReply(name="accepting", ok=not self._node.draining),
+        )
+
+    # -- acting ----------------
+
+    async def command(
+        self,
+        service: str,
+        action: ActionName,
+        *,
+        by: str,
+        reason: str = "",
+        to_version: int | None = None,
+        expected_epoch: int | None = None,
+    ) -> Mapping[str, Any]:
+        """A person's command, decided by the version machine."""
+        command = Command(service_name(service), Action(action), by, reason, expected_epoch, to_version)
+        reply: Mapping[str, Any] = await registry.via(names.VERSIONS).call(command, COMMAND_TIMEOUT_S)
+        return reply
+
+    async def rebuild(self, service: str, *, by: str) -> int:
+        """Run the pipeline again; the number of the version that it makes."""
+        self._row(service)
+        key: VersionKey = await registry.via(names.PIPELINE).call(Rebuild(service_name(service), by), COMMAND_TIMEOUT_S)
+        return key.number
+
+    def stop(self, *, by: str) -> None:
+        """Have the node stop, once the answer to this request is on its way."""
+        said = draft(EventType.COMMAND, Status.SUCCESS, stream=Stream.LIFECYCLE, command="stop", by=by)
+        registry.via(names.BUS).cast(Publish((said,)))
+        asyncio.get_running_loop().call_later(0.05, self._node.stopping.set)
+
+    # -- one service ----------------
+
+    def _row(self, service: str) -> ServiceRow:
+        row = self._services.lookup(service)
+        if row is None:
+            known = ", ".join(sorted(each.service for each in self._services.rows())) or "none"
+            raise NotFound(f"there is no service {service!r}", hint=f"services: {known}", service=service)
+        return row
+
+    def _service(self, row: ServiceRow) -> ServiceReply:
+        shared = self._node.shared
+        versions = {version.number: version for version in self._versions.by("service", row.service)}
+        traffic = shared.traffic.current.get(row.service)
+        up = shared.directory.of_service(row.service)
+        healthy = not row.active or any(endpoint.version.number == row.active for endpoint in up)
+        building = max((v for v in versions.values() if v.state is VersionState.DEVELOPMENT), default=None, key=_number)
+        failure = _failure(row, versions, healthy=healthy)
+        active = next((endpoint for endpoint in up if endpoint.version.number == row.active), None)
+        return ServiceReply(
+            name=row.service,
+            state=_state(row, building, failure, healthy=healthy),
+            healthy=healthy,
+            kind="declared" if row.kind is Kind.DECLARED else "developed",
+            path=f"/mcp/{row.service}",
+            strategy=row.strategy.value,
+            held=row.held,
+            epoch=row.epoch,
+            building=_slot(building, self._running_stages(building)) if building is not None else None,
+            staged=_slot(versions.get(row.staged), "starting"),
+            canary=_slot(versions.get(row.canary)),
+            active=_slot(versions.get(row.active), _standing(row)),
+            previous=_slot(versions.get(row.previous)),
+            canary_percent=row.canary_weight / 100 if row.canary else 0.0,
+            evidence=traffic.trial.why if traffic is not None and traffic.trial is not None else "",
+            tools=len(active.contract.tools) if active is not None else 0,
+            instances=tuple(self._instances(row, up)),
+            calls=_calls(traffic),
+            failure=failure,
+        )
+
+    def _running_stages(self, building: VersionRow) -> str:
+        """The stages that have begun and not ended, from the newest events of the service."""
+        newest = self._node.store.events.read(
+            services=building.service, streams=("activity",), newest_first=True, limit=STAGE_EVENTS_LOOKED_AT
+        )
+        ended: set[str] = set()
+        running: list[str] = []
+        for event in newest:
+            if event.version != building.number:
+                continue
+            if event.type in _STAGE_ENDS or event.type == EventType.STAGE_COMPLETE:
+                ended.add(str(event.data.get("stage") or _STAGE_ENDS.get(event.type, "")))
+            elif event.type in _STAGE_STARTS or event.type == EventType.STAGE_START:
+                stage = str(event.data.get("stage") or _STAGE_STARTS.get(event.type, ""))
+                if stage not in ended:
+                    running.append(stage)
+        return " + ".join(reversed(running))
+
+    def _instances(self, row: ServiceRow, up: tuple[Endpoint, ...]) -> Iterable[InstanceReply]:
+        for number in sorted(row.wanted):
+            key = row.key_of(number)
+            ref = registry.whereis(instance_name(key))
+            endpoint = next((each for each in up if each.version == key), None)
+            info = ref.info() if ref is not None else None
+            yield InstanceReply(
+                id=str(endpoint.instance if endpoint is not None else key),
+                version=number,
+                state=endpoint.state.value if endpoint is not None else ("starting" if info is not None else "down"),
+                pid=info.os_pid if info is not None else None,
+                era=endpoint.facts.era.value if endpoint is not None else "",
+                in_flight=endpoint.in_flight if endpoint is not None else 0,
+                restarts=_restarts(endpoint),
+            )
+
+
+# -- pure ----------------
+
+
+def _number(version: VersionRow) -> int:
+    return version.number
+
+
+def _restarts(endpoint: Endpoint | None) -> int:
+    """An instance's id ends with the number of its start: `hello@3#2` was restarted once."""
+    if endpoint is None:
+        return 0
+    _, _, start = str(endpoint.instance).rpartition("#")
+    return int(start) - 1 if start.isdecimal() else 0
+
+
+def _health(*checks: HealthCheckReply) -> HealthReply:
+    return HealthReply(ok=all(check.ok for check in checks), checks=checks)
+
+
+def _slot(version: VersionRow | None, detail: str = "") -> SlotReply | None:
+    if version is None:
+        return None
+    return SlotReply(version=version.number, state=version.state.value, semver=version.semver, detail=detail)
+
+
+def _standing(row: ServiceRow) -> str:
+    if row.active and row.active == row.permanent:
+        return "permanent"
+    if row.probation_until_s:
+        left_s = max(0, round(row.probation_until_s - time.time()))
+        return f"probation, {left_s} s left" if left_s < 120 else f"probation, {round(left_s / 60)} min left"
+    return ""
+
+
+def _state(row: ServiceRow, building: VersionRow | None, failure: FailureReply | None, *, healthy: bool) -> str:
+    """One word, the most urgent one first."""
+    if not healthy:
+        return "unhealthy" if failure is not None else "starting"
+    words = (
+        ("held", row.held),
+        ("canary", row.canary),
+        ("building", building is not None),
+        ("staged", row.staged),
+        ("failed", failure is not None),
+        ("probation", row.probation_until_s),
+        ("active", row.active),
+    )
+    return next((word for word, applies in words if applies), "empty")
+
+
+def _failure(row: ServiceRow, versions: Mapping[int, VersionRow], *, healthy: bool) -> FailureReply | None:
+    """The newest thing that went wrong, unless a newer version has served since."""
+    active = versions.get(row.active)
+    if active is not None and active.reason and not healthy:
+        return FailureReply(version=active.number, stage="instance", reason=active.reason, time_s=active.changed_s)
+    newer = [v for v in versions.values() if v.number > row.active or v.state is VersionState.ROLLED_BACK]
+    newest = max(newer, default=None, key=_number)
+    if newest is None or newest.state not in _BROKEN or (active is not None and active.changed_s > newest.changed_s):
+        return None
+    stage = newest.stage or ("canary" if newest.state is VersionState.ROLLED_BACK else "instance")
+    return FailureReply(version=newest.number, stage=stage, reason=newest.reason, time_s=newest.changed_s)
+
+
+def _calls(traffic: ServiceTraffic | None) -> CallsReply:
+    if traffic is None:
+        return CallsReply()
+    versions = traffic.versions.values()
+    latest = max(versions, key=lambda each: each.last_call_s, default=None)
+    return CallsReply(
+        total=sum(each.calls for each in versions),
+        failed=sum(each.failures for each in versions),
+        per_minute=traffic.calls_per_minute,
+        p50_ms=latest.p50_ms if latest is not None else None,
+        p95_ms=latest.p95_ms if latest is not None else None,
+    )
+
+
+def _version(version: VersionRow, row: ServiceRow) -> VersionReply:
+    stages: Mapping[str, Mapping[str, Any]] = version.metadata.get("stages", {})
+    return VersionReply(
+        version=version.number,
+        state=version.state.value,
+        semver=version.semver,
+        build=version.build,
+        created_s=version.created_s,
+        changed_s=version.changed_s,
+        permanent=version.number == row.permanent,
+        tools=len(version.tools),
+        stages=tuple(
+            StageReply(name=name, status=report["status"], took_s=report["duration_ms"] / 1000)
+            for name, report in stages.items()
+        ),
+        reason=version.reason,
+    )
+
+
+def _count(node: TreeNode) -> int:
+    return 1 + sum(_count(child) for child in node.children)
+
+
+def _actor(node: TreeNode) -> ActorReply:
+    return ActorReply(
+        id=node.id,
+        name=node.name or "",
+        kind=node.kind,
+        state=str(node.state),
+        actor_class=node.actor_class,
+        pid=node.pid,
+        os_pid=node.os_pid,
+        restarts=node.restarts,
+        mailbox_depth=node.mailbox_depth,
+        children=tuple(_actor(child) for child in node.children),
+    )

@@ -5,7 +5,17 @@ import asyncio
 import pytest
 from kernel_specimens import KINDS, Boom, OnLoop, gone
 
-from henslowe.actors.kernel import KILL, NOPROC, ActorExit, CallTimeout, LoopActor, Registry, StartFailed, names, statistics
+from henslowe.actors.kernel import (
+    KILL,
+    NOPROC,
+    ActorExit,
+    CallTimeout,
+    LoopActor,
+    Registry,
+    StartFailed,
+    names,
+    statistics,
+)
 from henslowe.testing import run_virtually
 
 

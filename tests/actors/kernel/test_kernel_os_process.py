@@ -117,9 +117,7 @@ async def test_the_owners_death_takes_the_tree_along(kind):
 
 
 async def test_a_grandchild_in_another_session_whose_parent_is_gone_is_killed_too():
-    process = await OsProcess.spawn(
-        ["sh", "-c", f"{sys.executable} -c '{LEAVE_SESSION}'; sleep 600"], stdin=False
-    )
+    process = await OsProcess.spawn(["sh", "-c", f"{sys.executable} -c '{LEAVE_SESSION}'; sleep 600"], stdin=False)
     escaped = await first_number(process)
     await eventually(lambda: read_stat(escaped).ppid == os.getpid())  # adopted by the node
     assert read_stat(escaped).session != process.pid
@@ -244,7 +242,9 @@ async def test_the_sweep_at_boot_kills_other_incarnations_only():
 
 async def test_limits_are_set_before_the_command_starts():
     limits = ProcessLimits(open_files=50, file_bytes=1024, cpu_s=60)
-    process = await OsProcess.spawn(["sh", "-c", "ulimit -n; ulimit -f; ulimit -t; ulimit -c"], stdin=False, limits=limits)
+    process = await OsProcess.spawn(
+        ["sh", "-c", "ulimit -n; ulimit -f; ulimit -t; ulimit -c"], stdin=False, limits=limits
+    )
     assert (await process.stdout.read()).split() == [b"50", b"2", b"60", b"0"]
     assert await process.wait() == 0
 

@@ -97,7 +97,6 @@ class Bag(TableBase[R, "Entries[R]"]):
             row = self.spec.decode(body, self.spec.schema)
         if cell is not None and any(there == row for _, there in cell):
             return key, cell
-        self._refuse_more()
         self._counter += 1
         if self.spec.durable:
             composite = packed + SEQ.pack(self._counter)
@@ -122,6 +121,7 @@ class Bag(TableBase[R, "Entries[R]"]):
                 self._counter = max(self._counter, number)
                 before = self._cells.get(key)
                 self._cells[key] = (*(before or ()), (number, row))
+                self._rows_to_be += 1
                 if self._indexes:
                     self._reindex(key, before, self._cells[key])
 

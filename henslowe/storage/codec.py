@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 from google_crc32c import value as crc32c
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 

@@ -11,7 +11,7 @@ Not here: who may open it (`nodelock`), what is in it (`tables`, `eventlog`), an
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -125,15 +125,29 @@ class Environment:
             StorageError: Missing in a read-only environment, or the environment is closed.
         """
         found = self._dbs.get(name)
-        if found is not None:
-            return found[0]
+        if found is None:
+            self.declare({name: dup})
+            found = self._dbs[name]
+        return found[0]
+
+    def declare(self, names: Mapping[str, bool]) -> None:
+        """Opens many sub-databases (name to `dup`) in one transaction, creating what is missing; as `db` does one."""
         with self._gate:
+            env = self._opened()
+            wanted = {name: dup for name, dup in names.items() if name not in self._dbs}
             try:
-                db = self._opened().open_db(name.encode(), dupsort=dup, dupfixed=dup, create=not self.readonly)
+                # Without changes the commit writes nothing.
+                with env.begin(write=not self.readonly) as txn:
+                    opened = {
+                        name: (
+                            env.open_db(name.encode(), txn, dupsort=dup, dupfixed=dup, create=not self.readonly),
+                            dup,
+                        )
+                        for name, dup in wanted.items()
+                    }
             except lmdb.Error as error:
-                raise StorageError(f"cannot open {name!r} in {self.path}: {error}") from error
-            self._dbs[name] = (db, dup)
-            return db
+                raise StorageError(f"cannot open {', '.join(wanted)[:80]} in {self.path}: {error}") from error
+            self._dbs.update(opened)
 
     # -- transactions ----------------
 
@@ -184,8 +198,7 @@ class Environment:
             self._close_lmdb()
             self._lmdb = self._open_lmdb()
             declared, self._dbs = self._dbs, {}
-            for name, (_, dup) in declared.items():
-                self.db(name, dup=dup)
+            self.declare({name: dup for name, (_, dup) in declared.items()})
 
     def clean_readers(self) -> int:
         """Frees the reader slots of processes that died; returns how many."""

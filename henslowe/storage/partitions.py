@@ -71,10 +71,9 @@ class Layout:
 
     def open(self) -> None:
         """Opens every sub-database, and creates those that are missing."""
-        self._env.db(PARTS)
-        for stream in STREAMS:
-            for number in range(ring_of(stream)):
-                self.slot(stream, number)
+        logs = [f"e.{stream}.{number}" for stream in STREAMS for number in range(ring_of(stream))]
+        indexes = [f"{log}.{word}" for log in logs for word in ("type", "service")]
+        self._env.declare(dict.fromkeys((PARTS, META, *logs), False) | dict.fromkeys(indexes, True))
 
     def slot(self, stream: str, number: int) -> Slot:
         """The sub-databases of slot `number`."""

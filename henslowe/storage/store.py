@@ -240,6 +240,7 @@ class Store:
         except BaseException:
             txn.abort()
             raise
+        lives._hold(key, row, 0)
         lives._publish(key, row, 0)
         return row.incarnation, clock
 

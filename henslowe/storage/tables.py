@@ -138,6 +138,7 @@ class TableBase(ABC, Generic[R, Cell]):
         self._transaction = new_transaction
         self._cells: dict[Key, Cell] = {}
         self._flight: dict[Key, tuple[int, Cell | None]] = {}
+        self._rows_to_be = 0
         self._indexes: dict[str, dict[Hashable, dict[Key, Cell]]] = {name: {} for name in spec.indexes}
 
     # -- reading: any thread ----------------
@@ -163,6 +164,7 @@ class TableBase(ABC, Generic[R, Cell]):
         return flying[1] if flying is not None else self._cells.get(key)
 
     def _hold(self, key: Key, cell: Cell | None, commit_number: int) -> None:
+        self._rows_to_be += self._weight(cell) - self._weight(self._cell(key))
         self._flight[key] = (commit_number, cell)
 
     def _publish(self, key: Key, cell: Cell | None, commit_number: int) -> None:
@@ -179,13 +181,18 @@ class TableBase(ABC, Generic[R, Cell]):
 
     def _forget_flight(self) -> None:
         self._flight.clear()
+        self._rows_to_be = sum(map(self._weight, self._cells.values()))
 
-    def _refuse_more(self) -> None:
-        if len(self._cells) + len(self._flight) >= self.spec.rows_max:
+    def _refuse_growth(self, rows: int) -> None:
+        """Returns only if `rows` more may be inserted beside what is committed and in flight."""
+        if rows > 0 and self._rows_to_be + rows > self.spec.rows_max:
             raise LimitReached(
-                f"cannot insert into {self.name!r}: expected at most {self.spec.rows_max} keys",
+                f"cannot insert into {self.name!r}: expected at most {self.spec.rows_max} rows",
                 table=self.name,
             )
+
+    def _weight(self, cell: Cell | None) -> int:
+        return len(self._rows_of(cell))
 
     def _reindex(self, key: Key, before: Cell | None, after: Cell | None) -> None:
         for name, value_of in self.spec.indexes.items():
@@ -344,11 +351,9 @@ class Table(TableBase[R, R]):
 
     # -- the transaction and the queue ----------------
 
-    def _put(self, row: R, cell: R | None, ops: list[Op]) -> tuple[Key, R]:
+    def _put(self, row: R, cell: R | None, ops: list[Op]) -> tuple[Key, R]:  # noqa: ARG002 - replaced, whatever it was
         key = self.spec.key_of(row)
         packed = keys.pack(key)
-        if cell is None:
-            self._refuse_more()
         if self.spec.durable:
             body = self.spec.encode(row)
             ops.append((self.db_name, packed, codec.seal(packed, self.spec.schema, body)))
@@ -379,6 +384,7 @@ class Table(TableBase[R, R]):
                 if keys.pack(key) != packed:
                     raise Corrupt(f"cannot read table {self.name!r}: a row is stored under another key than its own")
                 self._cells[key] = row
+                self._rows_to_be += 1
                 if self._order is not None:
                     self._order.append((packed, key))
                 if self._indexes:

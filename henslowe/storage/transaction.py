@@ -13,6 +13,7 @@ is committed *or in flight*, in one step of the loop, so no lock is needed. Runs
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -90,6 +91,11 @@ class Transaction:
         commit = Commit(self._ops, [], {})
         for table, key_or_none, row in self._steps:
             self._stage(commit, table, key_or_none, row)
+        growth: Counter[TableBase[Any, Any]] = Counter()
+        for (table, key), cell in commit.cells.items():
+            growth[table] += table._weight(cell) - table._weight(table._cell(key))
+        for table, rows in growth.items():
+            table._refuse_growth(rows)
         self._queue.refuse_when_full()
         commit.events = [self._encode_event(draft) for draft in self._drafts]
         self._submitted = True

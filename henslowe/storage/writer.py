@@ -32,6 +32,9 @@ BALLAST_BYTES: Final = 1 << 20
 _BALLAST_ROOM: Final = 16
 """The ballast is laid only where this many times its size is free: it must not fill the disk itself."""
 
+_NEARLY_FULL_BYTES: Final = 4 << 20
+"""Less free space than this explains an I/O error: LMDB writes at most some megabytes at once."""
+
 
 class Ballast:
     """A file that is given up when the disk is full, so that the last commits still fit (deleting rows needs space)."""
@@ -74,15 +77,16 @@ class Committer:
             StorageError: The environment could not be opened again.
         """
         error = self._attempt(batch)
-        if error is not None and _is_full(error) and self._ballast.drop():
+        full = error is not None and self._is_full(error)
+        if full and self._ballast.drop():
             error = self._attempt(batch)
         if error is None:
             self.degraded = ""
             return
-        self.degraded = str(error)
+        self.degraded = os.strerror(errno.ENOSPC) if full else str(error)
         raise StorageDegraded(
-            f"cannot commit: {error}",
-            hint="free space on the disk of the data directory" if _is_full(error) else "look at the disk's health",
+            f"cannot commit: {self.degraded}",
+            hint="free space on the disk of the data directory" if full else "look at the disk's health",
         ) from error
 
     def recover(self) -> None:
@@ -110,6 +114,14 @@ class Committer:
             self.recover()
             return None if 0 <= txn_id <= self._env.last_txn_id() else error
         return None
+
+    def _is_full(self, error: Exception) -> bool:
+        if isinstance(error, lmdb.MapFullError):
+            return True
+        code = getattr(error, "code", getattr(error, "errno", None))
+        # The write that meets the end of the disk may be cut short, which LMDB reports as an I/O error.
+        short = code == errno.EIO and filesystem.free_bytes(self._env.path) < _NEARLY_FULL_BYTES
+        return short or code in (errno.ENOSPC, errno.EDQUOT)
 
     def _apply(self, txn: Txn, batch: Sequence[Commit]) -> None:
         dbs: dict[str, Any] = {}
@@ -160,9 +172,3 @@ class WriterActor(ThreadActor):
 
 
 _WORK: Final = "commits wait"
-
-
-def _is_full(error: Exception) -> bool:
-    if isinstance(error, lmdb.MapFullError):
-        return True
-    return getattr(error, "code", getattr(error, "errno", None)) in (errno.ENOSPC, errno.EDQUOT)

@@ -174,7 +174,8 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def same_rows(self) -> None:
-        assert {key: self.found(key) for key in self.table.keys()} == {k: v for k, v in self.model.items() if v}
+        known = self.table.keys()
+        assert {key: self.found(key) for key in known} == {k: v for k, v in self.model.items() if v}
         assert not self.table._flight
 
     @rule(value=st.integers(0, 3))

@@ -1,0 +1,260 @@
+"""The event log: order, filters, cursors, listeners, retention."""
+
+import asyncio
+from fnmatch import fnmatchcase
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from henslowe.config.settings import StorageSettings
+from henslowe.errors import LimitReached, StorageError
+from henslowe.storage import STREAMS, CursorRow, EventDraft
+from henslowe.storage.clock import HybridClock
+from henslowe.storage.env import Environment
+from henslowe.storage.eventlog import EventReader
+from henslowe.storage.events import encode
+from henslowe.storage.partitions import RING, Appender, Layout, Retention
+
+TYPES = ("DEPLOY_START", "DEPLOY_COMPLETE", "LINT_COMPLETE", "CANARY_HEALTH")
+SERVICES = ("", "hello", "world")
+
+
+def drafts(count):
+    return [EventDraft(STREAMS[n % 3], TYPES[n % 4], "INFO", SERVICES[n // 2 % 3], n, {"n": n}) for n in range(count)]
+
+
+async def append(store, *some):
+    txn = store.transaction()
+    for draft in some:
+        txn.append(draft)
+    return (await txn.commit()).events
+
+
+async def test_events_of_one_commit_follow_each_other_and_are_what_a_reader_gets(store):
+    first = await append(store, *drafts(5))
+    second = await append(store, *drafts(5))
+    assert [event.seq for event in first + second] == list(range(1, 11))
+    assert tuple(store.events.read()) == first + second
+    assert store.events.last_seq() == 10
+    assert store.events.get(7) == second[1]
+    assert store.events.get(11) is None
+    assert [event.hlc for event in first + second] == sorted({event.hlc for event in first + second})
+    assert {(event.node, event.incarnation) for event in first} == {("n1", 1)}
+
+
+async def test_numbers_go_on_after_a_restart(open_store):
+    async with open_store() as store:
+        before = await append(store, *drafts(3))
+    async with open_store() as store:
+        after = await append(store, *drafts(1))
+        assert (after[0].seq, after[0].incarnation) == (4, 2)
+        assert after[0].hlc > before[-1].hlc
+        assert store.events.read() == [*before, *after]
+
+
+async def test_every_filter_gives_what_a_scan_would(store):
+    log = list(await append(store, *drafts(60)))
+    reader = store.events
+
+    @settings(max_examples=150, deadline=None)
+    @given(
+        after=st.integers(-1, 62),
+        before=st.integers(0, 63),
+        newest_first=st.booleans(),
+        streams=st.sets(st.sampled_from(STREAMS)),
+        types=st.sets(st.sampled_from(["DEPLOY_*", "LINT_COMPLETE", "*", "deploy_*", "NOTHING"]), max_size=2),
+        services=st.sets(st.sampled_from(["hello", "world", "nobody"]), max_size=2),
+        limit=st.integers(0, 70),
+    )
+    def check(*, after, before, newest_first, streams, types, services, limit):
+        expected = [
+            event
+            for event in (reversed(log) if newest_first else log)
+            if after < event.seq < before
+            and event.stream in streams
+            and (not types or any(fnmatchcase(event.type, pattern) for pattern in types))
+            and (not services or event.service in services)
+        ][:limit]
+        found = reader.read(
+            after_seq=after,
+            before_seq=before,
+            newest_first=newest_first,
+            streams=streams,
+            types=types,
+            services=services,
+            limit=limit,
+        )
+        assert found == expected
+
+    check()
+
+
+async def test_a_single_word_filters_as_a_list_of_it(store):
+    await append(store, *drafts(12))
+    assert store.events.read(types="LINT_*") == store.events.read(types=["LINT_*"])
+    assert store.events.read(services="hello") == store.events.read(services=("hello",)) != []
+
+
+async def test_scanning_goes_through_all_pages(store):
+    await append(store, *drafts(50))
+    assert [event.seq for event in store.events.scan(limit=7)] == list(range(1, 51))
+    assert [event.seq for event in store.events.scan(limit=7, services="hello", after_seq=20)] == [
+        event.seq for event in store.events.read(services="hello", after_seq=20)
+    ]
+
+
+async def test_a_cursor_is_durable_and_never_moves_back(open_store):
+    async with open_store() as store:
+        assert store.events.cursor("audit") == 0
+        await store.events.advance("audit", 5)
+        await store.events.advance("audit", 3)
+    async with open_store() as store:
+        assert store.events.cursor("audit") == 5
+
+
+async def test_a_cursor_moves_together_with_its_reader_effect(store):
+    txn = store.transaction()
+    txn.put(store.events.cursors, CursorRow(name="audit", seq=9))
+    txn.append(EventDraft("lifecycle", "AUDITED", "SUCCESS"))
+    await txn.commit()
+    assert store.events.cursor("audit") == 9
+
+
+async def test_listeners_hear_every_event_in_order_before_the_committer_goes_on(store):
+    heard = []
+    cancel = store.events.on_committed(heard.extend)
+    await asyncio.gather(*(append(store, *drafts(3)) for _ in range(20)))
+    assert heard == store.events.read()
+    cancel()
+    cancel()
+    await append(store, *drafts(1))
+    assert len(heard) == 60
+
+
+async def test_a_broken_listener_harms_neither_the_commit_nor_the_others(store):
+    reported, heard = [], []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
+
+    def broken(_):
+        raise ZeroDivisionError
+
+    store.events.on_committed(broken)
+    store.events.on_committed(heard.extend)
+    assert len(await append(store, *drafts(2))) == 2
+    assert len(heard) == 2
+    assert [type(error) for error in reported] == [ZeroDivisionError]
+
+
+@pytest.mark.parametrize(
+    ("draft", "error"),
+    [
+        (EventDraft("gossip", "T", "INFO"), StorageError),
+        (EventDraft("activity", "", "INFO"), StorageError),
+        (EventDraft("activity", "T", "INFO", data={"a": object()}), StorageError),
+        (EventDraft("activity", "T" * 256, "INFO"), LimitReached),
+        (EventDraft("activity", "T", "INFO", data={"a": "x" * (1 << 20)}), LimitReached),
+    ],
+)
+async def test_an_event_that_cannot_be_stored_is_refused_before_anything_is_sent(store, draft, error):
+    with pytest.raises(error):
+        await append(store, EventDraft("activity", "GOOD", "INFO"), draft)
+    assert store.events.last_seq() == 0
+
+
+async def test_a_full_queue_refuses_instead_of_growing(open_store):
+    async with open_store(StorageSettings(map_size_gib=1, writer_queue=16)) as store:
+        waiting, refused = [], 0
+        for _ in range(2000):
+            txn = store.transaction()
+            txn.append(EventDraft("activity", "T", "INFO"))
+            try:
+                waiting.append(txn.submit())
+            except LimitReached:
+                refused += 1
+        await asyncio.gather(*waiting)
+        assert refused > 0
+        assert store.events.last_seq() == len(waiting)
+
+
+class Log:
+    """A log alone, without a store: what retention does is the appender's."""
+
+    def __init__(self, folder, retention):
+        self.env = Environment.open(folder, map_bytes=1 << 30)
+        layout = Layout(self.env)
+        self.reader = EventReader(self.env, layout)
+        self.appender = Appender(self.env, layout, {"activity": retention})
+        self.appender.load()
+
+    def append(self, count, *, at_s=0.0, stream="activity"):
+        draft = EventDraft(stream, "T", "INFO", "hello")
+        one = encode(draft, node="n1", incarnation=1, time_ns=int(at_s * 1e9), hlc=1)
+        txn = self.env.begin()
+        self.appender.append(txn, [one] * count)
+        txn.commit()
+
+    def seqs(self, **filters):
+        return [event.seq for event in self.reader.read(limit=100_000, **filters)]
+
+
+def test_retention_keeps_at_least_what_is_wanted_and_little_more(tmp_path):
+    log = Log(tmp_path / "core", Retention(events_max=150))
+    for _ in range(100):
+        log.append(5)
+        kept = log.seqs()
+        assert kept == list(range(kept[0], log.reader.last_seq() + 1))
+        assert min(150, log.reader.last_seq()) <= len(kept) <= 150 + 2 * 150 // (RING - 1)
+        assert kept == log.seqs(types="T") == log.seqs(services="hello") == log.seqs(newest_first=True)[::-1]
+    assert log.reader.counts()["activity"] == len(kept)
+    log.env.close()
+    again = Log(tmp_path / "core", Retention(events_max=150))
+    assert again.seqs() == kept
+    again.append(5)
+    assert again.seqs()[-5:] == list(range(501, 506))
+    again.env.close()
+
+
+def test_retention_by_age_drops_what_is_older(tmp_path):
+    log = Log(tmp_path / "core", Retention(events_max=1500, age_s_max=60))
+    for minute in range(5):
+        log.append(100, at_s=minute * 60)
+    assert log.seqs()[0] > 200
+    log.env.close()
+
+
+def test_lifecycle_is_never_dropped(tmp_path):
+    log = Log(tmp_path / "core", Retention(events_max=15))
+    for _ in range(50):
+        log.append(2)
+        log.append(2, stream="lifecycle")
+    assert len(log.seqs(streams=("lifecycle",))) == 100
+    assert len(log.seqs(streams=("activity",))) == 2 * RING
+    log.env.close()
+
+
+def test_a_reader_keeps_its_view_while_the_partition_under_it_is_dropped(tmp_path):
+    log = Log(tmp_path / "core", Retention(events_max=15))
+    log.append(1)
+    scan = log.reader.scan(limit=1)
+    with log.env.read() as txn:
+        before = log.reader._layout.partitions(txn, "activity")
+        for _ in range(60):
+            log.append(1)
+        slot = log.reader._layout.slot("activity", before[0].slot)
+        assert txn.stat(db=slot.log)["entries"] == 1
+        assert log.reader._layout.partitions(txn, "activity") == before
+    assert [event.seq for event in scan] == log.seqs()
+    log.env.close()
+
+
+@settings(suppress_health_check=list(HealthCheck))
+@given(st.lists(st.integers(0, 10**15), min_size=1), st.integers(0, 2**63))
+def test_the_hybrid_clock_only_grows(wall, foreign):
+    times = iter(wall)
+    clock = HybridClock(0, lambda: next(times))
+    readings = [clock.tick()[1] for _ in wall[:-1]]
+    clock.observe(foreign)
+    readings.append(clock.tick()[1])
+    assert readings == sorted(set(readings))
+    assert readings[-1] > foreign

@@ -32,7 +32,7 @@ from henslowe.errors import HensloweError
 
 T = TypeVar("T")
 
-MARKER: Final = "HENSLOWE_TEST_RUN"
+MARKER: Final = "TEST_RUN_OF_NODE"
 """Environment variable that every process of a test's node inherits, children of children too."""
 POLL_S: Final = 0.05
 READY_S: Final = 30.0
@@ -73,7 +73,9 @@ class Node:
         self.marker = uuid.uuid4().hex
         self.logs: list[Path] = []
         self._settings = settings
-        self._env = {**os.environ, MARKER: self.marker}
+        # Variables of that name are settings; those of the tests' own are not the node's.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("HENSLOWE_")}
+        self._env = {**inherited, MARKER: self.marker}
         self._listen = "127.0.0.1:0"
         self._process: subprocess.Popen[bytes] | None = None
         self._file: NodeFile | None = None

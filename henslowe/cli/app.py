@@ -88,7 +88,7 @@ class LazyGroup(click.Group):
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
-            report(_usage(error, self.list_commands(click.Context(self))), as_json=extra["obj"].as_json)
+            report(_usage(error, self.list_commands(click.Context(self)), "henslowe"), as_json=extra["obj"].as_json)
             raise click.exceptions.Exit(USAGE) from error
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -101,7 +101,10 @@ class LazyGroup(click.Group):
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
-            report(_usage(error, self.list_commands(ctx)), as_json=ctx.obj.as_json)
+            report(
+                _usage(error, self.list_commands(ctx), f"{ctx.command_path} {ctx.invoked_subcommand or ''}".strip()),
+                as_json=ctx.obj.as_json,
+            )
             ctx.exit(USAGE)
 
 
@@ -122,9 +125,9 @@ def report(error: Mapping[str, Any], *, as_json: bool) -> None:
         click.echo(f"{click.style('fix:', bold=True)}   {error['hint']}", err=True)
 
 
-def _usage(error: click.UsageError, commands: Sequence[str]) -> dict[str, Any]:
+def _usage(error: click.UsageError, commands: Sequence[str], path: str) -> dict[str, Any]:
     """A misuse of the command line in the form of all errors, with the word that a typo probably meant."""
-    path = error.ctx.command_path if error.ctx is not None else "henslowe"
+    path = error.ctx.command_path if error.ctx is not None else path
     hint = f"{path} --help"
     unknown = re.match(r"No such command '(.*)'\.$", error.message)
     if unknown is not None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,6 +75,13 @@ def node_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         wanted = option(wanted)
     return json_option(wanted)
+
+
+@contextlib.contextmanager
+def until_interrupted() -> Iterator[None]:
+    """Ctrl-C is how a command that follows ends well: exit code 0."""
+    with contextlib.suppress(KeyboardInterrupt):
+        yield
 
 
 def clean(text: str) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import click
 
 from henslowe.cli.client import NodeClient, service_path
-from henslowe.cli.console import Console, node_options
+from henslowe.cli.console import Console, node_options, until_interrupted
 from henslowe.config.node_file import NodeFile
 from henslowe.errors import NodeUnreachable
 
@@ -56,10 +57,9 @@ def events_command(
         lines = (event_line(EventReply.model_validate(each)) for each in page["events"])
         console.show(page, lines, following)
         return
-    for each in page["events"]:
-        console.item(each, event_line(EventReply.model_validate(each)))
-    for each in _follow(client, page["next_since"], filters):
-        console.item(each, event_line(EventReply.model_validate(each)))
+    with until_interrupted():
+        for each in chain(page["events"], _follow(client, page["next_since"], filters)):
+            console.item(each, event_line(EventReply.model_validate(each)))
 
 
 @click.command("logs")
@@ -89,34 +89,34 @@ def logs_command(
         lines = [line_line(LineReply.model_validate(each)) for each in page["lines"]]
         console.show(page, lines or ["nothing printed yet"], f"henslowe logs {service} --follow")
         return
-    for each in page["lines"]:
-        console.item(each, line_line(LineReply.model_validate(each)))
     filters = {"stream": "output", "service": service, "version": version, "source": stage}
-    for event in _follow(client, page["next_since"], filters):
-        each = {key: event[key] for key in ("seq", "time_s", "version")}
-        each |= {key: str(event["data"].get(key, "")) for key in ("source", "channel", "line")}
-        console.item(each, line_line(LineReply.model_validate(each)))
+    with until_interrupted():
+        for each in chain(page["lines"], map(_line, _follow(client, page["next_since"], filters))):
+            console.item(each, line_line(LineReply.model_validate(each)))
+
+
+def _line(event: dict[str, Any]) -> dict[str, Any]:
+    """An event of the output stream in the shape of a line."""
+    head = {key: event[key] for key in ("seq", "time_s", "version")}
+    return head | {key: str(event["data"].get(key, "")) for key in ("source", "channel", "line")}
 
 
 def _follow(client: NodeClient, since: int, filters: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Events after `since`, across restarts of the node, until Ctrl-C.
+    """Events after `since`, across restarts of the node.
 
     Raises:
         NodeUnreachable: The node did not come back within 10 s.
     """
     last_id = str(since)
     deadline = time.monotonic() + RECONNECT_S
-    try:
-        while True:
-            try:
-                for message in client.stream("/events/stream", last_id, **filters):
-                    last_id = message.id or last_id
-                    deadline = time.monotonic() + RECONNECT_S
-                    if message.data:
-                        yield json.loads(message.data)
-            except NodeUnreachable:
-                if time.monotonic() >= deadline:
-                    raise
-            time.sleep(RECONNECT_PAUSE_S)
-    except KeyboardInterrupt:
-        return
+    while True:
+        try:
+            for message in client.stream("/events/stream", last_id, **filters):
+                last_id = message.id or last_id
+                deadline = time.monotonic() + RECONNECT_S
+                if message.data:
+                    yield json.loads(message.data)
+        except NodeUnreachable:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(RECONNECT_PAUSE_S)

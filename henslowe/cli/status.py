@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from henslowe.cli.client import NodeClient
-from henslowe.cli.console import Console, node_options
+from henslowe.cli.console import Console, node_options, until_interrupted
 from henslowe.config.node_file import NodeFile
 from henslowe.errors import NotFound
 
@@ -66,17 +66,14 @@ def _only(raw: dict[str, Any], service: str | None) -> dict[str, Any]:
 
 def _watch(client: NodeClient, console: Console, service: str | None) -> None:
     """Redraws on a terminal; elsewhere prints each change after the other."""
-    try:
-        if console.as_json or not sys.stdout.isatty():
-            for raw in _changes(client):
-                if console.as_json:
-                    console.item(_only(raw, service), "")
-                else:
-                    _show(raw, console, service)
-        else:
+    with until_interrupted():
+        if sys.stdout.isatty() and not console.as_json:
             _redraw(client, service)
-    except KeyboardInterrupt:
-        return
+        for raw in _changes(client):
+            if console.as_json:
+                console.item(_only(raw, service), "")
+            else:
+                _show(raw, console, service)
 
 
 def _changes(client: NodeClient) -> Iterator[dict[str, Any]]:
@@ -97,7 +94,7 @@ def _without_clocks(value: Any) -> Any:
     return [_without_clocks(item) for item in value] if isinstance(value, list) else value
 
 
-def _redraw(client: NodeClient, service: str | None) -> None:
+def _redraw(client: NodeClient, service: str | None) -> NoReturn:
     from rich.live import Live
     from rich.text import Text
 

@@ -273,7 +273,7 @@ async def serve(workspace: Path, *, rate_per_s: float = 1_000.0, socket: bool = 
 async def mcp_hello(request: web.Request) -> web.StreamResponse:
     """An MCP endpoint with three tools; refuses what the SDK would not take for a modern request."""
     message = orjson.loads(await request.read())
-    route = classify_inbound_request(message, headers=dict(request.headers))
+    route = classify_inbound_request(message, headers={key.lower(): value for key, value in request.headers.items()})
     if not isinstance(route, InboundModernRoute):
         return web.json_response(
             {"jsonrpc": "2.0", "id": 1, "error": {"code": -32600, "message": f"{route}"}}, status=400

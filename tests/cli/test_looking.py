@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from henslowe.cli.app import cli
+from tests.cli.conftest import Henslowe
+from tests.transport.admin.small_node import Background, background
+
+
+def next_step(out: str) -> str:
+    """The last line of a screen, which says what to do next."""
+    last = out.rstrip("\n").splitlines()[-1]
+    assert last.startswith("next: ")
+    return last.removeprefix("next: ")
+
+
+def test_status_shows_where_the_versions_are_the_evidence_and_the_failing_lines(
+    node: Background, henslowe: Henslowe
+) -> None:
+    run = henslowe("status")
+    assert run.exit_code == 0
+    assert "hello  canary  dev - | staged - | canary v4 10% | active v3 permanent" in run.out
+    assert "12 of 20 units, no difference so far" in run.out
+    assert "hello@3#1 ready (1 restarts)" in run.out
+    assert "123 total, 1 failed, 12.0/min, p50 3 ms, p95 12 ms" in run.out
+    assert "v5 at test:" in run.out
+    assert "E   assert 1 == 2" in run.out
+    assert next_step(run.out) == "henslowe logs hello --version 5"
+
+
+def test_what_a_server_printed_cannot_steer_the_terminal(node: Background, henslowe: Henslowe) -> None:
+    assert "\x1b" not in henslowe("status").out
+
+
+def test_status_as_json_is_the_nodes_reply(node: Background, henslowe: Henslowe) -> None:
+    body = henslowe("status", "--json").json
+    assert body["services"][0]["canary"] == {"version": 4, "state": "CANARY", "semver": "", "detail": ""}
+    assert {"name", "version", "pid", "url", "workspace", "data", "uptime_s", "health", "services", "last_seq"} <= set(
+        body
+    )
+
+
+def test_status_of_one_service_leaves_the_others_out(node: Background, henslowe: Henslowe) -> None:
+    assert [each["name"] for each in henslowe("status", "hello", "--json").json["services"]] == ["hello"]
+    run = henslowe("status", "nobody")
+    assert (run.exit_code, run.out) == (2, "")
+    assert "this node has hello" in run.err
+
+
+@pytest.mark.parametrize("cause", ["node", "service"])
+def test_status_of_something_unhealthy_exits_with_4(node: Background, henslowe: Henslowe, cause: str) -> None:
+    assert node.node.hello is not None
+    if cause == "node":
+        node.node.well = False
+    else:
+        node.node.hello.instances = False
+    run = henslowe("status")
+    assert run.exit_code == 4
+    assert ("storage: disk full" in run.out) is (cause == "node")
+
+
+def test_an_empty_node_says_how_to_begin(node: Background, henslowe: Henslowe, workspace: Path) -> None:
+    node.node.hello = None
+    run = henslowe("status")
+    assert run.exit_code == 0
+    assert next_step(run.out) == f"put an MCP server into {workspace}/dev/NAME/server.py"
+
+
+def test_a_watched_status_prints_each_change_and_ends_with_3_when_the_node_is_gone(
+    workspace: Path, henslowe: Henslowe
+) -> None:
+    with background(workspace) as node:
+
+        class Watcher(threading.Thread):
+            def run(self) -> None:
+                self.result = CliRunner().invoke(cli, ["status", "--watch", "--json", "-w", str(workspace)])
+
+        asked = threading.Event()
+        status = node.node.status
+
+        def counted() -> object:
+            asked.set()
+            return status()
+
+        node.node.status = counted  # type: ignore[method-assign]
+        watcher = Watcher()
+        watcher.start()
+        assert asked.wait(5)
+        asked.clear()
+        assert node.node.hello is not None
+        node.node.hello.canary = None
+        assert asked.wait(5)
+        asked.clear()
+        assert asked.wait(5)
+    watcher.join(10)
+    assert watcher.result.exit_code == 3
+    lines = watcher.result.stdout.splitlines()
+    assert [('"canary": null' in line) for line in lines] == [False, True]
+
+
+def test_versions_are_listed_with_their_fate(node: Background, henslowe: Henslowe) -> None:
+    run = henslowe("versions", "hello")
+    assert run.exit_code == 0
+    lines = run.out.splitlines()
+    assert lines[1].startswith("v5       FAILED")
+    assert "test:failed" in lines[1]
+    assert "assert 1 == 2" in lines[1]
+    assert next_step(run.out) == "henslowe rollback hello --to 2"
+    assert [row["version"] for row in henslowe("versions", "hello", "--json").json["versions"]] == [5, 4, 3, 2]
+
+
+def test_the_tree_shows_actors_with_what_is_unusual_about_them(node: Background, henslowe: Henslowe) -> None:
+    run = henslowe("tree")
+    assert run.exit_code == 0
+    lines = run.out.splitlines()
+    assert lines[0] == "node  rest_for_one, running"
+    assert lines[1] == "├─ writer  thread, running, 4 waiting"
+    assert lines[2] == "└─ hello@3#1  process, running, pid 4242, 2 restarts"
+    assert henslowe("tree", "--json").json["children"][0]["mailbox_depth"] == 4
+
+
+def test_a_data_directory_elsewhere_is_found_from_the_workspace_and_by_flag(
+    tmp_path: Path, workspace: Path, henslowe: Henslowe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace / "henslowe.toml").write_text(f'data = "{tmp_path}/elsewhere"\n')
+    deep = workspace / "dev" / "hello"
+    deep.mkdir(parents=True)
+    with background(workspace):
+        monkeypatch.chdir(deep)
+        assert henslowe("status").exit_code == 0
+        monkeypatch.chdir(tmp_path)
+        assert henslowe("status").exit_code == 3
+        assert henslowe("status", "--workspace", str(workspace)).exit_code == 0
+        assert henslowe("status", "--data", f"{tmp_path}/elsewhere").exit_code == 0
+        monkeypatch.setenv("HENSLOWE_DATA", f"{tmp_path}/elsewhere")
+        assert henslowe("status").exit_code == 0
+
+
+def test_without_a_socket_the_cli_uses_tcp_and_the_token(workspace: Path, henslowe: Henslowe) -> None:
+    with background(workspace, socket=False) as node:
+        assert node.served.file.socket == ""
+        assert henslowe("status").exit_code == 0
+        Path(node.served.file.token_file).write_text("x" * 40)
+        run = henslowe("status")
+        assert run.exit_code == 1
+        assert "admin token" in run.err
+        Path(node.served.file.token_file).unlink()
+        assert henslowe("status").exit_code == 2
+
+
+@pytest.mark.parametrize("args", [["status"], ["tree"], ["versions", "x"], ["events"], ["logs", "x"], ["stop"]])
+def test_without_a_node_every_command_exits_with_3_and_says_how_to_start_one(
+    henslowe: Henslowe, args: list[str]
+) -> None:
+    run = henslowe(*args)
+    assert (run.exit_code, run.out) == (3, "")
+    assert run.err.splitlines()[0].startswith("error: cannot find a running node in ")
+    assert run.err.splitlines()[1].startswith("fix:   start one with: henslowe up")
+
+
+def test_a_node_that_ended_without_saying_so_is_told_apart(workspace: Path, henslowe: Henslowe) -> None:
+    import dataclasses
+    import json
+
+    with background(workspace) as node:
+        file = node.served.file
+    path = workspace / ".henslowe" / "node.json"
+    assert not path.exists(), "a node that stops takes its announcement away"
+    path.write_text(json.dumps(dataclasses.asdict(file) | {"pid": 2**22 + 1}))
+    run = henslowe("status")
+    assert run.exit_code == 3
+    assert "has ended" in run.err
+    path.write_text(json.dumps(dataclasses.asdict(file) | {"boot_id": "another"}))
+    assert "restarted since" in henslowe("status").err
+    path.write_text("{")
+    assert henslowe("status").exit_code == 2

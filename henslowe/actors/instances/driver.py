@@ -118,6 +118,7 @@ class ProcessDriver:
         except InstanceFailed as failure:
             if not failure.details.get("again"):
                 raise
+        order.output.forget()
         return await self._attempt(order)
 
     async def _attempt(self, order: StartOrder) -> ProcessServer:

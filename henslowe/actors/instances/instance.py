@@ -7,10 +7,9 @@ a first start that fails is not tried again, since nothing shows that the versio
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from henslowe.actors import names
@@ -60,7 +59,8 @@ class History:
     Written by the living incarnation only.
     """
 
-    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    numbers: Iterator[int]
+    """Numbers of instances of this version, never used twice."""
     ready_once: bool = False
     crash: str = ""
     """Why the last incarnation crashed; "" while one runs, or when it ended as it was told."""

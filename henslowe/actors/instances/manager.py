@@ -9,8 +9,9 @@ the supervisors.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -115,6 +116,7 @@ class InstanceManager(LoopActor):
         )
         self._around = Surroundings(driver, directory, self._settings.stop_grace_s)
         self._wanted: dict[VersionKey, _Wanted] = {}
+        self._numbers: dict[VersionKey, Iterator[int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def init(self) -> None:
@@ -162,6 +164,7 @@ class InstanceManager(LoopActor):
     def _adopt(self, wanted: _Wanted) -> None:
         version = wanted.ensure.version
         self._wanted[version] = wanted
+        self._numbers[version] = wanted.history.numbers
         if wanted.history.released:
             instance = registry.whereis(instance_name(version))
             if instance is None:
@@ -182,7 +185,7 @@ class InstanceManager(LoopActor):
 
     async def _start(self, ensure: EnsureInstance) -> None:
         version, settings = ensure.version, self._settings
-        history = History()
+        history = History(self._numbers.setdefault(version, itertools.count(1)))
         try:
             service = await self._service(version.service)
             spec = self._supervisor(str(version), settings.max_restarts, settings.max_seconds)

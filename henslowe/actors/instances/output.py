@@ -81,6 +81,10 @@ class Output:
         self._kept += 1
         self._add(channel, line)
 
+    def forget(self) -> None:
+        """A new process begins: what the one before printed explains nothing any more."""
+        self._tail.clear()
+
     def flush(self) -> None:
         """Hand what waits to the bus."""
         if self._flush is not None:

@@ -166,7 +166,7 @@ class HttpLink:
         try:
             if self._session and not self._pool.refused:
                 async with asyncio.timeout(1.0):
-                    (await self._send("DELETE", b"", "")).discard()
+                    (await self._send("DELETE", b"", self._era_lines("", None, NO_HEADERS))).discard()
         except (HensloweError, TimeoutError):
             pass  # a courtesy; the server forgets the session by itself
         finally:

@@ -11,7 +11,7 @@ from typing import Final
 from henslowe.errors import WorkspaceError
 
 SERVER: Final = '''\
-"""A small MCP server. Edit it while the node runs: each save becomes a new version behind the same endpoint."""
+"""A small MCP server. Edit it while the node runs: each save becomes a version."""
 
 from mcp.server import MCPServer
 from mcp.types import ToolAnnotations
@@ -30,12 +30,13 @@ if __name__ == "__main__":
 '''
 
 TEST: Final = '''\
-"""What must stay true of the greeting, however it is worded. A version that fails here never meets a client."""
+"""What must stay true. A version that fails here never meets a client."""
 
 from server import greet
 
 
 def test_the_greeting_names_the_person() -> None:
+    """However it is worded."""
     assert "Ada" in greet("Ada")
 '''
 

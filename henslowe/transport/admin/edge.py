@@ -259,7 +259,9 @@ def _local_user(request: web.Request) -> str | None:
     sock = request.get_extra_info("socket")
     if sock is None or sock.family != socket.AF_UNIX:
         return None
-    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    # A real socket of the same descriptor: what uvloop shows instead of one has no getsockopt.
+    with socket.socket(fileno=os.dup(sock.fileno())) as own:
+        credentials = own.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     uid = struct.unpack("3i", credentials)[1]
     try:
         return pwd.getpwuid(uid).pw_name

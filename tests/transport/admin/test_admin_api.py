@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import pwd
 from pathlib import Path
 from typing import get_args
 
@@ -318,3 +321,19 @@ async def test_rare_matches_far_behind_are_found_from_the_front(served: Served, 
     assert [event["version"] for event in page["events"]] == [1, 1]
     async with local.get(f"{V1}/events?version=1&limit=2") as response:
         assert len((await response.json())["events"]) == 2
+
+
+def test_the_user_at_the_socket_is_known_on_uvloop_too(tmp_path: Path) -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main() -> None:
+        async with (
+            serve(tmp_path / "ws") as served,
+            aiohttp.ClientSession("http://node", connector=aiohttp.UnixConnector(served.file.socket)) as session,
+            session.post(f"{V1}/services/hello/actions/hold") as response,
+        ):
+            assert response.status == 200
+            assert served.node.asked[0][2] == f"local:{pwd.getpwuid(os.getuid()).pw_name}"
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())

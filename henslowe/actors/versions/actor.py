@@ -16,7 +16,7 @@ from typing import Any, Final
 from weakref import WeakSet
 
 from henslowe.actors import names
-from henslowe.actors.ids import ServiceName
+from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.kernel import ActorExit, CallTimeout, Continue, Down, LoopActor, Reply, Timer
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import InstanceBroken, InstanceDown, InstanceUp, NameVersion
@@ -76,7 +76,11 @@ class VersionMachine(LoopActor):
         self._traffic = traffic or TrafficStats()
         self._policy = policy_of(settings.delivery)
         self._effects = Effects(
-            store, Path(settings.workspace), drain_s=settings.delivery.drain_s, broken=self._cannot_start
+            store,
+            Path(settings.workspace),
+            drain_s=settings.delivery.drain_s,
+            broken=self._cannot_start,
+            released=self._not_ready,
         )
         self._now_s = now_s
         self._ready: dict[ServiceName, set[int]] = {}
@@ -112,7 +116,7 @@ class VersionMachine(LoopActor):
             case InstanceUp(version):
                 self._ready.setdefault(version.service, set()).add(version.number)
             case InstanceDown(version) | InstanceBroken(version):
-                self._ready.get(version.service, set()).discard(version.number)
+                self._not_ready(version)
         try:
             await self._apply(message)
         except StorageError as error:
@@ -196,6 +200,9 @@ class VersionMachine(LoopActor):
         if not self._redriving:
             self._redriving = True
             self.send_after(RETRY_S, Redrive())
+
+    def _not_ready(self, version: VersionKey) -> None:
+        self._ready.get(version.service, set()).discard(version.number)
 
     def _cannot_start(self, message: InstanceBroken) -> None:
         self.ref.cast(message)

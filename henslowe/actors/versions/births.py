@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -78,11 +79,13 @@ def built(change: Change, message: VersionBuilt) -> None:
     row = existing(change, number)
     if row.state is not VersionState.DEVELOPMENT:
         return
+    semver = unique_semver(change.versions, number, message.semver, message.build)
     change.set_version(
         number,
         state=VersionState.STAGED,
         build=message.build,
-        semver=unique_semver(change.versions, number, message.semver, message.build),
+        semver=semver,
+        folder=Path(str(message.metadata.get("root", f"v{semver}"))).name,
         launch=message.launch,
         env_digest=message.env_digest,
         metadata=to_jsonable_python(message.metadata),
@@ -101,6 +104,7 @@ def stage(change: Change, number: int) -> None:
     change.effect(EffectKind.ENSURE, number)
     change.effect(EffectKind.LINKS)
     change.say(EventType.VERSION_STAGED, Status.SUCCESS, number, build=change.version(number).build)
+    collect(change)
 
 
 def broken(change: Change, message: VersionBroken) -> None:
@@ -194,15 +198,12 @@ def offers(contract: Contract) -> dict[str, Any]:
 
 
 def unique_semver(versions: Mapping[int, VersionRow], number: int, semver: str, build: str) -> str:
-    """The semver, with `+N` where another build of the service has it already; the same build has the same name."""
+    """The semver, with `+N` where another build of the service has it already; the same build may share a name."""
     semver = semver or "0.0.0"
-    named = {row.semver: row for row in versions.values() if row.number != number and row.semver}
-    plain, _, _ = semver.partition("+")
-    for row in named.values():
-        if build and row.build == build and row.semver.partition("+")[0] == plain:
-            return row.semver
+    plain = semver.partition("+")[0]
+    taken = {row.semver for row in versions.values() if row.number != number and (not build or row.build != build)}
     candidate, count = semver, 1
-    while candidate in named:
+    while candidate in taken:
         count += 1
         candidate = f"{plain}+{count}"
     return candidate

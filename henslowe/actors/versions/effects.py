@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from henslowe.actors import names
-from henslowe.actors.ids import ServiceName
+from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import EnsureInstance, InstanceBroken, ReleaseInstance, RoutesChanged
 from henslowe.actors.versions.rows import (
@@ -43,10 +43,17 @@ class Effects:
         workspace: The folder with `archive/`, `staged/`, `canary/` and `active/`.
         drain_s: Longest wait for calls in flight when an instance is released.
         broken: Told when a version cannot even be laid out for starting.
+        released: Told when an instance is asked to drain: from then on it does not count as up.
     """
 
     def __init__(
-        self, store: Store, workspace: Path, *, drain_s: float, broken: Callable[[InstanceBroken], None]
+        self,
+        store: Store,
+        workspace: Path,
+        *,
+        drain_s: float,
+        broken: Callable[[InstanceBroken], None],
+        released: Callable[[VersionKey], None],
     ) -> None:
         self._services = store.table(SERVICES)
         self._versions = store.table(VERSIONS)
@@ -54,6 +61,7 @@ class Effects:
         self._workspace = workspace
         self._drain_s = drain_s
         self._broken = broken
+        self._released = released
 
     async def perform(self, effect: OutboxRow) -> None:
         """Does one effect.
@@ -96,6 +104,7 @@ class Effects:
 
     def _release(self, service: ServiceRow, number: int) -> None:
         if number not in service.wanted:
+            self._released(service.key_of(number))
             registry.via(names.INSTANCES).cast(ReleaseInstance(service.key_of(number), self._drain_s))
 
     def _links_of(self, service: ServiceRow) -> dict[str, Path | None]:
@@ -118,7 +127,8 @@ class Effects:
 
     async def _discard(self, effect: OutboxRow) -> None:
         rows = self._versions.rows()
-        if effect.folder and not any(row.folder == effect.folder for row in rows if row.service == effect.service):
+        used = {row.folder for row in rows if row.service == effect.service}
+        if effect.folder and effect.folder not in used:
             await asyncio.to_thread(remove_tree, self._workspace / "archive" / effect.service / effect.folder)
         pins = {row.build for row in rows if row.build}
         await asyncio.to_thread(self._archive.gc, pins=pins)

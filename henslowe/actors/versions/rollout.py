@@ -190,9 +190,10 @@ def _compare_contracts(change: Change, old: int, new: int) -> None:
 
 def verdict(change: Change, message: Verdict) -> None:
     """What the router concluded, if it concluded it about the routes of now."""
-    if not change.exists or message.epoch != change.service.epoch:
+    number = message.version.number
+    if not change.exists or message.epoch != change.service.epoch or number not in change.versions:
         return
-    service, number = change.service, message.version.number
+    service = change.service
     match message.decision:
         case Decision.PROMOTE if service.canary == number and not service.held and number in change.facts.ready:
             activate(change, number, why=message.why, judged=True)

@@ -75,6 +75,8 @@ class VersionRow(BaseModel):
     build: str = ""
     env_digest: str = ""
     launch: LaunchSpec | None = None
+    folder: str = ""
+    """Where its build lies under `archive/<service>/` of the workspace; "" for nowhere."""
     contract_digest: str = ""
     tools: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
@@ -102,11 +104,6 @@ class VersionRow(BaseModel):
     def key(self) -> VersionKey:
         """Its identity."""
         return VersionKey(self.service, self.number)
-
-    @property
-    def folder(self) -> str:
-        """The name of its folder under `archive/<service>/`."""
-        return f"v{self.semver or self.number}"
 
 
 class ServiceRow(BaseModel):
@@ -176,7 +173,7 @@ class OutboxRow(BaseModel):
     kind: EffectKind
     version: int = 0
     folder: str = ""
-    """For DISCARD: the row is gone by then."""
+    """For DISCARD, under `archive/<service>/`: the row is gone by then."""
 
 
 SERVICES: Final = TableSpec(name="services", row_type=ServiceRow, key="service", rows_max=10_000)

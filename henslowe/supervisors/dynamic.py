@@ -41,13 +41,16 @@ class DynamicSupervisor(BaseSupervisor):
         self._by_ref: dict[Ref, Child] = {}
 
     def children_now(self) -> Iterable[Child]:
+        """The children in start order."""
         return self._children
 
-    async def terminate(self, reason: Any) -> None:
+    async def terminate(self, _reason: Any) -> None:
+        """Stops all children at the same time, each with its own limit."""
         await asyncio.gather(*(self.stop_ref(child) for child in list(self._children)))
 
     # -- exits -----------------------------------------------------------------------------------------
     def handle_info(self, message: Any) -> Any:
+        """Takes the exits of children, and its own reminders."""
         if isinstance(message, Exit) and message.ref is not None:
             child = self._by_ref.pop(message.ref, None)
             return self._ended(child, message.reason) if child is not None else None
@@ -111,6 +114,7 @@ class DynamicSupervisor(BaseSupervisor):
 
     # -- messages ----------------------------------------------------------------------------------------
     async def answer(self, message: Any) -> Any:
+        """Answers one of the supervisors' messages."""
         if isinstance(message, StartChild):
             return await self._start_child(message.spec)
         if isinstance(message, TerminateChild):

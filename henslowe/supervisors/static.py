@@ -67,9 +67,11 @@ class Supervisor(BaseSupervisor):
             raise ValueError(f"expected unique child ids, got {[spec.id for spec in specs]}")
 
     def children_now(self) -> Iterable[Child]:
+        """The children in start order."""
         return self.children.values()
 
     async def init(self) -> Any:
+        """Starts the children in order; gives up when one fails."""
         for child in list(self.children.values()):
             try:
                 await self._start(child)
@@ -80,7 +82,8 @@ class Supervisor(BaseSupervisor):
                 return Stop((SHUTDOWN, (FAILED_TO_START_CHILD, child.spec.id, reason)))
         return None
 
-    async def terminate(self, reason: Any) -> None:
+    async def terminate(self, _reason: Any) -> None:
+        """Stops the children in reverse order."""
         await self._stop_children(list(self.children.values()))
 
     async def _start(self, child: Child) -> Ref | None:
@@ -100,6 +103,7 @@ class Supervisor(BaseSupervisor):
 
     # -- exits -----------------------------------------------------------------------------------------
     def handle_info(self, message: Any) -> Any:
+        """Takes the exits of children, and its own reminders."""
         if isinstance(message, Exit):
             for child in self.children.values():
                 if child.ref is not None and child.ref is message.ref:
@@ -177,6 +181,7 @@ class Supervisor(BaseSupervisor):
 
     # -- messages ----------------------------------------------------------------------------------------
     async def answer(self, message: Any) -> Any:
+        """Answers one of the supervisors' messages."""
         if isinstance(message, StartChild):
             return await self._start_child(message.spec)
         if isinstance(message, TerminateChild):

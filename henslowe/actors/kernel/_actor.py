@@ -128,7 +128,7 @@ class GenActor(pykka.Actor):
         """Runs before any other message when a callback returned `Continue(arg)`."""
         raise NotImplementedError(f"{type(self).__name__} returned Continue({arg!r}) but has no handle_continue")
 
-    def handle_call(self, message: Any, sender: Any) -> Any:
+    def handle_call(self, message: Any, sender: Any) -> Any:  # noqa: ARG002  # for overrides
         """Answers a request: returns the reply, `NOREPLY`, `Stop(reason, reply)` or `Continue(arg, reply)`.
 
         With `NOREPLY`, keep `sender` and call `sender.set(value)` (or `sender.set_exception(error)`) later.

@@ -69,7 +69,7 @@ def encode_error(error: BaseException, wire: Wire) -> dict[str, Any]:
     if wire == "pickle":
         try:
             told["pickle"] = pickle.dumps(error)
-            pickle.loads(told["pickle"])  # some exceptions pickle but cannot be made again
+            pickle.loads(told["pickle"])  # noqa: S301  # some exceptions pickle but cannot be made again
         except Exception:  # noqa: BLE001  # anything may go wrong in a foreign class: its text will do
             told.pop("pickle", None)
     return told

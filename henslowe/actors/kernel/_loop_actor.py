@@ -192,21 +192,8 @@ class LoopRef(Ref):
                 return False
             kind = type(result)
             if kind is CoroutineType:
-                self._state, self._reply = BUSY, reply
-                task = self._spawn(result)
-                if not task.done():
-                    if self._state == DEAD:  # killed in its first step
-                        self._abandon(task)
-                        return False
-                    self._task = task
-                    task.add_done_callback(self._resume)
-                    return False
-                error = _error_of(task)
-                if self._state != BUSY:
-                    continue
-                self._state, self._reply = RUNNING, None
-                if error is not None:
-                    self._failed(reply, error)
+                task = self._run_async(result, reply)
+                if task is None:
                     return False
                 result = task.result()
             elif kind is Stop:
@@ -227,6 +214,26 @@ class LoopRef(Ref):
                     else:
                         reply.set(result)
                 return self._state == RUNNING
+
+    def _run_async(self, coroutine: Coroutine[Any, Any, Any], reply: Any) -> asyncio.Task[Any] | None:
+        """Starts an async callback. Returns its task if it is done well already; None when the turn is over."""
+        self._state, self._reply = BUSY, reply
+        task = self._spawn(coroutine)
+        if not task.done():
+            if self._state == DEAD:  # killed in its first step
+                self._abandon(task)
+            else:
+                self._task = task
+                task.add_done_callback(self._resume)
+            return None
+        error = _error_of(task)
+        if self._state == DEAD:  # it killed itself; its caller was answered by that
+            return None
+        self._state, self._reply = RUNNING, None
+        if error is not None:
+            self._failed(reply, error)
+            return None
+        return task
 
     def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         loop = self._sched.loop

@@ -103,7 +103,7 @@ class OsProcess:
         _check(argv, cwd, environment)
         _reaper.become_subreaper()
         try:
-            child = subprocess.Popen(
+            child = subprocess.Popen(  # noqa: ASYNC220  # a millisecond; waiting for it is what is asynchronous
                 wrap(argv, limits),
                 cwd=cwd,
                 env=environment,

@@ -47,11 +47,8 @@ class _ChildRef(Ref):
 
     __slots__ = ()
 
-    def put(self, item: Any, /) -> None:
+    def put(self, _item: Any, /) -> None:
         raise RuntimeError("cannot send from a process actor's child: return a result instead")
-
-    def exit(self, reason: Any, sender: Ref | None = None) -> None:
-        raise RuntimeError("cannot send signals from a process actor's child: return Stop(reason) instead")
 
 
 class ProcessActor(GenActor):
@@ -100,7 +97,7 @@ class _Shell(LoopActor):
     async def handle_continue(self, arg: Any) -> Any:
         return await self._ask("handle_continue", arg)
 
-    async def handle_call(self, message: Any, sender: Any) -> Any:
+    async def handle_call(self, message: Any, _sender: Any) -> Any:
         return await self._ask("handle_call", message)
 
     async def handle_cast(self, message: Any) -> Any:
@@ -127,7 +124,8 @@ class _Shell(LoopActor):
     async def _ask(self, kind: str, payload: Any) -> Any:
         """Runs one callback in the child and gives its result."""
         process = self._process
-        assert process is not None and process.stdin is not None
+        assert process is not None
+        assert process.stdin is not None
         if not process.is_running() or self._broken:
             raise ActorExit(("child_exited", process.returncode))
         frame = encode((kind, payload), "pickle")

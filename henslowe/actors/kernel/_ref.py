@@ -337,7 +337,7 @@ class Ref(pykka.ActorRef[Any]):
     def link(self, other: Ref) -> None:
         """Ties two lives: each gets the other's exit reason as an exit signal. To the dead: `NOPROC`."""
         with lifecycle_lock:
-            if self._state != DEAD and other._state != DEAD:
+            if DEAD not in (self._state, other._state):
                 for a, b in ((self, other), (other, self)):
                     if a._links is None:
                         a._links = set()

@@ -131,7 +131,7 @@ class ThreadRef(Ref):
             result = self._plain(self._actor.init())
         except ThreadKilled:
             raise
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # whatever init() raises is the reason
             self._die(error)
             return
         finally:
@@ -160,7 +160,7 @@ class ThreadRef(Ref):
             step()
         except ThreadKilled:
             raise
-        except BaseException as error:  # the one place where a callback's failure becomes an exit
+        except BaseException as error:  # noqa: BLE001  # the one place where a callback's failure becomes an exit
             self._failed(reply, error)
         finally:
             self._in_callback = False
@@ -211,7 +211,7 @@ class ThreadRef(Ref):
             self._plain(self._actor.terminate(reason))
         except ThreadKilled:
             raise
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # a failing terminate() is an exit, too
             self._die(error if is_clean(reason) else reason)
         else:
             self._die(reason, goodbye=True)

@@ -1,6 +1,7 @@
 """Exit signals, links and monitors: OTP's table, row by row, over all pairings of loop and thread actors."""
 
 import asyncio
+import itertools
 
 import pytest
 from kernel_specimens import BOUND_S, KINDS, Boom, OnLoop, OnThread, eventually, gone
@@ -35,7 +36,7 @@ ROWS = [(how, trap, reason, want) for (how, trap), row in TABLE.items() for reas
 
 @pytest.mark.parametrize(("how", "trap", "reason", "want"), ROWS)
 @pytest.mark.parametrize(("kind", "other_kind"), PAIRS)
-async def test_signals_act_as_in_otp(kind, other_kind, how, trap, reason, want):
+async def test_signals_act_as_in_otp(kind, other_kind, how, trap, reason, want):  # noqa: PLR0917
     other = await other_kind.start_link()
     ref = await kind.start_link(trap)
     if how == "stranger":
@@ -67,7 +68,7 @@ async def test_signals_act_as_in_otp(kind, other_kind, how, trap, reason, want):
 @pytest.mark.parametrize(("kind", "other_kind"), PAIRS)
 async def test_a_crash_travels_along_a_chain_of_links_with_its_reason(kind, other_kind):
     refs = [await (kind if n % 2 else other_kind).start_link() for n in range(4)]
-    for left, right in zip(refs, refs[1:], strict=False):
+    for left, right in itertools.pairwise(refs):
         left.link(right)
     error = Boom("first")
     refs[0].cast(error)
@@ -127,8 +128,12 @@ async def test_a_monitor_of_the_dead_is_down_with_noproc(kind):
 
 @both_kinds
 async def test_two_monitors_of_one_actor_are_two_messages(kind):
+    def watch_twice(actor):
+        actor.monitor(watched)
+        actor.monitor(watched)
+
     watched, watcher = await kind.start_link(), await kind.start_link()
-    watcher.cast(lambda actor: (actor.monitor(watched), actor.monitor(watched)) and None)
+    watcher.cast(watch_twice)
     await watcher.get_state()
     watched.exit("odd")
     await gone(watched)

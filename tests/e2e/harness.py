@@ -277,8 +277,10 @@ class Node:
         return (proc / "cwd").readlink().is_relative_to(self.workspace)
 
     def servers(self, service: str) -> list[int]:
-        """The pids of a service's running instances, as the node shows them."""
-        return [one["pid"] for one in self.service(service).get("instances", ()) if one.get("pid")]
+        """The pids of a service's running instances, as the log tells them."""
+        ready = self.events(service=service, type="INSTANCE_READY", limit=100)
+        ours = self.processes()
+        return sorted({event["data"]["pid"] for event in ready if event["data"].get("pid") in ours})
 
     def wait_for_no_processes(self, timeout_s: float = 10.0) -> None:
         """Returns when nothing that the node started lives any more; ends what does, and says so, at the limit."""

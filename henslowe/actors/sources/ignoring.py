@@ -84,14 +84,14 @@ class IgnoreRules:
                 return verdict
         return _built_in(path[path.rfind("/") + 1 :], is_dir)
 
-    def ignores_path(self, path: str) -> bool:
-        """Whether a file, or any folder above it, is ignored."""
+    def ignores_path(self, path: str, *, is_dir: bool = False) -> bool:
+        """Whether an entry, or any folder above it, is ignored."""
         end = path.find("/")
         while end >= 0:
             if self.ignores(path[:end], is_dir=True):
                 return True
             end = path.find("/", end + 1)
-        return self.ignores(path, is_dir=False)
+        return self.ignores(path, is_dir=is_dir)
 
 
 @functools.lru_cache(maxsize=4096)

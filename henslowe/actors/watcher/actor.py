@@ -26,7 +26,7 @@ from henslowe.actors.kernel import Continue, Reply, ThreadActor
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import AnnounceSources, SourceChanged, SourceRemoved
 from henslowe.actors.sources.ignoring import IgnoreRules
-from henslowe.actors.sources.scanning import Tree, changed_paths, root_rules, scan, unsettled_s
+from henslowe.actors.sources.scanning import FILES_MAX, Tree, changed_paths, root_rules, scan, unsettled_s
 from henslowe.actors.vocabulary import EventType, Status
 from henslowe.actors.watcher.debounce import Debouncer
 from henslowe.actors.watcher.hints import HintBox
@@ -75,6 +75,7 @@ class Watcher(ThreadActor):
         settings: Debounce, polling and ignore rules.
         board: Where the status is published after each change.
         watches_max: Most watched folders, whatever the kernel allows.
+        files_max: Most source files of one service; beyond it the service is reported and not built.
     """
 
     def __init__(
@@ -84,12 +85,14 @@ class Watcher(ThreadActor):
         board: WatcherBoard | None = None,
         *,
         watches_max: int = 100_000,
+        files_max: int = FILES_MAX,
     ) -> None:
         super().__init__()
         self._dev = workspace / "dev"
         self._settings = settings
         self._board = board if board is not None else WatcherBoard()
         self._watches_max = watches_max
+        self._files_max = files_max
         self._services: dict[str, _Service] = {}
         self._problems: dict[tuple[str, str], Problem] = {}
         self._told: frozenset[tuple[str, str]] = frozenset()
@@ -266,7 +269,7 @@ class Watcher(ThreadActor):
         """Scan one service, and tell when its content has settled in a new state."""
         now_ns = time.time_ns()
         try:
-            tree = scan(service.root, service.tree, now_ns, ignore=self._settings.ignore)
+            tree = scan(service.root, service.tree, now_ns, ignore=self._settings.ignore, files_max=self._files_max)
         except LimitReached as error:
             self._add_problem("too_large", service.name, str(error), error.hint)
             return

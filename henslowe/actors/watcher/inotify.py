@@ -151,15 +151,16 @@ class WatchTree:
         elif error.errno not in (errno.ENOENT, errno.ENOTDIR):  # not: it vanished meanwhile
             self._on_trouble(key, Trouble.WATCH_FAILED, f"{where}: {error.strerror}")
 
-    def has_room(self) -> bool:
-        """For the groups: whether one more folder may be watched."""
-        return self.folders < self._watches_max
+    def has_room(self, group: _Group) -> bool:
+        """For the groups: whether `group`, which may be in the making, may watch one more folder."""
+        others = sum(other.size for other in tuple(self._groups.values()) if other is not group)
+        return others + group.size < self._watches_max
 
 
 class _Moves(InotifyMoveEventGrouper):
     """Pairs moves for the group's bookkeeping, and passes every event on without delay."""
 
-    def __init__(self, passed_on: Callable[[bytes], None]) -> None:
+    def __init__(self, passed_on: Callable[[bytes, bool], None]) -> None:
         super().__init__()
         self._passed_on = passed_on
         self._from: OrderedDict[int, PathedInotifyEvent] = OrderedDict()
@@ -173,7 +174,7 @@ class _Moves(InotifyMoveEventGrouper):
             self.lost = self.lost or event.ev.is_directory
         elif event.ev.is_moved_to and self._from.pop(event.ev.cookie, None) is not None:
             self.lost = any(known.ev.is_directory for known in self._from.values())
-        self._passed_on(event.path)
+        self._passed_on(event.path, event.ev.is_directory)
 
     def get_queued_moved_from_event(self, cookie: int) -> PathedInotifyEvent | None:
         return self._from.get(cookie)
@@ -212,9 +213,9 @@ class _Group(InotifyWatchGroup):
         super().on_queue_overflow()
         self.tree.report(self.key, None, os.fsdecode(self.path))
 
-    def _pass_on(self, path: bytes) -> None:
+    def _pass_on(self, path: bytes, is_dir: bool) -> None:
         below = os.fsdecode(path[len(self.path) + 1 :])
-        if below and self.rules is not None and self.rules.ignores_path(below):
+        if below and self.rules is not None and self.rules.ignores_path(below, is_dir=is_dir):
             return
         self.tree.hint(self.key, below)
 
@@ -237,7 +238,7 @@ class _Group(InotifyWatchGroup):
 
     def _add_callback(self, path: bytes) -> None:
         try:
-            if not self.tree.has_room():
+            if not self.tree.has_room(self):
                 raise OSError(errno.ENOSPC, "watch limit reached")
             # The same call again is harmless, and tells whether this folder has a watch under another name: watchdog
             # would warn, in a thread where a warning turned into an error ends everything.

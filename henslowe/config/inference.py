@@ -24,6 +24,10 @@ _FILE_BYTES_MAX = 4 * 1024 * 1024
 """A manifest longer than this is a mistake; `package-lock.json` is only hashed and not read here."""
 
 
+_BLOCK_BEGIN = "# /// script"
+_BLOCK_END = "# ///"
+
+
 class Runtime(StrEnum):
     """What runs the service."""
 
@@ -103,28 +107,27 @@ def script_metadata(source: str) -> dict[str, Any]:
     Raises:
         ManifestError: The block is not TOML, or is never closed.
     """
-    lines = iter(enumerate(source.splitlines(), start=1))
-    for number, line in lines:
-        if line.rstrip() != "# /// script":
-            continue
-        body: list[str] = []
-        for _, text in lines:
-            if text.rstrip() == "# ///":
-                break
-            if text != "#" and not text.startswith("# "):
-                raise ManifestError(
-                    f"server.py: line {number}: expected the script block to end with '# ///', got {text!r:.60}",
-                    file="server.py",
-                    key="script",
-                )
-            body.append(text[2:])
-        try:
-            return tomllib.loads("\n".join(body))
-        except tomllib.TOMLDecodeError as error:
+    lines = source.splitlines()
+    if _BLOCK_BEGIN not in lines:
+        return {}
+    body: list[str] = []
+    for number in range(lines.index(_BLOCK_BEGIN) + 1, len(lines) + 1):
+        line = lines[number].rstrip() if number < len(lines) else ""
+        if line == _BLOCK_END:
+            break
+        if line != "#" and not line.startswith("# "):
             raise ManifestError(
-                f"cannot parse the script block of server.py: {error}", file="server.py", key="script"
-            ) from error
-    return {}
+                f"server.py: line {number + 1}: expected the script block to end with '# ///', got {line!r:.60}",
+                file="server.py",
+                key="script",
+            )
+        body.append(line[2:])
+    try:
+        return tomllib.loads("\n".join(body))
+    except tomllib.TOMLDecodeError as error:
+        raise ManifestError(
+            f"cannot parse the script block of server.py: {error}", file="server.py", key="script"
+        ) from error
 
 
 def _python_script(folder: Path, pyproject: dict[str, Any]) -> Inferred:

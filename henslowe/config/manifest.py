@@ -41,6 +41,20 @@ from henslowe.errors import ManifestError
 
 SERVICE_FILE = "service.toml"
 
+_STAGE_NAME = r"^[a-z][a-z0-9_-]{0,31}$"
+_EXPECTED = {
+    "model_type": "a table",
+    "dict_type": "a table",
+    "tuple_type": "a list of strings",
+    "string_type": "a string",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_pattern_mismatch": "a name of lower-case letters, digits, '-' and '_', beginning with a letter, at most 32",
+}
+"""Kinds of pydantic's errors in TOML's words."""
+
 Command = tuple[str, ...]
 TimeoutSeconds = Annotated[float, Field(gt=0, le=24 * 3600)]
 
@@ -98,7 +112,7 @@ class ServiceFile(Section):
     strategy: Literal["auto", "immediate", "canary"] | None = None
     canary_percent: Percent | None = None
     launch: Launch = Launch()
-    stages: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")], Stage] = {}
+    stages: dict[Annotated[str, Field(pattern=_STAGE_NAME)], Stage] = {}
 
 
 class ServiceManifest(Section):
@@ -203,7 +217,7 @@ def _explain(error: ValidationError) -> ManifestError:
             file=SERVICE_FILE,
             key=key,
         )
-    expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    expected = _EXPECTED.get(kind) or first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if not expected.startswith("expected"):
         expected = f"expected {expected}"
     if kind == "value_error":

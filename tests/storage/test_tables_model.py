@@ -44,7 +44,8 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="tables"))
+        # In memory where the system has such a folder: what a sync does is tested elsewhere.
+        self.folder = Path(tempfile.mkdtemp(prefix="tables", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
         self.runner = asyncio.Runner()
         self.faults = Faults()
         self.model: dict[Any, list[Row]] = {}

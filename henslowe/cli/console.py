@@ -38,11 +38,6 @@ class Console:
         """Print one of many: a line of JSON, or the line."""
         click.echo(json.dumps(value, default=str, ensure_ascii=False) if self.as_json else line)
 
-    def hint(self, next_step: str) -> None:
-        """Print the next step alone, for people."""
-        if not self.as_json:
-            click.echo(dim(f"\nnext: {next_step}"))
-
 
 def json_option(command: F) -> F:
     """Adds `--json` and hands the command a `console`."""

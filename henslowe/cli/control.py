@@ -98,20 +98,19 @@ def _await_pipeline(client: NodeClient, service: str, version: int, since: int, 
             continue
         event = json.loads(message.data)
         kind, status, data = event["type"], event["status"], event["data"]
-        if kind == "PIPELINE_COMPLETE":
-            if status == "FAILED":
-                reason = str(data.get("reason") or data.get("stage") or "a stage failed")
-                raise StageFailed(
-                    f"cannot build {service}@{version}: {reason.strip().splitlines()[-1]}",
-                    hint=f"henslowe logs {service} --version {version}",
-                )
-            if status != "SUCCESS":
-                raise HensloweError(
-                    f"cannot finish building {service}@{version}: {status.lower()}",
-                    hint=f"henslowe versions {service}",
-                )
+        if kind == "PIPELINE_COMPLETE" and status == "SUCCESS":
             return
+        if kind == "PIPELINE_COMPLETE" and status == "FAILED":
+            raise StageFailed(
+                f"cannot build {service}@{version}: {data['message']}",
+                hint=f"henslowe logs {service} --version {version} --stage {data['stage']}",
+            )
+        if kind in ("PIPELINE_COMPLETE", "VERSION_SUPERSEDED"):
+            raise HensloweError(
+                f"cannot finish building {service}@{version}: a newer change took its place",
+                hint=f"henslowe versions {service}",
+            )
         if kind.endswith("_COMPLETE") and not console.as_json:
-            took = f" in {duration(float(data['took_s']))}" if "took_s" in data else ""
+            took = f" in {duration(data['duration_ms'] / 1000)}" if "duration_ms" in data else ""
             click.echo(f"  {data.get('stage') or kind.removesuffix('_COMPLETE').lower()}: {status.lower()}{took}")
     raise HensloweError(f"cannot finish building {service}@{version}: the node stopped", hint="henslowe up")

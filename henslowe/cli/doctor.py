@@ -68,7 +68,10 @@ def doctor_command(*, workspace: Path | None, console: Console) -> None:
         )
         for each in findings
     ]
-    following = "henslowe up" if healthy else "fix what failed, then henslowe doctor"
+    running = any(each.name == "lock" for each in findings)
+    following = "henslowe status" if running else "henslowe up"
+    if not healthy:
+        following = "fix what failed, then henslowe doctor"
     console.show({"ok": healthy, "checks": [asdict(each) for each in findings]}, table(rows), following)
     raise SystemExit(0 if healthy else UNHEALTHY)
 

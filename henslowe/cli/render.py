@@ -128,7 +128,8 @@ def tree_lines(actor: ActorReply, indent: str = "") -> Iterator[str]:
 def event_line(event: EventReply) -> str:
     """One event on one line."""
     who = f"{event.service}@{event.version}" if event.version else event.service or "node"
-    data = " ".join(f"{key}={_short(value)}" for key, value in event.data.items())
+    # Rows and other structures are for programs (--json); a person wants the words and numbers.
+    data = " ".join(f"{key}={_short(value)}" for key, value in event.data.items() if not isinstance(value, dict))
     status = click.style(f"{event.status:<9}", fg=_COLOURS.get(event.status))
     return f"{dim(clock(event.time_s))} {who:<20} {event.type:<20} {status} {dim(data)}".rstrip()
 

@@ -33,7 +33,8 @@ def up_command(
 ) -> None:
     """Start a node for a workspace; makes a first service when it is empty.
 
-    Stays in the foreground; Ctrl-C drains and stops it. With --json the node's own log is JSON lines.
+    Stays in the foreground; Ctrl-C drains and stops it. With --json one object says when it is ready, and the node's
+    own log on standard error is JSON lines.
     """
     from henslowe.config.sample import ensure_sample
     from henslowe.log import setup_logging
@@ -49,13 +50,25 @@ def up_command(
     settings = loaded.settings
     made = ensure_sample(settings.workspace)
     setup_logging(settings.log)
-    if not console.as_json:
-        click.echo(f"workspace  {settings.workspace}" + ("  (new: dev/hello is yours to edit)" if made else ""))
-        click.echo(f"data       {settings.data_dir}")
-        console.hint(f"in another terminal: henslowe status --workspace {settings.workspace}")
-    from henslowe.node import run
+    from henslowe.node import Node, run
 
-    raise SystemExit(run(loaded))
+    def ready(node: Node) -> None:
+        here = "" if settings.workspace in (Path.cwd(), *Path.cwd().parents) else f" --workspace {settings.workspace}"
+        facts = {"url": node.url, "workspace": str(settings.workspace), "data": str(settings.data_dir), "made": made}
+        if console.as_json:
+            console.item(facts, "")
+            return
+        console.show(
+            facts,
+            [
+                f"workspace  {settings.workspace}" + ("  (new: dev/hello is yours to edit)" if made else ""),
+                f"data       {settings.data_dir}",
+                f"clients    {node.url}/mcp",
+            ],
+            f"in another terminal: henslowe status{here}",
+        )
+
+    raise SystemExit(run(loaded, on_ready=ready))
 
 
 def prepare(

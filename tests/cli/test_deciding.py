@@ -61,7 +61,7 @@ def test_a_build_that_is_waited_for_exits_with_4_when_a_stage_fails(node: Backgr
     assert "test: failed in 0.5 s" in run.out
     assert run.err.splitlines() == [
         "error: cannot build hello@6: assert 1 == 2",
-        "fix:   henslowe logs hello --version 6",
+        "fix:   henslowe logs hello --version 6 --stage test",
     ]
 
 

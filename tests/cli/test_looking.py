@@ -71,8 +71,9 @@ def test_an_empty_node_says_how_to_begin(node: Background, henslowe: Henslowe, w
 
 
 def test_a_watched_status_prints_each_change_and_ends_with_3_when_the_node_is_gone(
-    workspace: Path, henslowe: Henslowe
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("henslowe.cli.status.WATCH_S", 0.02)
     with background(workspace) as node:
 
         class Watcher(threading.Thread):

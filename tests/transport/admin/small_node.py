@@ -156,8 +156,8 @@ class SmallNode:
     async def rebuild(self, service: str, *, by: str) -> int:
         self._hello(service)
         self.asked.append((service, "build", by))
-        await self.say("lifecycle", "TEST_COMPLETE", "FAILED", service, 6, stage="test", took_s=0.5)
-        await self.say("lifecycle", "PIPELINE_COMPLETE", "FAILED", service, 6, reason="E  assert 1 == 2\nassert 1 == 2")
+        await self.say("lifecycle", "TEST_COMPLETE", "FAILED", service, 6, stage="test", duration_ms=500)
+        await self.say("lifecycle", "PIPELINE_COMPLETE", "FAILED", service, 6, stage="test", message="assert 1 == 2")
         return 6
 
     def stop(self, *, by: str) -> None:

@@ -46,6 +46,8 @@ _ACK = struct.Struct("<QQQ")
 
 
 class Counted(BaseModel, frozen=True):
+    """A row that only grows."""
+
     row: int
     value: int
     load: bytes = b""

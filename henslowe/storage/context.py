@@ -61,12 +61,12 @@ class ContextDoc:
 
     def get(self, path: str, default: Any = None) -> Any:
         """The value at `path`, else `default`."""
-        value = self._values.get(path)
-        return default if value is None else codec.decode(bytes(value))
+        packed = self._values.get(path)
+        return default if packed is None else self._unpacked(path, packed)
 
     def snapshot(self) -> dict[str, Any]:
         """All values by path, in order of the paths."""
-        return {path: codec.decode(bytes(self._values[path])) for path in sorted(self._values.keys())}
+        return {path: self._unpacked(path, self._values[path]) for path in sorted(self._values.keys())}
 
     def state_vector(self) -> bytes:
         """What this document has seen, for another one's `diff`."""
@@ -91,7 +91,7 @@ class ContextDoc:
         encoded = codec.encode(value)
         if len(encoded) > VALUE_BYTES_MAX:
             raise LimitReached(
-                f"cannot set {path:.80!r}: expected at most {VALUE_BYTES_MAX} bytes, got {len(encoded)}",
+                f"cannot set {path!r:.80}: expected at most {VALUE_BYTES_MAX} bytes, got {len(encoded)}",
                 hint="put the content into the archive and its digest into the context",
             )
         self._values[path] = encoded
@@ -147,6 +147,14 @@ class ContextDoc:
             self._unsaved = [*updates, *self._unsaved]
             self._log = sorted({*replaced, *self._log} - {number})
             raise
+
+    def _unpacked(self, path: str, packed: object) -> Any:
+        if not isinstance(packed, bytes | bytearray):
+            raise Corrupt(
+                f"cannot read {path!r:.80} in {self.namespace!r}: expected packed bytes, got {type(packed).__name__}",
+                hint="set it again, and look for a peer that is no Henslowe",
+            )
+        return codec.decode(bytes(packed))
 
     def _apply(self, update: bytes) -> None:
         try:

@@ -136,18 +136,16 @@ class Environment:
             env = self._opened()
             wanted = {name: dup for name, dup in names.items() if name not in self._dbs}
             try:
-                # Without changes the commit writes nothing.
-                with env.begin(write=not self.readonly) as txn:
-                    opened = {
-                        name: (
-                            env.open_db(name.encode(), txn, dupsort=dup, dupfixed=dup, create=not self.readonly),
-                            dup,
-                        )
-                        for name, dup in wanted.items()
-                    }
+                if self.readonly:
+                    # py-lmdb keeps ended read transactions for reuse, and handles opened in them never come to be.
+                    opened = {name: _open_db(env, name, dup, None) for name, dup in wanted.items()}
+                else:
+                    # Without changes the commit writes nothing.
+                    with env.begin(write=True) as txn:
+                        opened = {name: _open_db(env, name, dup, txn) for name, dup in wanted.items()}
             except lmdb.Error as error:
                 raise StorageError(f"cannot open {', '.join(wanted)[:80]} in {self.path}: {error}") from error
-            self._dbs.update(opened)
+            self._dbs.update({name: (db, wanted[name]) for name, db in opened.items()})
 
     # -- transactions ----------------
 
@@ -270,6 +268,10 @@ class Environment:
                 found=found,
                 supported=FORMAT,
             )
+
+
+def _open_db(env: lmdb.Environment, name: str, dup: bool, txn: Txn) -> Any:
+    return env.open_db(name.encode(), txn, dupsort=dup, dupfixed=dup, create=txn is not None)
 
 
 def verify_offline(path: Path, *, bytes_max: int) -> bool:

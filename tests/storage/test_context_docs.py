@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pycrdt import Doc
+from pycrdt import Doc, Map
 
 from henslowe.errors import Corrupt, LimitReached, StorageDegraded, StorageError
 from henslowe.storage.context import COMPACT_AFTER_UPDATES, DB_NAME, VALUE_BYTES_MAX
@@ -13,7 +13,9 @@ from tests.storage.faults import Fault, Faults
 from tests.storage.stores import running
 
 PATHS = st.sampled_from(["a", "a/b", "c"])
-CHANGES = st.lists(st.tuples(PATHS, st.none() | st.integers() | st.dictionaries(st.text(max_size=2), st.integers())))
+NUMBERS = st.integers(-(2**63), 2**64 - 1)
+VALUES = st.none() | NUMBERS | st.dictionaries(st.text(max_size=2), NUMBERS, max_size=3)
+CHANGES = st.lists(st.tuples(PATHS, VALUES), max_size=8)
 
 
 async def test_values_are_what_was_set_also_after_a_restart(open_store):
@@ -134,8 +136,6 @@ async def test_bytes_that_are_no_update_are_refused(store):
 
 async def test_an_update_whose_values_are_not_ours_is_refused_when_read(store):
     foreign = Doc()
-    from pycrdt import Map
-
     foreign.get("values", type=Map)["a"] = "not packed"
     doc = store.context.open("project")
     await doc.set("mine", 1)

@@ -244,7 +244,7 @@ def test_writing_durably_replaces_whole(tmp_path):
     filesystem.write_durably(target, b"one", mode=0o444)
     filesystem.write_durably(target, b"two", mode=0o444)
     assert target.read_bytes() == b"two"
-    assert os.listdir(tmp_path) == ["file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_removing_a_tree_does_not_follow_links(tmp_path):

@@ -97,11 +97,16 @@ class Changes:
             await self._listen_afresh(timeout_s)
         return {"result": {}}
 
+    def stop(self) -> None:
+        """Stop following, without waiting for it. Idempotent."""
+        for task in (self._renewing, self._listening):
+            if task is not None:
+                task.cancel()
+
     async def close(self) -> None:
         """Stop following. Idempotent."""
+        self.stop()
         tasks = [task for task in (self._renewing, self._listening) if task is not None]
-        for task in tasks:
-            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _renew(self) -> None:

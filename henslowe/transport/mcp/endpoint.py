@@ -150,6 +150,7 @@ class McpEndpoint:
     def lose(self) -> None:
         """The connection ended by itself: no more calls. `close` is still the owner's to call."""
         self._state = EndpointState.GONE
+        self._changes.stop()
 
     async def close(self) -> None:
         """State GONE: fail what is in flight with `UpstreamLost` and release the connection. Idempotent."""

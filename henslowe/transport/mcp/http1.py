@@ -6,6 +6,7 @@ Source: RFC 9112.
 
 from __future__ import annotations
 
+import re
 from enum import Enum, auto
 from typing import Final
 
@@ -13,6 +14,7 @@ from henslowe.errors import UpstreamLost
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 CHUNK_LINE_MAX: Final = 4 * 1024
+_HEX: Final = re.compile(rb"[0-9A-Fa-f]{1,15}")
 
 
 class _At(Enum):
@@ -154,10 +156,9 @@ class ResponseParser:
             self._at = _At.CHUNK_SIZE
         elif self._at is _At.CHUNK_SIZE:
             size = line.partition(b";")[0].strip()
-            try:
-                self._left = int(size, 16)
-            except ValueError:
-                raise _broken(f"expected a chunk's size, got: {size[:40]!r}") from None
+            if _HEX.fullmatch(size) is None:  # int() alone would take a sign, too
+                raise _broken(f"expected a chunk's size, got: {size[:40]!r}")
+            self._left = int(size, 16)
             self._at = _At.CHUNK if self._left > 0 else _At.TRAILER
         elif not line:
             self._at = _At.DONE

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -300,13 +299,23 @@ async def test_a_body_beyond_the_limit_fails_its_own_call_only() -> None:
         assert len((await call(endpoint, "echo"))["result"]["text"]) == 10_000
 
 
-async def test_a_server_that_starts_late_is_waited_for() -> None:
-    server, port = LegacyServer(), free_port()
+async def test_a_server_that_starts_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    server, port, refused = LegacyServer(), free_port(), asyncio.Event()
+    take = pool.Pool.take
+
+    async def taking(self: pool.Pool, *, fresh: bool = False) -> pool.Connection:
+        try:
+            return await take(self, fresh=fresh)
+        except UpstreamLost:
+            refused.set()
+            raise
+
+    monkeypatch.setattr(pool.Pool, "take", taking)
     connecting = asyncio.ensure_future(_connect_and_call(f"http://127.0.0.1:{port}/mcp"))
-    await asyncio.sleep(0.1)
-    assert not connecting.done()
-    async with serving(server, port), asyncio.timeout(5):
-        assert "result" in await connecting
+    async with asyncio.timeout(5):
+        await refused.wait()
+        async with serving(server, port):
+            assert "result" in await connecting
 
 
 async def _connect_and_call(url: str) -> JsonObject:
@@ -375,9 +384,8 @@ async def test_connections_are_kept_and_reused() -> None:
 
 async def test_a_rested_connection_is_replaced_before_the_server_may_drop_it(monkeypatch: pytest.MonkeyPatch) -> None:
     server = LegacyServer()
-    monkeypatch.setattr(pool, "IDLE_S", 0.0)
+    monkeypatch.setattr(pool, "IDLE_S", -1.0)
     async with serving(server) as url, connected(url) as endpoint:
         before = set(endpoint._link._pool._all)  # type: ignore[attr-defined]
-        time.sleep(0.001)
         await call(endpoint, "echo")
         assert set(endpoint._link._pool._all) - before  # type: ignore[attr-defined]

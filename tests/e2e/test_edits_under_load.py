@@ -4,10 +4,11 @@ import asyncio
 from pathlib import Path
 
 from tests.e2e.harness import Node, server
-from tests.e2e.load import Load
+from tests.e2e.load import LEGACY, Load
 
 CLIENTS = 8
 EDITS = 3
+UNITS = 24
 
 
 def edit(node: Node, version: int) -> None:
@@ -69,13 +70,17 @@ def _promote_unless_promoted(node: Node, version: int) -> None:
 
 async def test_a_canary_that_fails_its_calls_is_rolled_back_by_the_evidence(workspace: Path) -> None:
     """It passes its test and its check: only traffic shows that it greets nobody but Ada."""
-    bad = server().replace('    return f"', '    if name != "Ada":\n        raise ValueError("who?")\n    return f"')
+    refusing = '    if name != "Ada":\n        raise ToolError("who?")\n    return f"'
+    # Not any exception: the SDK draws a picture of each, which takes it a second.
+    importing = "from mcp.server.mcpserver.exceptions import ToolError\nfrom mcp.types"
+    bad = server().replace('    return f"', refusing).replace("from mcp.types", importing)
     with Node(workspace, "delivery.strategy=canary", "delivery.canary_percent=50") as node:
         await asyncio.to_thread(node.wait_for_active, "hello", 1)
         async with Load(
             node.mcp("hello"),
-            clients=16,
-            calls_per_s=50,
+            clients=UNITS,
+            eras=(LEGACY,),  # each session is a unit of evidence; all stateless clients of one machine are one
+            calls_per_s=60,
             arguments={"name": "Grace"},
             expected=lambda text: text == "Hello, Grace!",
         ) as load:

@@ -33,6 +33,8 @@ R = TypeVar("R", bound=BaseModel)
 class Transaction:
     """Changes that happen together or not at all. Made by `Store.transaction`, submitted once."""
 
+    __slots__ = ("_drafts", "_encode_event", "_guards", "_ops", "_queue", "_steps", "_submitted")
+
     def __init__(self, queue: CommitQueue, encode_event: Callable[[EventDraft], EncodedEvent]) -> None:
         self._queue = queue
         self._encode_event = encode_event
@@ -91,12 +93,8 @@ class Transaction:
         commit = Commit(self._ops, [], {})
         for table, key_or_none, row in self._steps:
             self._stage(commit, table, key_or_none, row)
-        growth: Counter[TableBase[Any, Any]] = Counter()
-        for (table, key), cell in commit.cells.items():
-            growth[table] += table._weight(cell) - table._weight(table._cell(key))
-        for table, rows in growth.items():
-            table._refuse_growth(rows)
-        self._queue.refuse_when_full()
+        if commit.cells:
+            _refuse_growth(commit)
         commit.events = [self._encode_event(draft) for draft in self._drafts]
         self._submitted = True
         return self._queue.submit(commit)
@@ -112,6 +110,14 @@ class Transaction:
             commit.cells[place] = None
         else:
             _, commit.cells[place] = table._put(row, cell, commit.ops)
+
+
+def _refuse_growth(commit: Commit) -> None:
+    growth: Counter[TableBase[Any, Any]] = Counter()
+    for (table, key), cell in commit.cells.items():
+        growth[table] += table._weight(cell) - table._weight(table._cell(key))
+    for table, rows in growth.items():
+        table._refuse_growth(rows)
 
 
 def encoder(node: str, incarnation: int, tick: Callable[[], tuple[int, int]]) -> Callable[[EventDraft], EncodedEvent]:

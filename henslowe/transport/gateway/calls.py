@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -21,6 +21,7 @@ from henslowe.errors import LimitReached, NotFound, Unavailable, UpstreamLost
 from henslowe.transport.gateway import evidence
 from henslowe.transport.gateway.metrics import GatewayMetrics
 from henslowe.transport.gateway.protocol import NODE_ERROR, node_error
+from henslowe.transport.gateway.questions import AskedClient, Request, converse
 from henslowe.transport.gateway.sticky import Unit
 
 REPEATS_MAX: Final = 3
@@ -44,6 +45,8 @@ class Ask:
     era: Era
     headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
     on_notification: OnNotification | None = None
+    client: AskedClient | None = None
+    """Of the handshake era, if the server may ask it something."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -162,14 +165,7 @@ class Caller:
             endpoint = choice.endpoint
             attempt_s = time.monotonic()
             try:
-                answer = await endpoint.request(
-                    ask.method,
-                    ask.params,
-                    era=ask.era,
-                    headers=ask.headers,
-                    timeout_s=deadline_s - attempt_s,
-                    on_notification=ask.on_notification,
-                )
+                answer = await _request(endpoint, ask, deadline_s - attempt_s)
             except UpstreamLost as error:
                 crashed = endpoint.state is EndpointState.GONE
                 self._record(ask, choice, Outcome.CRASH if crashed else Outcome.TRANSPORT, attempt_s, error.message)
@@ -299,6 +295,21 @@ class Caller:
         for future in waiting:
             if not future.done():
                 future.set_result(None)
+
+
+def _request(endpoint: Endpoint, ask: Ask, timeout_s: float) -> Awaitable[JsonObject]:
+    """One attempt: the request itself, or a conversation where the server asks and the client answers."""
+    if ask.client is not None and endpoint.facts.era is Era.MODERN:
+        request = Request(ask.method, ask.params, ask.headers, ask.on_notification)
+        return converse(endpoint, ask.client, request, timeout_s=timeout_s)
+    return endpoint.request(
+        ask.method,
+        ask.params,
+        era=ask.era,
+        headers=ask.headers,
+        timeout_s=timeout_s,
+        on_notification=ask.on_notification,
+    )
 
 
 def no_such_service(service: str) -> NotFound:

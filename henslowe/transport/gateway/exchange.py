@@ -96,6 +96,10 @@ class Exchange:
             return
         self._push(sse_frame(orjson.dumps({"jsonrpc": "2.0", "method": method, "params": params})))
 
+    def send(self, message: JsonObject) -> None:
+        """Send a message of the gateway's own (a question to the client) ahead of the answer."""
+        self._push(sse_frame(orjson.dumps(message)))
+
     def keep_alive(self) -> None:
         """Become an event stream if the client accepts one: the answer takes so long that proxies may hang up."""
         if self.sse and self._writer is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Collection
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -26,6 +27,7 @@ from henslowe.transport.gateway.protocol import (
     Refused,
     node_error,
 )
+from henslowe.transport.gateway.questions import AskedClient
 from henslowe.transport.gateway.scopes import Scope
 from henslowe.transport.gateway.serving import Serving, event_frame, offered
 from henslowe.transport.gateway.sessions import Session
@@ -60,7 +62,8 @@ class Legacy:
             return await self._initialize(scope, message)
         session = self._session(request, scope)
         if method is None:
-            return web.Response(status=202)  # an answer to a request that the gateway never makes
+            self._serving.answered(session.id, message)
+            return web.Response(status=202)
         if "id" not in message:
             self._notified(session, method, message.get("params"))
             return web.Response(status=202)
@@ -183,9 +186,13 @@ class Legacy:
             return self._subscribe(scope, session, method, params)
         if method in _MODERN_ONLY:
             return _now(jsonrpc.error(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}"))
-        on_notification = exchange.notify if exchange is not None and exchange.sse else None
+        listening = exchange if exchange is not None and exchange.sse else None
+        on_notification = question = None
+        if listening is not None:
+            on_notification, question = listening.notify, partial(self._serving.question, listening, session.id)
+        client = AskedClient(session.client_info, session.capabilities, session.log_level, question)
         unit = session_unit(session.id)
-        return scope.call(Ask(unit, method, params, Era.LEGACY, on_notification=on_notification))
+        return scope.call(Ask(unit, method, params, Era.LEGACY, on_notification=on_notification, client=client))
 
     async def _set_level(self, session: Session, params: JsonObject | None) -> JsonObject:
         level = (params or {}).get("level")
@@ -229,9 +236,11 @@ class Legacy:
             method = message.get("method")
             if method == "initialize":
                 raise Refused(400, jsonrpc.INVALID_REQUEST, "initialize must not be part of a batch")
-            if method is None or "id" not in message:
-                if method is not None:
-                    self._notified(session, method, message.get("params"))
+            if method is None:
+                self._serving.answered(session.id, message)
+                return None
+            if "id" not in message:
+                self._notified(session, method, message.get("params"))
                 return None
             answer = await self._answer(scope, session, message, None)
         except Refused as refused:

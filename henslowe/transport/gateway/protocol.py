@@ -22,7 +22,12 @@ SESSION_NOT_FOUND: Final = -32001
 NODE_ERROR: Final = -32000
 """The node itself could not: unknown service, limit reached. `data.code` is the stable code of `henslowe.errors`."""
 
-CALLER_FAULTS: Final = frozenset({-32700, -32600, -32601, -32602, -32002, -32020, -32021, -32022, -32042})
+CLIENT_FAILED: Final = -32010
+"""A client did not answer what the server asked of it."""
+
+CALLER_FAULTS: Final = frozenset(
+    {CLIENT_FAILED, -32700, -32600, -32601, -32602, -32002, -32020, -32021, -32022, -32042}
+)
 """Codes that say something about the caller's request, not about the version that answered."""
 
 MODERN_STATUS: Final = {

@@ -8,7 +8,8 @@ the work is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import itertools
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -47,6 +48,8 @@ class Serving:
     metrics: GatewayMetrics
     _open: dict[Exchange, float] = field(default_factory=dict)
     _by_request: dict[tuple[str, Any], Exchange] = field(default_factory=dict)
+    _questions: dict[tuple[str, str], asyncio.Future[JsonObject]] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
     _ticking: asyncio.TimerHandle | None = None
 
     async def run(
@@ -99,6 +102,24 @@ class Serving:
         if exchange is not None and exchange.task is not None and not exchange.cancelled_by_client:
             exchange.cancelled_by_client = True
             exchange.task.cancel()
+
+    async def question(self, exchange: Exchange, session_id: str, method: str, params: JsonObject) -> JsonObject:
+        """Ask a session's client on the event stream of one of its own requests, and wait for its answer."""
+        question_id = f"henslowe-{next(self._numbers)}"
+        future: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
+        self._questions[session_id, question_id] = future
+        try:
+            exchange.send({"jsonrpc": "2.0", "id": question_id, "method": method, "params": params})
+            return await future
+        finally:
+            del self._questions[session_id, question_id]
+
+    def answered(self, session_id: str, message: JsonObject) -> None:
+        """Take a client's answer to a question; one that nobody waits for is dropped."""
+        question_id = message["id"]
+        future = self._questions.get((session_id, question_id)) if isinstance(question_id, str) else None
+        if future is not None and not future.done():
+            future.set_result(jsonrpc.answer_of(message))
 
     async def pump(
         self,

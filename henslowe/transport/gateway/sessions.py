@@ -38,6 +38,16 @@ class Session(Protocol):
         ...
 
     @property
+    def client_info(self) -> JsonObject:
+        """What the client said it is."""
+        ...
+
+    @property
+    def capabilities(self) -> JsonObject:
+        """What the client said it can be asked."""
+        ...
+
+    @property
     def log_level(self) -> str:
         """Least level of log messages that the client wants; "" until it says."""
         ...

@@ -58,7 +58,7 @@ def tool(name: str, *, annotations: JsonObject | None = None, properties: JsonOb
 
 
 class LocalServer:
-    """An `Endpoint` whose server is a handful of coroutines in this process; of the handshake era, bridged like any."""
+    """An `Endpoint` whose server is a handful of coroutines in this process, bridged like any other."""
 
     def __init__(
         self,
@@ -68,6 +68,7 @@ class LocalServer:
         listed: Mapping[str, JsonObject] | None = None,
         resources: Mapping[str, str] | None = None,
         prompts: tuple[str, ...] = (),
+        era: Era = Era.LEGACY,
     ) -> None:
         self.version = key
         self.instance = InstanceId(f"{key}#{next(_numbers)}")
@@ -83,8 +84,9 @@ class LocalServer:
             capabilities["resources"] = {"subscribe": True}
         if prompts:
             capabilities["prompts"] = {}
+        revision = "2025-11-25" if era is Era.LEGACY else MODERN
         self.facts = ServerFacts(
-            Era.LEGACY, "2025-11-25", {"name": key.service, "version": str(key.number)}, capabilities, f"I am {key}"
+            era, revision, {"name": key.service, "version": str(key.number)}, capabilities, f"I am {key}"
         )
         lists: dict[str, tuple[JsonObject, ...]] = {
             "tools": tuple((listed or {}).get(name) or tool(name) for name in sorted(tools)),

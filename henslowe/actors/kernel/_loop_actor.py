@@ -202,7 +202,7 @@ class LoopRef(Ref):
                 return False
             elif kind is Continue:
                 if reply is not None:
-                    reply.set(result.reply)
+                    _answer(reply, result.reply, None)
                     reply = None
                 result = self._actor.handle_continue(result.arg)
                 if result is None:
@@ -211,8 +211,10 @@ class LoopRef(Ref):
                 if reply is not None:
                     if result is NOREPLY:
                         self._defer(reply)
-                    else:
+                    elif type(reply) is CallFuture:
                         reply.set(result)
+                    else:
+                        _answer(reply, result, None)  # dropped, where the callback has answered already
                 return self._state == RUNNING
 
     def _run_async(self, coroutine: Coroutine[Any, Any, Any], reply: Any) -> asyncio.Task[Any] | None:

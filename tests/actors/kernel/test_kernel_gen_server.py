@@ -102,6 +102,20 @@ async def test_a_deferred_reply_arrives_later(kind):
 
 
 @both_kinds
+async def test_a_callback_that_answers_and_returns_something_has_answered(kind):
+    class Eager(kind):
+        def handle_call(self, message, sender):
+            sender.set("first")
+            return "second"
+
+    ref = await Eager.start_link()
+    assert await ref.call("x") == "first"
+    assert await ref.ask("x", block=False) == "first"
+    assert ref.is_alive()
+    ref.exit(KILL)
+
+
+@both_kinds
 async def test_an_exception_in_handle_call_reaches_the_caller_and_ends_the_actor(kind):
     log = []
     ref = await kind.start_link(log=log)

@@ -221,7 +221,8 @@ async def test_a_process_dies_with_the_node_that_was_killed(tmp_path):
         "    await process.wait()\n"
         "asyncio.run(main())\n"
     )
-    node = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    node = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env=environment)
     child = int(node.stdout.readline())
     # Before it is `sleep` it is still asking for the signal; what dies in that millisecond is left to the boot sweep.
     await eventually(lambda: Path(f"/proc/{child}/comm").read_text() == "sleep\n")

@@ -37,7 +37,7 @@ async def test_callbacks_run_in_another_process_with_mailbox_order():
     assert (info.kind, info.actor_class, info.os_pid) == ("process", "Calculator", child)
     assert names.whereis("calculator") is ref
     assert await ref.stop(block=False) is True
-    await eventually(lambda: not runs(child))
+    await eventually(lambda: read_stat(child) is None)
     assert ref.reason == NORMAL
 
 
@@ -106,10 +106,11 @@ async def test_a_kill_ends_a_child_that_never_returns_and_answers_the_caller():
 
 async def test_a_kill_takes_grandchildren_in_other_sessions_along():
     ref = await Calculator.start_link()
+    child = await ref.call("pid")
     grandchild = await ref.call(("fork", 600))
     assert runs(grandchild)
     ref.exit(KILL)
-    await eventually(lambda: not runs(grandchild))
+    await eventually(lambda: read_stat(child) is None and not runs(grandchild))
 
 
 async def test_a_shutdown_of_a_busy_child_that_does_not_trap_ends_it_at_once():
@@ -121,7 +122,7 @@ async def test_a_shutdown_of_a_busy_child_that_does_not_trap_ends_it_at_once():
     with pytest.raises(ActorExit):
         await answer
     assert ref.reason == SHUTDOWN
-    await eventually(lambda: not runs(child))
+    await eventually(lambda: read_stat(child) is None)
 
 
 async def test_a_child_that_dies_by_itself_ends_the_actor_with_its_status():

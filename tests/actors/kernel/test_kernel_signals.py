@@ -83,7 +83,7 @@ async def test_linking_to_the_dead_is_an_exit_with_noproc(kind):
     await dead.stop(block=False)
     trapping = await kind.start_link(True)
     trapping.cast(lambda actor: actor.link(dead))
-    await eventually(lambda: trapping.info().mailbox_depth == 0)
+    await trapping.get_state()
     assert ("Exit", NOPROC) in await trapping.call("log")
     plain = await kind.start_link()
     plain.link(dead)
@@ -109,8 +109,7 @@ async def test_a_monitor_tells_of_the_end_once_with_the_reason(kind, other_kind)
     watcher.cast(lambda actor: actor.monitor(watched) and None)
     await watcher.get_state()
     watched.exit("odd")
-    await gone(watched)
-    await eventually(lambda: watcher.info().mailbox_depth == 0)
+    await eventually(lambda: not watcher._monitors)
     assert [entry for entry in await watcher.call("log") if entry[0] == "Down"] == [("Down", "odd")]
     watcher.exit(KILL)
 
@@ -136,7 +135,7 @@ async def test_two_monitors_of_one_actor_are_two_messages(kind):
     watcher.cast(watch_twice)
     await watcher.get_state()
     watched.exit("odd")
-    await gone(watched)
+    await eventually(lambda: not watcher._monitors)
     assert (await watcher.call("log")).count(("Down", "odd")) == 2
     watcher.exit(KILL)
 

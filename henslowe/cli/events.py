@@ -48,7 +48,7 @@ def events_command(
     from henslowe.transport.admin.models import EventReply
 
     client = NodeClient(node)
-    filters: dict[str, Any] = {"service": service, "type": types, "stream": stream}
+    filters: dict[str, Any] = {"service": service, "type": tuple(map(str.upper, types)), "stream": stream}
     page = client.get("/events", since=since, limit=limit, **filters)
     if not follow:
         following = "henslowe events --follow"

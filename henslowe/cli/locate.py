@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from henslowe.config.node_file import DATA_FOLDER, NODE_FILE, NodeFile, boot_id, read_node_file
+from henslowe.config.node_file import DATA_FOLDER, FILE_NAME, NODE_FILE, NodeFile, boot_id, read_node_file
 from henslowe.errors import NodeUnreachable
 
 
@@ -17,22 +17,32 @@ def find_node(workspace: Path | None = None, data: Path | None = None) -> NodeFi
     """
     if data is None and os.environ.get("HENSLOWE_DATA"):
         data = Path(os.environ["HENSLOWE_DATA"])
+    if workspace is None and os.environ.get("HENSLOWE_WORKSPACE"):
+        workspace = Path(os.environ["HENSLOWE_WORKSPACE"])
     if data is not None:
-        places, where = [data.expanduser()], str(data)
+        place = data.expanduser()
+    elif workspace is not None:
+        place = workspace.expanduser() / DATA_FOLDER
     else:
-        given = workspace or (Path(os.environ["HENSLOWE_WORKSPACE"]) if os.environ.get("HENSLOWE_WORKSPACE") else None)
-        start = (given or Path()).expanduser().absolute()
-        folders = [start] if given is not None else [start, *start.parents]
-        places = [folder / DATA_FOLDER for folder in folders]
-        where = str(start) if given is not None else f"{start} or above"
-    for place in places:
-        node = read_node_file(place / NODE_FILE)
-        if node is not None:
-            return node
-    raise NodeUnreachable(
-        f"cannot find a running node in {where}",
-        hint=f"start one with: henslowe up {workspace or '.'} (or say which with --workspace or --data)",
-    )
+        place = _workspace_around(Path.cwd()) / DATA_FOLDER
+    node = read_node_file(place / NODE_FILE)
+    if node is None:
+        raise NodeUnreachable(
+            f"cannot find a running node: none has announced itself in {place}",
+            hint=f"start one with: henslowe up {workspace or '.'} (or say which with --workspace or --data)",
+        )
+    return node
+
+
+def _workspace_around(here: Path) -> Path:
+    """The closest folder that looks like a workspace; the search ends there, whether its node runs or not.
+
+    Going on would let `henslowe stop` in one workspace stop the node of another one around it.
+    """
+    for folder in (here, *here.parents):
+        if (folder / DATA_FOLDER).is_dir() or (folder / FILE_NAME).is_file():
+            return folder
+    return here
 
 
 def unreachable(node: NodeFile, cause: object) -> NodeUnreachable:

@@ -35,6 +35,8 @@ def node_lines(node: NodeReply) -> Iterator[str]:
     for check in node.health.checks:
         if not check.ok:
             yield f"  {click.style('!', fg=_BAD)} {check.name}: {clean(check.detail)}"
+        elif check.detail:
+            yield f"  {click.style('-', fg=_BUSY)} {check.name}: {clean(check.detail)}"
     if not node.services:
         yield ""
         yield "no services yet"

@@ -19,13 +19,13 @@ from pydantic import ValidationError
 
 from henslowe.config import schema
 from henslowe.config.listen import check_listen
+from henslowe.config.node_file import FILE_NAME
 from henslowe.config.problems import Problem, problems_of, raise_if_any, shown
 from henslowe.config.provenance import Loaded, Origin, Source
 from henslowe.config.settings import Settings
 from henslowe.config.toml_file import read_toml
 from henslowe.errors import ConfigError
 
-FILE_NAME: Final = "henslowe.toml"
 PREFIX: Final = "HENSLOWE_"
 RESERVED: Final = frozenset({"HENSLOWE_NODE"})
 """Variables that are not settings: the kernel marks the node's child processes with them."""

@@ -18,6 +18,8 @@ from henslowe.errors import ConfigError
 
 NODE_FILE: Final = "node.json"
 DATA_FOLDER: Final = ".henslowe"
+FILE_NAME: Final = "henslowe.toml"
+"""The configuration; like the data folder it marks a folder as a workspace."""
 SOCKET_BYTES_MAX: Final = 100
 """Longest path of a socket we use; the kernel's `sun_path` holds 108 bytes with its terminator."""
 _FILE_BYTES_MAX = 64 * 1024

@@ -65,6 +65,22 @@ def test_a_build_that_is_waited_for_exits_with_4_when_a_stage_fails(node: Backgr
     ]
 
 
+def test_a_build_that_is_waited_for_exits_with_0_when_it_succeeds(node: Background, henslowe: Henslowe) -> None:
+    node.node.build_ends = "SUCCESS"
+    run = henslowe("build", "hello", "--wait")
+    assert run.exit_code == 0
+    assert "test: success in 0.5 s" in run.out
+    assert "hello@6 is built" in run.out
+    assert henslowe("build", "hello", "--wait", "--json").json == {"service": "hello", "version": 6}
+
+
+def test_a_build_that_a_newer_change_replaced_exits_with_1(node: Background, henslowe: Henslowe) -> None:
+    node.node.build_ends = "SUPERSEDED"
+    run = henslowe("build", "hello", "--wait")
+    assert run.exit_code == 1
+    assert "a newer change took its place" in run.err
+
+
 def test_stop_asks_the_node_to_stop(node: Background, henslowe: Henslowe) -> None:
     run = henslowe("stop")
     assert run.exit_code == 0

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Henslowe
-from tests.transport.admin.small_node import Background
+from tests.transport.admin.small_node import Background, background
 
 
 @contextmanager
@@ -92,6 +94,40 @@ def test_following_starts_with_the_past_and_goes_on_across_a_restart_of_the_list
         assert [json.loads(process.stdout.readline())["version"] for _ in range(2)] == [3, 4]
         process.send_signal(signal.SIGINT)
         assert process.wait(5) == 0
+
+
+def test_following_a_node_that_does_not_come_back_ends_with_3(
+    workspace: Path, henslowe: Henslowe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("henslowe.cli.client.STREAM_SILENCE_S", 0.3)
+    monkeypatch.setattr("henslowe.cli.events.RECONNECT_S", 0.1)
+    monkeypatch.setattr("henslowe.cli.events.RECONNECT_PAUSE_S", 0.01)
+    with background(workspace) as node:
+        node.say("lifecycle", "PROMOTE", "SUCCESS", "hello", 1)
+        gone = threading.Thread(target=lambda: (streaming(node), node.run(node.served.close_listener())))
+        gone.start()
+        run = henslowe("events", "--follow", "--json")
+        gone.join(5)
+    assert run.exit_code == 3
+    assert [event["version"] for event in run.json_lines] == [1]
+    assert "cannot reach the node" in run.err
+
+
+def streaming(node: Background) -> None:
+    """Return when somebody follows the events, at most 5 s later."""
+
+    async def followed() -> None:
+        async with asyncio.timeout(5):
+            while not node.served.admin.streams:
+                await asyncio.sleep(0.005)
+
+    node.run(followed())
+
+
+@pytest.mark.parametrize("given", ["canary_*", "Canary_Deploy"])
+def test_a_type_may_be_given_in_small_letters(node: Background, henslowe: Henslowe, given: str) -> None:
+    node.say("lifecycle", "CANARY_DEPLOY", "SUCCESS", "hello", 1)
+    assert len(henslowe("events", "--type", given, "--json").json["events"]) == 1
 
 
 def test_logs_are_the_lines_with_who_printed_them(node: Background, henslowe: Henslowe) -> None:

@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -61,6 +67,40 @@ def test_status_of_something_unhealthy_exits_with_4(node: Background, henslowe: 
     run = henslowe("status")
     assert run.exit_code == 4
     assert ("storage: disk full" in run.out) is (cause == "node")
+
+
+def test_what_works_with_a_restriction_is_noted(node: Background, henslowe: Henslowe) -> None:
+    node.node.note = "watch limit reached: polling"
+    run = henslowe("status")
+    assert run.exit_code == 0
+    assert "- watcher: watch limit reached: polling" in run.out
+
+
+def test_a_workspace_whose_node_is_down_does_not_fall_back_to_the_node_of_a_folder_above(
+    node: Background, henslowe: Henslowe, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = workspace / "inner" / "dev"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    assert henslowe("status").exit_code == 0
+    (inner.parent / "henslowe.toml").write_text("")
+    assert henslowe("stop").exit_code == 3
+    assert not node.node.stopped.is_set()
+
+
+def test_a_watched_status_is_redrawn_on_a_terminal_until_ctrl_c(node: Background, workspace: Path) -> None:
+    controller, terminal = pty.openpty()
+    with os.fdopen(controller, "rb", buffering=0) as screen:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "henslowe", "status", "--watch"], cwd=workspace, stdout=terminal, stderr=terminal
+        )
+        os.close(terminal)
+        drawn = b""
+        while drawn.count(b"hello") < 2:
+            assert select.select([screen], [], [], 5)[0], drawn
+            drawn += screen.read(4096)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 0
 
 
 def test_an_empty_node_says_how_to_begin(node: Background, henslowe: Henslowe, workspace: Path) -> None:
@@ -159,7 +199,7 @@ def test_without_a_node_every_command_exits_with_3_and_says_how_to_start_one(
 ) -> None:
     run = henslowe(*args)
     assert (run.exit_code, run.out) == (3, "")
-    assert run.err.splitlines()[0].startswith("error: cannot find a running node in ")
+    assert run.err.splitlines()[0].startswith("error: cannot find a running node: ")
     assert run.err.splitlines()[1].startswith("fix:   start one with: henslowe up")
 
 

@@ -13,13 +13,13 @@ import pwd
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar, get_origin
 
 import orjson
 import pykka
 from aiohttp import hdrs, web
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from pydantic import ValidationError
 
 from henslowe.config.problems import expected_of, shown
@@ -67,6 +67,14 @@ class Admin:
     streams_max: int = 64
     streams: int = 0
     """Event streams open now."""
+    requests: Counter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.requests = Counter(
+            "henslowe_admin_requests", "Requests to the admin API", ["route", "status"], registry=self.registry
+        )
+        streams = Gauge("henslowe_admin_streams", "Event streams open now", registry=self.registry)
+        streams.set_function(lambda: self.streams)
 
 
 @dataclass(slots=True, frozen=True)
@@ -110,6 +118,11 @@ def guarded(admin: Admin, route: Route) -> RawHandler:
     """The route's handler with everything around it: token, limit, input, output, errors."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
+        response = await answered(request)
+        admin.requests.labels(route.path, response.status).inc()
+        return response
+
+    async def answered(request: web.Request) -> web.StreamResponse:
         try:
             by = "anyone" if route.open else _admit(admin, request)
             query = None if route.query is None else parse_query(request, route.query)

@@ -71,6 +71,8 @@ class SmallNode:
     url: str = ""
     hello: Hello | None = field(default_factory=Hello)
     well: bool = True
+    note: str = ""
+    build_ends: str = "FAILED"
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     command_error: Exception | None = None
@@ -122,7 +124,9 @@ class SmallNode:
         return self.loaded
 
     def health(self) -> HealthReply:
-        return HealthReply(ok=self.well, checks=(HealthCheckReply(name="storage", ok=self.well, detail="disk full"),))
+        storage = HealthCheckReply(name="storage", ok=self.well, detail="" if self.well else "disk full")
+        watcher = HealthCheckReply(name="watcher", ok=True, detail=self.note)
+        return HealthReply(ok=self.well, checks=(storage, watcher))
 
     def ready(self) -> HealthReply:
         return HealthReply(ok=self.well and not self.stopped.is_set())
@@ -156,8 +160,12 @@ class SmallNode:
     async def rebuild(self, service: str, *, by: str) -> int:
         self._hello(service)
         self.asked.append((service, "build", by))
-        await self.say("lifecycle", "TEST_COMPLETE", "FAILED", service, 6, stage="test", duration_ms=500)
-        await self.say("lifecycle", "PIPELINE_COMPLETE", "FAILED", service, 6, stage="test", message="assert 1 == 2")
+        if self.build_ends == "SUPERSEDED":
+            await self.say("lifecycle", "VERSION_SUPERSEDED", "INFO", service, 6)
+            return 6
+        end = self.build_ends
+        await self.say("lifecycle", "TEST_COMPLETE", end, service, 6, stage="test", duration_ms=500)
+        await self.say("lifecycle", "PIPELINE_COMPLETE", end, service, 6, stage="test", message="assert 1 == 2")
         return 6
 
     def stop(self, *, by: str) -> None:

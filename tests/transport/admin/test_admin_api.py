@@ -216,6 +216,18 @@ async def test_metrics_come_from_the_registry(local: aiohttp.ClientSession) -> N
         assert 'calls_total{service="hello"} 3.0' in await response.text()
 
 
+async def test_requests_are_counted_by_route_and_status(local: aiohttp.ClientSession) -> None:
+    for service in ("hello", "nobody", "nobody-else"):
+        async with local.get(f"{V1}/services/{service}"):
+            pass
+    async with local.get("/metrics") as response:
+        text = await response.text()
+    path = f"{V1}/services/{{service}}"
+    assert f'henslowe_admin_requests_total{{route="{path}",status="200"}} 1.0' in text
+    assert f'henslowe_admin_requests_total{{route="{path}",status="404"}} 2.0' in text
+    assert "henslowe_admin_streams 0.0" in text
+
+
 async def test_the_configuration_shows_origins_and_hides_secrets(tmp_path: Path) -> None:
     workspace = tmp_path / "ws"
     workspace.mkdir()
@@ -311,11 +323,10 @@ async def test_logs_are_the_lines_of_one_service_version_and_stage(
 
 
 async def test_rare_matches_far_behind_are_found_from_the_front(served: Served, local: aiohttp.ClientSession) -> None:
-    transactions = served.node
-    await transactions.say("activity", "SESSION_OPENED", service="hello", version=1)
-    for _ in range(600):
-        await transactions.say("activity", "SESSION_OPENED", service="hello", version=2)
-    await transactions.say("activity", "SESSION_OPENED", service="hello", version=1)
+    node = served.node
+    await node.say("activity", "SESSION_OPENED", service="hello", version=1)
+    await asyncio.gather(*(node.say("activity", "SESSION_OPENED", service="hello", version=2) for _ in range(600)))
+    await node.say("activity", "SESSION_OPENED", service="hello", version=1)
     async with local.get(f"{V1}/events?since=0&version=1&limit=2") as response:
         page = await response.json()
     assert [event["version"] for event in page["events"]] == [1, 1]

@@ -150,8 +150,8 @@ async def test_a_last_event_id_that_is_none_is_refused(
 
 
 async def test_a_feed_gives_a_page_at_a_time_and_nothing_when_nothing_comes(served: Served) -> None:
-    for version in range(300):
-        await served.node.say("lifecycle", "PROMOTE", service="hello", version=version)
+    say = served.node.say
+    await asyncio.gather(*(say("lifecycle", "PROMOTE", service="hello", version=version) for version in range(300)))
     with Feed(served.node.store.events, EventFilter(type=("PROMOTE",)), after_seq=0) as feed:
         first, second = await feed.next(5), await feed.next(5)
         assert (len(first), len(second)) == (256, 44)

@@ -157,12 +157,14 @@ class PipelineExecutor(LoopActor):
     def _offer(self, lane: _Lane, job: Job) -> None:
         """Make `job` the next one of its service, unless the present run is about the same state."""
         running = lane.running
+        concluded = running is not None and running.concluded
         same = running is not None and running.change.digest == job.change.digest
-        if same and not lane.ending and not job.force:
+        if same and not (lane.ending or concluded or job.force):
             return
         _dismiss(lane.next)
         lane.next = job
-        self._end(lane)
+        if not concluded:
+            self._end(lane)
 
     def _end(self, lane: _Lane) -> None:
         if lane.ref is not None and not lane.ending:
@@ -225,7 +227,7 @@ class PipelineExecutor(LoopActor):
 
     def _retry(self, job: Job) -> None:
         if job.attempt < ATTEMPTS_MAX:
-            again = replace(job, attempt=job.attempt + 1, version=None, reported=False)
+            again = replace(job, attempt=job.attempt + 1, version=None, concluded=False, reported=False)
             self.send_after(RETRY_S * 2 ** (job.attempt - 1), _Retry(again))
         else:
             _dismiss(job)

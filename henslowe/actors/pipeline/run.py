@@ -70,6 +70,8 @@ class Job:
     """Who waits for the version's key."""
     version: VersionKey | None = None
     """Set once the version exists."""
+    concluded: bool = False
+    """Whether the result stands: only the report and the tidying are left."""
     reported: bool = False
     """Whether the version machine was told how it ended."""
 
@@ -320,6 +322,7 @@ class _Run:
             duration_ms=self._elapsed_ms(),
             cached=all(report.cached for report in reports.values()),
         )
+        self._job.concluded = True
         await versions.call(built, VERSIONS_TIMEOUT_S)
         self._job.reported = True
 
@@ -334,6 +337,7 @@ class _Run:
             message=error.message,
             duration_ms=self._elapsed_ms(),
         )
+        self._job.concluded = True
         await registry.via(names.VERSIONS).call(
             VersionBroken(self._version, stage, reason[:REASON_CHARS_MAX]), VERSIONS_TIMEOUT_S
         )

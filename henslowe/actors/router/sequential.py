@@ -18,6 +18,8 @@ from henslowe.actors.router.randomised import Baseline
 
 CALLS_PER_UNIT_MAX: Final = 50
 """Calls by which one unit may speak for a new version: the rest repeats what it said."""
+CALLS_OVER: Final = 6
+"""Where units are few, each may speak for longer: all together for so many times the calls that it takes on average."""
 UNITS_MAX: Final = 4_096
 REJECT_RATES: Final = (0.25, 0.5, 0.9)
 """Where between the bad rate (0) and 1 the alternatives of the absolute test lie."""
@@ -33,17 +35,24 @@ class Acceptance:
 
     Args:
         margin: How many points (0.05 for five) above the stable version are too many.
+        beta: Probability of accepting a bad version.
+        units_needed: Fewest units that have to be heard.
         baseline: Of the stable version alone.
     """
 
-    __slots__ = ("_margin", "_units", "baseline", "llr")
+    __slots__ = ("_calls_per_unit_max", "_log_beta", "_margin", "_units", "_units_needed", "baseline", "llr")
 
-    def __init__(self, margin: float, baseline: Baseline | None = None) -> None:
+    def __init__(self, margin: float, beta: float, units_needed: int, baseline: Baseline | None = None) -> None:
         self._margin = margin
+        self._log_beta = math.log(beta)
+        self._units_needed = units_needed
         self._units: OrderedDict[str, int] = OrderedDict()
         self.baseline = baseline or Baseline()
         self.llr = 0.0
         """Log-likelihood ratio of "bad" to "as the stable one"; promising when negative."""
+        self._calls_per_unit_max = max(
+            CALLS_PER_UNIT_MAX, math.ceil(CALLS_OVER * self.calls_expected / max(1, units_needed))
+        )
 
     @property
     def bad_rate(self) -> float:
@@ -58,7 +67,7 @@ class Acceptance:
     def add(self, unit: str, failed: bool) -> None:
         """One call of the new version."""
         calls = self._units.get(unit, 0)
-        if calls >= CALLS_PER_UNIT_MAX and not failed:
+        if calls >= self._calls_per_unit_max:
             return
         self._units[unit] = calls + 1
         if len(self._units) > UNITS_MAX:
@@ -66,11 +75,17 @@ class Acceptance:
         a, b = self.baseline.rate, self.bad_rate
         self.llr += math.log(b / a) if failed else math.log1p(-b) - math.log1p(-a)
 
-    def calls_expected(self, beta: float) -> int:
+    @property
+    def accepts(self) -> bool:
+        """Whether enough units did well enough."""
+        return self.units >= self._units_needed and self.llr <= self._log_beta
+
+    @property
+    def calls_expected(self) -> int:
         """About how many calls it takes to accept a version that is as good as the stable one."""
         a, b = self.baseline.rate, self.bad_rate
         drift = a * math.log(b / a) + (1 - a) * (math.log1p(-b) - math.log1p(-a))
-        return math.ceil(math.log(beta) / drift)
+        return math.ceil(self._log_beta / drift)
 
     def dump(self) -> dict[str, Any]:
         """Plain data for `load`."""

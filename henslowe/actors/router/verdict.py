@@ -30,8 +30,9 @@ the median and 150 s at most; one that fails always, after some seconds. Where a
 evidence says neither yes nor no, the verdict holds, and a person decides.
 
 **Promotion needs units too**: `units_min` of them, or as many as there are where there are fewer, and one unit speaks
-for itself with at most 50 calls. It is not the last word: the version is then on probation, with a holdback on the
-previous version as control, arms turned around (`Trial.holdback`), or under the absolute test where units are few.
+for itself with 50 calls (more where units are few). It is not the last word: the version is then on probation, with a
+holdback on the previous version as control, arms turned around (`Trial.holdback`), or under the absolute test where
+units are few.
 
 Source: the rule and its figures were simulated with `bench/prove_verdict.py`, which runs this code.
 """
@@ -63,6 +64,8 @@ SHARE_TOOLS: Final = 0.25
 ABSOLUTE_FAILURES_MIN: Final = 3
 """Without a control group, two failures are an accident."""
 UNITS_NEEDED_MIN: Final = 2
+AVAILABLE_PART: Final = 0.75
+"""Of the units that the new version can expect: a balanced salt gives it about its share, not exactly."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -85,7 +88,7 @@ class Trial:
 
     def is_new(self, arm: Arm) -> bool:
         """Whether a call on this arm met the new version."""
-        return (arm is Arm.CANARY) is not self.holdback
+        return self.old is None or (arm is Arm.CANARY) is not self.holdback
 
 
 @dataclass(slots=True, frozen=True)
@@ -154,7 +157,9 @@ class Evidence:
         if 0.0 < trial.share_new < 1.0:
             self._streams[ALL] = (math.log(SHARE_ALL), self._stream(all_past))
             self._streams[OWN] = (math.log(SHARE_HARD), self._stream(hard_past))
-        self._acceptance = Acceptance(rules.margin, Baseline(all_past.failures, all_past.calls))
+        self._acceptance = Acceptance(
+            rules.margin, rules.beta, self.units_needed, Baseline(all_past.failures, all_past.calls)
+        )
         self._absolute = AbsoluteTest(rules.margin, Baseline(hard_past.failures, hard_past.calls))
         self._hard_failures = 0
         self._uses_absolute = trial.probation or self.past.units < rules.few_units
@@ -208,7 +213,7 @@ class Evidence:
                 f"with probability {self.rules.beta:.0%} at most"
             )
             return Finding(Decision.PROMOTE, why, self.numbers())
-        expected = self._acceptance.calls_expected(self.rules.beta)
+        expected = self._acceptance.calls_expected
         progress = f"{self.new.calls} calls" if self.trial.probation else f"{self.new.calls} of about {expected} calls"
         if not self._streams:
             why = f"{progress}, {self.new.failures} failed; no control group"
@@ -226,7 +231,7 @@ class Evidence:
             "control_failures": self.old.failures,
             "evidence": round(math.exp(min(700.0, self.log_evidence)), 4),
             "evidence_needed": round(1.0 / self.rules.alpha, 1),
-            "calls_expected": self._acceptance.calls_expected(self.rules.beta),
+            "calls_expected": self._acceptance.calls_expected,
             "bad_rate": round(self._acceptance.bad_rate, 4),
             "units_needed": self.units_needed,
             "probation": self.trial.probation,
@@ -235,7 +240,7 @@ class Evidence:
     @property
     def units_needed(self) -> int:
         """Fewest units of the new version before a promotion: `units_min`, or what there is to be had."""
-        available = int(self.past.units * self.trial.share_new)
+        available = int(AVAILABLE_PART * self.past.units * self.trial.share_new)
         return min(self.rules.units_min, max(UNITS_NEEDED_MIN, available))
 
     # -- the judges; each returns why to roll back, or "" ----------------
@@ -269,8 +274,7 @@ class Evidence:
     def _accepted(self, log_evidence: float) -> bool:
         return (
             self.new.calls >= self.rules.units_min
-            and self._acceptance.units >= self.units_needed
-            and self._acceptance.llr <= math.log(self.rules.beta)
+            and self._acceptance.accepts
             # Half of the way to a rollback is no time to promote.
             and log_evidence < -math.log(self.rules.alpha) / 2
         )

@@ -26,7 +26,7 @@ from henslowe.actors.versions.births import unique_semver
 from henslowe.actors.versions.change import Facts, Policy, State, in_order
 from henslowe.actors.versions.effects import Effects, everything_of
 from henslowe.actors.versions.machine import Boot, ProbationOver, service_of, transition
-from henslowe.actors.versions.rows import OUTBOX, SERVICES, VERSIONS, OutboxRow
+from henslowe.actors.versions.rows import OUTBOX, SERVICES, VERSIONS, OutboxRow, ServiceRow
 from henslowe.config.settings import DeliverySettings, Settings
 from henslowe.errors import StorageError
 from henslowe.storage import Store
@@ -106,8 +106,10 @@ class VersionMachine(LoopActor):
     async def handle_call(self, message: Any, _sender: Reply) -> Any:
         """Commands of people and of the pipeline; the answer comes once the commit is durable."""
         if isinstance(message, NameVersion):
-            rows = {row.number: row for row in self._versions.by("service", message.version.service)}
-            return unique_semver(rows, message.version.number, message.semver, message.build)
+            name = message.version.service
+            service = self._services.lookup(name, ServiceRow(service=name))
+            rows = {row.number: row for row in self._versions.by("service", name)}
+            return unique_semver(service, rows, message.version.number, message.semver, message.build)
         return await self._apply(message)
 
     async def handle_cast(self, message: Any) -> None:

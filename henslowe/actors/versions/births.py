@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic_core import to_jsonable_python
 
@@ -22,7 +22,9 @@ from henslowe.actors.versions.rows import EffectKind, Kind, ServiceRow, VersionR
 from henslowe.actors.vocabulary import EventType, Status
 from henslowe.errors import Conflict, NotFound
 
-REASON_MAX = 4_096
+REASON_MAX: Final = 4_096
+SEMVERS_MAX: Final = 1_000
+"""Names remembered per service."""
 
 
 def create(change: Change, message: CreateVersion) -> Created:
@@ -79,7 +81,7 @@ def built(change: Change, message: VersionBuilt) -> None:
     row = existing(change, number)
     if row.state is not VersionState.DEVELOPMENT:
         return
-    semver = unique_semver(change.versions, number, message.semver, message.build)
+    semver = _name(change, number, message.semver, message.build)
     change.set_version(
         number,
         state=VersionState.STAGED,
@@ -139,7 +141,7 @@ def declare(change: Change, message: DeclareService) -> Any:
             service=message.service,
             number=number,
             state=VersionState.STAGED,
-            semver=unique_semver(change.versions, number, message.semver, ""),
+            semver=_name(change, number, message.semver, ""),
             launch=message.launch,
         )
     )
@@ -197,16 +199,26 @@ def offers(contract: Contract) -> dict[str, Any]:
     }
 
 
-def unique_semver(versions: Mapping[int, VersionRow], number: int, semver: str, build: str) -> str:
-    """The semver, with `+N` where another build of the service has it already; the same build may share a name."""
+def unique_semver(service: ServiceRow, versions: Mapping[int, VersionRow], number: int, semver: str, build: str) -> str:
+    """The semver where it is the first of its name, else with `+NUMBER`; the same build may share a name.
+
+    A name is not given twice, also not after its version was removed: its folder may still be there.
+    """
     semver = semver or "0.0.0"
     plain = semver.partition("+")[0]
-    taken = {row.semver for row in versions.values() if row.number != number and (not build or row.build != build)}
-    candidate, count = semver, 1
-    while candidate in taken:
-        count += 1
-        candidate = f"{plain}+{count}"
-    return candidate
+    others = {row.semver: row for row in versions.values() if row.number != number}
+    for name in (semver, f"{plain}+{number}"):
+        row = others.get(name)
+        if (row is None and name not in service.semvers) or (row is not None and build and row.build == build):
+            return name
+    return f"{plain}+{number}"
+
+
+def _name(change: Change, number: int, semver: str, build: str) -> str:
+    name = unique_semver(change.service, change.versions, number, semver, build)
+    if "+" not in name and name not in change.service.semvers:
+        change.set_service(semvers=(*change.service.semvers, name)[-SEMVERS_MAX:])
+    return name
 
 
 def collect(change: Change) -> None:

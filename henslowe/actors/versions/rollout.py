@@ -283,7 +283,10 @@ def _target(change: Change) -> int:
 
 
 def boot(change: Change, *, unclean: bool) -> None:
-    """The node starts: what was being built is over, and a version that crashed before the node died is taken back."""
+    """The node starts: what was being built is over, and a version that crashed before the node died is taken back.
+
+    That everything wanted is started is the actor's doing: it is no transition.
+    """
     if not change.exists:
         return
     for row in list(change.versions.values()):
@@ -297,5 +300,3 @@ def boot(change: Change, *, unclean: bool) -> None:
         change.set_version(active.number, reason=reason)
         # Nothing is up yet, so nothing is served by either: swapping first costs no call.
         _swap_back(change, target)
-    for number in sorted(change.service.wanted, key=lambda number: number != change.service.active):
-        change.effect(EffectKind.ENSURE, number)

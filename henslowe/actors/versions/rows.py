@@ -139,6 +139,8 @@ class ServiceRow(BaseModel):
     """Unix time, 0 when the active version is permanent."""
     holdback: int = 0
     """Share of the traffic that stays with the previous version during probation, in ten-thousandths."""
+    semvers: tuple[str, ...] = ()
+    """Semvers that were given to versions, without `+N`: a name is not used again."""
     updated_s: float = 0.0
 
     @property

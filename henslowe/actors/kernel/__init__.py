@@ -71,6 +71,7 @@ from ._reply import Reply, ask_async
 from ._scheduler import Scheduler
 from ._thread_actor import ThreadActor
 from ._timers import Timer
+from ._watchdog import Stall, Stalled, Watchdog
 
 __all__ = [
     "ALREADY_STARTED",
@@ -111,6 +112,8 @@ __all__ = [
     "RestartChild",
     "RestartType",
     "Scheduler",
+    "Stall",
+    "Stalled",
     "StartChild",
     "StartFailed",
     "Stop",
@@ -118,6 +121,7 @@ __all__ = [
     "ThreadActor",
     "Timer",
     "Via",
+    "Watchdog",
     "WhichChildren",
     "ask_async",
     "is_clean",

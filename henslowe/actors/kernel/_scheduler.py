@@ -40,7 +40,6 @@ class Scheduler:
         self.inbound: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self.armed = False
         self.current: Any = None
-        self.current_since: float = 0.0
         self.inline = INLINE_CALLS
         self.deadlines = Deadlines(loop)
         Scheduler.by_thread[self.ident] = self

@@ -1,6 +1,6 @@
 """The node's own log on standard error: an event name with fields, as text on a terminal and JSON lines elsewhere.
 
-Anybody logs with the standard library: `logging.getLogger(__name__).info("instance ready", extra={"version": key})`;
+Anybody logs with the standard library: `logging.getLogger(__name__).info("instance_ready", extra={"version": key})`;
 every key of `extra` becomes a field. What happened to services is in the event log (`henslowe events`), not here.
 """
 
@@ -45,7 +45,7 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class TextFormatter(logging.Formatter):
-    """`12:03:04.123 INFO    instance ready  version=hello@3 took_s=0.4`, then the traceback, if any."""
+    """`12:03:04.123 INFO    instance_ready  version=hello@3 took_s=0.4`, then the traceback, if any."""
 
     def __init__(self, *, colour: bool = False) -> None:
         super().__init__()

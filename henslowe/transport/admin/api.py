@@ -9,13 +9,15 @@ TCP every route but the health checks asks for the token.
 from __future__ import annotations
 
 import asyncio
+from functools import cache
 from typing import Final
 
 import orjson
 from aiohttp import hdrs, web
 
 from henslowe.errors import BadRequest, NotFound
-from henslowe.transport.admin.edge import Admin, Call, Route, error_response, guarded
+from henslowe.transport.admin.answers import error_response
+from henslowe.transport.admin.edge import Admin, Call, Route, guarded
 from henslowe.transport.admin.openapi import document
 from henslowe.transport.admin.routes import ROUTES, V1
 from henslowe.transport.admin.stream import STOPPING
@@ -37,6 +39,7 @@ def add_admin(app: web.Application, admin: Admin) -> None:
     app.on_shutdown.append(_stop_streams)
 
 
+@cache
 def all_routes() -> tuple[Route, ...]:
     """The route table with the document about it."""
     body = b""

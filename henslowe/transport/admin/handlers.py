@@ -12,7 +12,8 @@ from prometheus_client import exposition
 
 from henslowe.config.provenance import Row
 from henslowe.errors import NotFound
-from henslowe.transport.admin.edge import Call, json_response
+from henslowe.transport.admin.answers import json_response
+from henslowe.transport.admin.edge import Call
 from henslowe.transport.admin.feed import Page, line_of, read_after, read_newest, reply_of
 from henslowe.transport.admin.models import (
     ActionName,

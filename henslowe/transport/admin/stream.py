@@ -12,7 +12,8 @@ from aiohttp import web
 
 from henslowe.errors import BadRequest, LimitReached
 from henslowe.storage import Event
-from henslowe.transport.admin.edge import Call, dump_json
+from henslowe.transport.admin.answers import dump_json
+from henslowe.transport.admin.edge import Call
 from henslowe.transport.admin.feed import Feed, reply_of
 from henslowe.transport.admin.models import FollowQuery
 

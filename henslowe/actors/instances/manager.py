@@ -30,6 +30,7 @@ from henslowe.actors.instances.instance import (
     tell_versions_and_router,
 )
 from henslowe.actors.kernel import (
+    SHUTDOWN,
     ActorExit,
     Backoff,
     CallTimeout,
@@ -58,6 +59,8 @@ layer above the actors that they run, so the composition root says what one is."
 
 STOP_SPARE_S: Final = 3.0
 """Beyond an instance's own grace: for closing the connection and reading the last words."""
+TERMINATE_S: Final = 30.0
+"""Longest wait for a version's supervisor, which by then has nothing to stop."""
 SERVICE_RESTARTS: Final = (0, 1.0)
 """A service's supervisor restarts nothing: its children are temporary."""
 
@@ -262,11 +265,13 @@ class InstanceManager(LoopActor):
         self._spawn(self._terminate_version(version))
 
     async def _terminate_version(self, version: VersionKey) -> None:
+        # The instance is asked itself, so that the service's supervisor, which waits for the end of those that it
+        # stops, has time for other versions meanwhile.
+        await _ended(registry.whereis(instance_name(version)), self._settings.stop_grace_s + STOP_SPARE_S)
         try:
             for service in await _children(registry.whereis(names.SERVICES)):
                 if service.id == version.service and service.ref is not None:
-                    timeout_s = 2 * self._settings.stop_grace_s + 2 * STOP_SPARE_S
-                    await service.ref.call(TerminateChild(str(version)), timeout_s=timeout_s)
+                    await service.ref.call(TerminateChild(str(version)), timeout_s=TERMINATE_S)
         except (HensloweError, ActorExit, CallTimeout) as failure:
             log.info("version_was_gone", extra={"version": str(version), "cause": str(failure)})
         self.ref.send(_Stopped(version))
@@ -278,6 +283,17 @@ class InstanceManager(LoopActor):
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _ended(instance: Ref | None, timeout_s: float) -> None:
+    """Tell an instance to end, and wait for it."""
+    if instance is None:
+        return
+    gone = asyncio.get_running_loop().create_future()
+    cancel = instance.watch(lambda _ref, reason: None if gone.done() else gone.set_result(reason))
+    instance.exit(SHUTDOWN)
+    await asyncio.wait([gone], timeout=timeout_s)
+    cancel()
 
 
 async def _children(supervisor: Ref | None) -> tuple[ChildInfo, ...]:

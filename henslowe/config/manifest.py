@@ -40,6 +40,8 @@ from henslowe.config.settings import Percent, Section
 from henslowe.errors import ManifestError
 
 SERVICE_FILE = "service.toml"
+DEFAULT_VERSION = "1.0.0"
+"""Of a service that does not say: its first build is `v1.0.0`, the next ones `v1.0.0+2` and so on."""
 
 _STAGE_NAME = r"^[a-z][a-z0-9_-]{0,31}$"
 _EXPECTED = {
@@ -164,7 +166,7 @@ def read_manifest(folder: Path, service: str) -> ServiceManifest:
 
 def _version(given: ServiceFile, inferred: Inferred) -> str:
     text, file = (given.version, SERVICE_FILE) if given.version is not None else (inferred.version, inferred.origin)
-    version = as_semver(text) if text else "0.1.0"
+    version = as_semver(text) if text else DEFAULT_VERSION
     if version is None:
         raise ManifestError(
             f"{file}: version: expected a semantic version such as 1.4.0, got {text!r}", file=file, key="version"

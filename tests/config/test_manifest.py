@@ -23,7 +23,7 @@ def given(folder: Path, files: dict[str, str]) -> ServiceManifest:
 
 def test_a_lone_server_needs_nothing_else(tmp_path: Path) -> None:
     found = given(tmp_path, {"server.py": "print()"})
-    assert (found.runtime, found.origin, found.version) == (Runtime.PYTHON, "server.py", "0.1.0")
+    assert (found.runtime, found.origin, found.version) == (Runtime.PYTHON, "server.py", "1.0.0")
     assert found.launch.command == ("python", "server.py")
     assert found.inferred.dependencies.kind is DependencyKind.NONE
     assert not found.inferred.has_tests

@@ -55,6 +55,7 @@ async def test_a_newer_change_ends_the_run_and_every_process_of_it(node: Node, t
     for pid in started:
         await until_gone(pid)
     assert ("STAGE_COMPLETE", "CANCELLED") in node.said()
+    assert ("PIPELINE_COMPLETE", "CANCELLED") in node.said()
 
 
 async def test_of_many_changes_in_a_row_the_last_one_is_built(node: Node) -> None:
@@ -120,7 +121,7 @@ async def test_nothing_is_left_of_a_run_but_its_version(node: Node) -> None:
     async with asyncio.timeout(WAIT_S):
         while list((node.store.data_dir / "runs").glob("*")):
             await asyncio.sleep(0.01)
-    assert [path.name for path in (node.workspace / "archive/hello").iterdir()] == ["v0.1.0"]
+    assert [path.name for path in (node.workspace / "archive/hello").iterdir()] == ["v1.0.0"]
 
 
 async def test_a_stage_beyond_its_time_limit_is_killed(node: Node, tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ from delivering import SDK_SERVER, TOOL, Node, server
 async def test_a_good_server_becomes_an_archived_version(node: Node) -> None:
     node.change({"server.py": server(), "README.md": "hello"})
     built = await node.built()
-    folder = node.workspace / "archive/hello/v0.1.0"
-    assert (built.semver, built.metadata["root"]) == ("0.1.0", str(folder))
+    folder = node.workspace / "archive/hello/v1.0.0"
+    assert (built.semver, built.metadata["root"]) == ("1.0.0", str(folder))
     assert node.store.archive.verify(built.build).build_id == built.build
     assert (folder / "README.md").read_text() == "hello"
     assert stat.S_IMODE((folder / "server.py").stat().st_mode) == 0o444
     note = json.loads((folder / ".henslowe-version.json").read_text())
-    assert (note["build"], note["semver"], note["isolation"]) == (built.build, "0.1.0", "process")
+    assert (note["build"], note["semver"], note["isolation"]) == (built.build, "1.0.0", "process")
     assert built.launch.command[1:] == ("server.py",)
     assert [tool["name"] for tool in built.contract.tools] == ["add"]
     assert built.metadata["era"] == "legacy"

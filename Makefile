@@ -59,7 +59,7 @@ docs: setup reference
 
 # Pages that are made from the code; a test says when they are stale.
 reference: setup
-	$(PY) -m docs.reference.generate
+	$(PY) tools/reference.py
 
 prove-storage: setup
 	$(PY) -m bench.prove_storage --check $(ARGS)

@@ -2,10 +2,9 @@
 
 `Gateway` and `add_gateway` are what the composition root uses; `Sessions` is what it must provide. Inside, from the
 edge inwards: `gateway` (HTTP), `inbound` (decoding, era, headers), `legacy` and `modern` (the two eras), `serving` and
-`exchange` (responses and event streams), `scopes` and `naming` (one service or all of them), `streams` (changes),
-`calls`, `sticky` and `evidence` (routing, waiting, repeating, recording), `questions`
-(a stateless server asks a client of the handshake era).
-Towards servers, see `henslowe.transport.mcp`.
+`exchange` (responses and event streams), `scopes` and `naming` (one service or all of them), `streams` and `watches`
+(changes), `calls`, `sticky` and `evidence` (routing, waiting, repeating, recording), `pins` and
+`questions` (servers that ask for input). Towards servers, see `henslowe.transport.mcp`.
 """
 
 from __future__ import annotations

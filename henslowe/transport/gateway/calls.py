@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -20,9 +20,11 @@ from henslowe.actors.routes import Arm, CallRecord, Observations, Outcome, Route
 from henslowe.errors import LimitReached, NotFound, Unavailable, UpstreamLost
 from henslowe.transport.gateway import evidence
 from henslowe.transport.gateway.metrics import GatewayMetrics
+from henslowe.transport.gateway.pins import Pin, Pins
 from henslowe.transport.gateway.protocol import NODE_ERROR, node_error
 from henslowe.transport.gateway.questions import AskedClient, Request, converse
 from henslowe.transport.gateway.sticky import Unit
+from henslowe.transport.mcp import jsonrpc
 
 REPEATS_MAX: Final = 3
 """Repeats of a call that may have run. More would hammer a server that dies of this very call."""
@@ -54,7 +56,8 @@ class Choice:
     """Where one attempt goes."""
 
     route: Route
-    arm: Arm
+    arm: Arm | None
+    """None for a version that the route has left: its calls are no evidence for either arm."""
     endpoint: Endpoint
 
 
@@ -98,6 +101,7 @@ class Caller:
         self._call_timeout_s = call_timeout_s
         self._wait_s = wait_for_instance_s
         self._clock = clock
+        self._pins = Pins()
         self._waiting: set[asyncio.Future[None]] = set()
         self._cancels = (
             directory.on_change(lambda _version: self._wake()),
@@ -153,15 +157,25 @@ class Caller:
             self.in_flight -= 1
 
     async def _attempts(self, service: ServiceName, ask: Ask) -> JsonObject:
+        pinned: Choice | None = None
+        if ask.era is Era.MODERN and ask.params is not None and "requestState" in ask.params:
+            unwrapped = self._pins.unwrap(service, ask.params)
+            if unwrapped is None:
+                return jsonrpc.error(jsonrpc.INVALID_PARAMS, "requestState is not one that this node gave out")
+            ask = replace(ask, params=unwrapped[1])
+            pinned = self._pinned(service, unwrapped[0])
         started_s = time.monotonic()
         deadline_s = started_s + self._call_timeout_s
         wait_until_s = min(deadline_s, started_s + self._wait_s)
         stable_only = False
         repeats, pause_s = 0, PAUSE_FIRST_S
         while True:
-            choice = self._choose(service, ask, stable_only) or await self._wait_and_choose(
-                service, ask, stable_only, wait_until_s
+            choice = (
+                pinned
+                or self._choose(service, ask, stable_only)
+                or await self._wait_and_choose(service, ask, stable_only, wait_until_s)
             )
+            pinned = None
             endpoint = choice.endpoint
             attempt_s = time.monotonic()
             try:
@@ -193,7 +207,20 @@ class Caller:
                 return node_error(Unavailable(error_text, hint="raise gateway.call_timeout_s", reason="timeout"))
             else:
                 self._record(ask, choice, evidence.outcome_of(answer), attempt_s, evidence.error_text(answer))
-                return answer
+                return self._pins.wrap(answer, endpoint) if ask.era is Era.MODERN else answer
+
+    def _pinned(self, service: ServiceName, pin: Pin) -> Choice | None:
+        """The very process that gave out a state, while it is up.
+
+        Without it the usual choice is made: a server whose states outlive its process understands them, and any other
+        says that it does not.
+        """
+        route = self._routes.current.get(service)
+        for endpoint in self._directory.of(pin.version):
+            if route is not None and endpoint.instance == pin.instance and endpoint.state is EndpointState.READY:
+                arms = {route.stable: Arm.STABLE, route.canary: Arm.CANARY}
+                return Choice(route, arms.get(pin.version), endpoint)
+        return None
 
     def _choose(self, service: ServiceName, ask: Ask, stable_only: bool, blame: bool = True) -> Choice | None:
         """An endpoint for the call, or None when none is up. A canary that is down is evidence, and stable serves."""
@@ -237,7 +264,8 @@ class Caller:
 
     def _record(self, ask: Ask, choice: Choice, outcome: Outcome, attempt_s: float, error: str) -> None:
         ended = Ended(outcome, time.monotonic() - attempt_s, error)
-        self._observe(ask, choice.route, choice.arm, choice.endpoint.version, ended)
+        if choice.arm is not None:
+            self._observe(ask, choice.route, choice.arm, choice.endpoint.version, ended)
 
     def _observe(self, ask: Ask, route: Route, arm: Arm, version: VersionKey, ended: Ended) -> None:
         self._metrics.call(version, ended.outcome, ended.took_s)

@@ -20,7 +20,7 @@ from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.routes import Observations, RouteTable
 from henslowe.config.settings import GatewaySettings
 from henslowe.errors import HensloweError, LimitReached, NotFound, Unavailable
-from henslowe.transport.gateway import inbound
+from henslowe.transport.gateway import inbound, naming
 from henslowe.transport.gateway.calls import Caller, no_such_service
 from henslowe.transport.gateway.exchange import json_response
 from henslowe.transport.gateway.legacy import Legacy
@@ -32,6 +32,7 @@ from henslowe.transport.gateway.serving import Serving
 from henslowe.transport.gateway.sessions import Sessions
 from henslowe.transport.gateway.sticky import StickyKeys
 from henslowe.transport.gateway.streams import UPDATED, Streams
+from henslowe.transport.gateway.watches import Watches
 from henslowe.transport.mcp import eras, jsonrpc
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,10 @@ class Gateway:
         )
         self._settings = settings
         self._streams = Streams(routes, directory, settings.streams_max)
-        serving = Serving(settings, sessions, self._streams, StickyKeys(sticky_epoch_s, clock), self._metrics)
+        watches = Watches(routes, directory, self._wanted)
+        self._streams.on_refreshed = watches.reconcile
+        sticky = StickyKeys(sticky_epoch_s, clock)
+        serving = Serving(settings, sessions, self._streams, sticky, self._metrics, watches)
         self._serving = serving
         self._legacy, self._modern = Legacy(serving), Modern(serving)
         self._schemas = HeaderSchemas()
@@ -126,6 +130,16 @@ class Gateway:
         """End all streams, stateless ones with their closing message, and stop listening to changes. Idempotent."""
         self._serving.close()
         self._caller.close()
+
+    def _wanted(self, service: ServiceName) -> set[str]:
+        """A service's own URIs of the resources that open streams want to hear of."""
+        wanted: set[str] = set()
+        for stream in self._streams.of(service):
+            for uri in stream.subscribed():
+                owner = (service, uri) if stream.scope else naming.split_uri(uri)
+                if owner is not None and owner[0] == service:
+                    wanted.add(owner[1])
+        return wanted
 
     async def _serve(self, request: web.Request, scope: Scope) -> web.StreamResponse:
         message: Any = None

@@ -205,14 +205,19 @@ class Legacy:
         uri = (params or {}).get("uri")
         if not isinstance(uri, str):
             return jsonrpc.error(jsonrpc.INVALID_PARAMS, "expected uri to be a string")
-        answer = await scope.call(Ask(session_unit(session.id), method, params, Era.LEGACY))
-        if "error" in answer:
-            return answer
-        change = {"subscribe": uri} if method == "resources/subscribe" else {"unsubscribe": uri}
+        if method == "resources/subscribe":
+            # Asked of the server too, so that its refusal is the client's; `watches` keeps it up from then on.
+            answer = await scope.call(Ask(session_unit(session.id), method, params, Era.LEGACY))
+            if "error" in answer:
+                return answer
+            change = {"subscribe": uri}
+        else:
+            change = {"unsubscribe": uri}
         try:
             await self._serving.sessions.update(session.id, **change)
         except HensloweError as error:
             return node_error(error)
+        self._serving.watches.reconcile(scope.routed())
         return {"result": {}}
 
     async def _batch(self, request: web.Request, scope: Scope, messages: list[Any]) -> web.StreamResponse:

@@ -60,7 +60,7 @@ class Modern:
         elif method == "server/discover":
             return await self._discover(scope, unit, message["id"])
         elif method == "subscriptions/listen":
-            return await self._listen(request, scope, unit, message, sse=sse)
+            return await self._listen(request, scope, message, sse=sse)
         elif method in _GONE:
             raise Refused(404, jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}")
         meta = params["_meta"]
@@ -124,7 +124,7 @@ class Modern:
         return json_response(request_id, {"result": policy})
 
     async def _listen(
-        self, request: web.Request, scope: Scope, unit: Unit, message: JsonObject, *, sse: bool
+        self, request: web.Request, scope: Scope, message: JsonObject, *, sse: bool
     ) -> web.StreamResponse:
         if not sse:
             raise Refused(406, jsonrpc.INVALID_REQUEST, "expected Accept to include text/event-stream")
@@ -146,29 +146,13 @@ class Modern:
         )
         acknowledged = event_frame({"method": _ACKNOWLEDGED, "params": {"notifications": honoured}}, tag)
         ended = {"jsonrpc": "2.0", "id": request_id, "result": {"resultType": "complete", "_meta": tag}}
-        watched = await self._watch(scope, unit, "resources/subscribe", uris)
-        try:
-            return await self._serving.pump(
-                request,
-                stream,
-                encode=lambda event: event_frame(event, tag),
-                opening=acknowledged,
-                closing=sse_frame(orjson.dumps(ended)),
-            )
-        finally:
-            await self._watch(scope, unit, "resources/unsubscribe", watched)
-
-    async def _watch(self, scope: Scope, unit: Unit, method: str, uris: frozenset[str]) -> frozenset[str]:
-        """Ask the server for updates of resources, or no longer; the reply is for which it agreed.
-
-        A server that has no subscriptions is no reason to refuse the stream: it then never says anything.
-        """
-        agreed = set()
-        for uri in uris:
-            answer = await scope.call(Ask(unit, method, {"uri": uri}, Era.LEGACY))
-            if "error" not in answer:
-                agreed.add(uri)
-        return frozenset(agreed)
+        return await self._serving.pump(
+            request,
+            stream,
+            encode=lambda event: event_frame(event, tag),
+            opening=acknowledged,
+            closing=sse_frame(orjson.dumps(ended)),
+        )
 
 
 def _filter_of(requested: Any) -> tuple[JsonObject, frozenset[str], frozenset[str]]:

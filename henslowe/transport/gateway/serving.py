@@ -24,6 +24,7 @@ from henslowe.transport.gateway.protocol import KEEPALIVE, NODE_ERROR, SSE_HEADE
 from henslowe.transport.gateway.sessions import Sessions
 from henslowe.transport.gateway.sticky import StickyKeys
 from henslowe.transport.gateway.streams import ChangeStream, Streams
+from henslowe.transport.gateway.watches import Watches
 from henslowe.transport.mcp import jsonrpc
 
 PRINCIPAL: Final = web.RequestKey("henslowe_principal", str)
@@ -46,6 +47,7 @@ class Serving:
     streams: Streams
     sticky: StickyKeys
     metrics: GatewayMetrics
+    watches: Watches
     _open: dict[Exchange, float] = field(default_factory=dict)
     _by_request: dict[tuple[str, Any], Exchange] = field(default_factory=dict)
     _questions: dict[tuple[str, str], asyncio.Future[JsonObject]] = field(default_factory=dict)
@@ -137,6 +139,8 @@ class Serving:
             LimitReached: Too many streams are open.
         """
         self.streams.add(stream)
+        if stream.subscribed():
+            self.watches.reconcile(stream.services())
         response = web.StreamResponse(headers=SSE_HEADERS)
         try:
             await response.prepare(request)
@@ -156,6 +160,7 @@ class Serving:
             pass  # the client is gone; the stream is all there was
         finally:
             self.streams.remove(stream)
+            self.watches.reconcile(stream.services())
         return response
 
     def close(self) -> None:
@@ -164,6 +169,7 @@ class Serving:
             self._ticking.cancel()
             self._ticking = None
         self.streams.close()
+        self.watches.close()
 
     def _tick(self) -> None:
         """One timer for all calls: those silent for an interval get a keepalive."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from henslowe.actors.endpoints import Contract, EndpointDirectory, JsonObject
@@ -55,7 +55,8 @@ class ChangeStream:
         self._view = view
         self._routed = routed
         self._kinds = kinds
-        self._subscribed = subscribed
+        self.subscribed = subscribed
+        """The resource URIs that its client wants updates of, as the client knows them."""
         self._seen: dict[ServiceName, Contract] = dict(view())
         self._pending: dict[tuple[str, str], JsonObject] = {}
         self._wake = asyncio.Event()
@@ -76,8 +77,12 @@ class ChangeStream:
 
     def updated(self, uri: str, params: JsonObject) -> None:
         """Queue an update of a resource (`uri` and `params` as the client knows it) if it is subscribed to."""
-        if uri in self._subscribed():
+        if uri in self.subscribed():
             self._offer((UPDATED, uri), {"method": UPDATED, "params": params})
+
+    def services(self) -> Collection[ServiceName]:
+        """The services that its client sees, up or not."""
+        return self._routed()
 
     def end(self) -> None:
         """Close the stream after what is pending."""
@@ -132,11 +137,12 @@ class ChangeStream:
 class Streams:
     """All open change streams; refreshed once per loop turn however many changes it brought.
 
-    Runs in: the node's loop.
+    `on_refreshed` is told of the services afterwards. Runs in: the node's loop.
     """
 
     def __init__(self, routes: RouteTable, directory: EndpointDirectory, streams_max: int) -> None:
         self._max = streams_max
+        self.on_refreshed: Callable[[Iterable[ServiceName]], None] = lambda _services: None
         self._open: dict[ChangeStream, None] = {}
         self._dirty: set[ServiceName] = set()
         self._cancels = (
@@ -186,6 +192,7 @@ class Streams:
         for stream in tuple(self._open):
             if not stream.scope or stream.scope in dirty:
                 stream.refresh()
+        self.on_refreshed(dirty)
 
 
 _NOTHING: Final = Contract()

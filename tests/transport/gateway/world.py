@@ -75,6 +75,7 @@ class LocalServer:
         self.state = EndpointState.READY
         self.in_flight = 0
         self.calls: list[str] = []
+        self.watched: set[str] = set()
         self.cancelled = asyncio.Event()
         self.headers: Mapping[str, str] = {}
         self._tools = tools
@@ -118,6 +119,8 @@ class LocalServer:
             raise
         finally:
             self.in_flight -= 1
+        if self.facts.era is Era.MODERN and "result" in answer:
+            answer = {"result": bridge.result_for_modern(answer["result"], method, self.facts.server_info)}
         return bridge.answer(answer, method, params, era, self.facts)
 
     def notify(self, method: str, params: JsonObject | None) -> None:
@@ -137,6 +140,10 @@ class LocalServer:
         if method == "prompts/get":
             return {"result": {"messages": [{"role": "user", "content": {"type": "text", "text": name}}]}}
         if method in ("resources/subscribe", "resources/unsubscribe"):
+            uri = params["uri"]
+            if uri not in self._resources:
+                return {"error": {"code": -32002, "message": f"Resource not found: {uri}"}}
+            (self.watched.add if method == "resources/subscribe" else self.watched.discard)(uri)
             return {"result": {}}
         lists = {"tools/list": "tools", "prompts/list": "prompts", "resources/list": "resources"}
         if method in lists:

@@ -21,13 +21,13 @@ Seq = Annotated[int, Field(ge=0, le=(1 << 63) - 1)]
 class Request(BaseModel):
     """Base of what clients send: a field that is not known is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
 
 class Reply(BaseModel):
     """Base of what the node answers: a field that is not known is ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, defer_build=True)
 
 
 # -- what is where ----------------
@@ -48,11 +48,16 @@ class InstanceReply(Reply):
     """One running MCP server."""
 
     id: str
+    """`hello@3#1`: service, version, and the number of its start."""
     version: int
     state: str
+    """ready, draining, starting or down."""
     pid: int | None = None
+    """The server's process; none for a remote server."""
     era: str = ""
+    """legacy or modern: which family of protocol revisions it speaks."""
     in_flight: int = 0
+    """Calls that wait for its answer."""
     restarts: int = 0
     uptime_s: float = 0.0
 
@@ -62,8 +67,10 @@ class CallsReply(Reply):
 
     total: int = 0
     failed: int = 0
+    """Of the total: tool errors, internal errors, time-outs, lost connections and crashes."""
     per_minute: float = 0.0
     p50_ms: float | None = None
+    """Half of the calls were answered within this time; none before the first call."""
     p95_ms: float | None = None
 
 
@@ -87,21 +94,31 @@ class ServiceReply(Reply):
     healthy: bool
     """Whether calls can be answered now; a service that never had a version is not unhealthy, only empty."""
     kind: Literal["developed", "declared"] = "developed"
+    """Developed from sources in the workspace, or declared in `henslowe.toml` and only run."""
     path: str
     """The MCP endpoint on this node: `/mcp/<service>`."""
     strategy: str = "auto"
+    """How a staged version reaches traffic: auto, immediate or canary."""
     held: bool = False
+    """Whether a person keeps the rollout as it is."""
     epoch: int = 0
+    """Counts the changes of its state; `expected_epoch` of a command is compared with it."""
     building: SlotReply | None = None
+    """In the pipeline now."""
     staged: SlotReply | None = None
+    """Built, its instance not ready yet."""
     canary: SlotReply | None = None
+    """Meets a share of the traffic and is judged."""
     active: SlotReply | None = None
+    """Serves."""
     previous: SlotReply | None = None
     """Kept warm: where a rollback goes."""
     canary_percent: float = 0.0
+    """Share of the units of traffic that meet the canary."""
     evidence: str = ""
     """What the canary analysis knows, in words."""
     tools: int = 0
+    """How many tools the active version offers."""
     instances: tuple[InstanceReply, ...] = ()
     calls: CallsReply = CallsReply()
     failure: FailureReply | None = None
@@ -119,6 +136,7 @@ class HealthCheckReply(Reply):
     name: str
     ok: bool
     detail: str = ""
+    """What is wrong, or with which restriction it works."""
 
 
 class HealthReply(Reply):
@@ -135,12 +153,15 @@ class NodeReply(Reply):
     version: str
     pid: int
     url: str
+    """Where clients connect: `http://HOST:PORT`."""
     workspace: str
     data: str
+    """The data directory."""
     uptime_s: float
     health: HealthReply
     services: tuple[ServiceReply, ...] = ()
     sessions: int = 0
+    """Open sessions of handshake-era clients."""
     actors: int = 0
     last_seq: int = 0
     """Sequence number of the newest event."""
@@ -156,10 +177,14 @@ class ActorReply(Reply):
     state: str
     actor_class: str = ""
     pid: int | None = None
+    """Number of the actor in the node."""
     os_pid: int | None = None
+    """The operating system's process, for actors that own one."""
     restarts: int = 0
     mailbox_depth: int = 0
+    """Messages that wait."""
     strategy: str = ""
+    """Of a supervisor: one_for_one, one_for_all or rest_for_one."""
     children: tuple[ActorReply, ...] = ()
 
 
@@ -176,11 +201,15 @@ class VersionReply(Reply):
 
     version: int
     state: str
+    """DEVELOPMENT, STAGED, CANARY, ACTIVE, ARCHIVED, FAILED, ROLLED_BACK or SUPERSEDED."""
     semver: str = ""
     build: str = ""
+    """Digest of its content; equal builds are the same files."""
     created_s: float = 0.0
     changed_s: float = 0.0
+    """When it came into its state."""
     permanent: bool = False
+    """Whether it passed its probation and is what the node boots after a crash."""
     tools: int = 0
     stages: tuple[StageReply, ...] = ()
     reason: str = ""
@@ -198,15 +227,19 @@ class SettingReply(Reply):
     """One setting; values that may be secrets are shown as `***`."""
 
     key: str
+    """Dotted: `delivery.drain_s`."""
     value: Any
     source: str
+    """default, file, environment or flag."""
     where: str = ""
+    """`henslowe.toml:12`, the variable, or the flag."""
 
 
 class ConfigReply(Reply):
     """What the node was told, and by whom."""
 
     file: str = ""
+    """The `henslowe.toml` that was read, "" for none."""
     settings: tuple[SettingReply, ...]
 
 
@@ -217,15 +250,22 @@ class EventReply(Reply):
     """One event of the log. (`node`, `incarnation`, `seq`) is its identity."""
 
     seq: int
+    """Counts all events of the node; the id on the live stream."""
     time_s: float
     stream: str
+    """lifecycle, activity or output."""
     type: str
+    """A word of the vocabulary: see the reference of events."""
     status: str
     service: str = ""
+    """"" where it concerns none."""
     version: int = 0
+    """0 where it concerns none."""
     node: str = ""
     incarnation: int = 0
+    """Which life of the node: counts its starts."""
     data: dict[str, Any] = {}
+    """What belongs to this type."""
 
 
 class EventsReply(Reply):
@@ -247,6 +287,7 @@ class LineReply(Reply):
     source: str
     """The stage's or the instance's name."""
     channel: str
+    """stdout or stderr."""
     line: str
 
 
@@ -264,6 +305,7 @@ class EventFilter(Request):
     type: tuple[str, ...] = ()
     """Patterns with `*` and `?` over the event's type."""
     service: tuple[str, ...] = ()
+    """Names of services."""
     stream: tuple[StreamName, ...] = ("lifecycle", "activity")
     version: Annotated[int, Field(ge=0)] | None = None
     source: str = ""
@@ -288,6 +330,7 @@ class LogsQuery(Request):
 
     version: Annotated[int, Field(ge=0)] | None = None
     stage: str = ""
+    """The stage, or the instance, that printed them."""
     since: Seq | None = None
     limit: Annotated[int, Field(ge=1, le=EVENTS_PAGE_MAX)] = 200
 
@@ -299,6 +342,7 @@ class CommandRequest(Request):
     """A person's command on a service."""
 
     reason: Annotated[str, Field(max_length=REASON_CHARS_MAX)] = ""
+    """Kept in the log with the command."""
     to_version: Annotated[int, Field(ge=1)] | None = None
     """For rollback: which archived version, else the previous one."""
     expected_epoch: Annotated[int, Field(ge=0)] | None = None
@@ -311,8 +355,11 @@ class CommandReply(Reply):
     service: str
     action: str
     state: str = ""
+    """The state of the version after it."""
     version: int | None = None
+    """The version that it was about."""
     message: str = ""
+    """The same in a sentence."""
 
 
 class BuildReply(Reply):
@@ -332,8 +379,10 @@ class ErrorBody(Reply):
     """What went wrong, as `henslowe.errors` has it."""
 
     code: str
+    """Stable: programs may match on it."""
     message: str
     hint: str = ""
+    """The command to run or the key to change."""
     details: dict[str, Any] = {}
 
 

@@ -18,8 +18,8 @@ from henslowe.actors.router.randomised import Baseline
 
 CALLS_PER_UNIT_MAX: Final = 50
 """Calls by which one unit may speak for a new version: the rest repeats what it said."""
-CALLS_OVER: Final = 6
-"""Where units are few, each may speak for longer: all together for so many times the calls that it takes on average."""
+CALLS_OVER: Final = 9
+"""Where units are few, each may speak for longer: all together for so many times the calls that it takes at least."""
 UNITS_MAX: Final = 4_096
 REJECT_RATES: Final = (0.25, 0.5, 0.9)
 """Where between the bad rate (0) and 1 the alternatives of the absolute test lie."""
@@ -82,10 +82,8 @@ class Acceptance:
 
     @property
     def calls_expected(self) -> int:
-        """About how many calls it takes to accept a version that is as good as the stable one."""
-        a, b = self.baseline.rate, self.bad_rate
-        drift = a * math.log(b / a) + (1 - a) * (math.log1p(-b) - math.log1p(-a))
-        return math.ceil(self._log_beta / drift)
+        """How many calls it takes without a failure; about the median for a version as good as the stable one."""
+        return math.ceil(self._log_beta / (math.log1p(-self.bad_rate) - math.log1p(-self.baseline.rate)))
 
     def dump(self) -> dict[str, Any]:
         """Plain data for `load`."""

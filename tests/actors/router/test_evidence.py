@@ -1,0 +1,256 @@
+"""The pure verdict: its judges one by one, its words, and going on after a restart."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from henslowe.actors.ids import ServiceName, VersionKey
+from henslowe.actors.messages import Decision
+from henslowe.actors.router import Evidence, Past, Rules, Trial
+from henslowe.actors.router.randomised import LEVELS, Baseline, RandomisedStream
+from henslowe.actors.router.sequential import Acceptance, bad_rate
+from henslowe.actors.routes import Arm, CallRecord, Outcome
+
+SERVICE = ServiceName("hello")
+OLD, NEW = VersionKey(SERVICE, 1), VersionKey(SERVICE, 2)
+CANARY = Trial(SERVICE, 7, NEW, OLD, 0.1)
+ALONE = Trial(SERVICE, 7, NEW, None, 1.0, probation=True)
+HOLDBACK = Trial(SERVICE, 7, NEW, OLD, 0.95, probation=True, holdback=True)
+BUSY = Past(units=1_000, calls_per_unit=1.0, calls=300, failures=3)
+
+
+def call(
+    unit: str, outcome: Outcome = Outcome.OK, arm: Arm = Arm.CANARY, *, epoch: int = 7, tool: str = "echo"
+) -> CallRecord:
+    version = NEW if arm is Arm.CANARY else OLD
+    return CallRecord(version, arm, unit, True, tool, outcome, 0.01, 100.0, epoch, "boom")
+
+
+def feed(evidence: Evidence, calls: int, outcome: Outcome, arm: Arm = Arm.CANARY, unit: str = "") -> None:
+    for at in range(calls):
+        evidence.update(call(unit or f"{arm}-{outcome}-{at}", outcome, arm))
+
+
+# -- hold ----------------
+
+
+def test_no_traffic_is_no_evidence_either_way() -> None:
+    finding = Evidence(CANARY, Rules(), BUSY).find()
+    assert finding.decision is Decision.HOLD
+    assert finding.numbers["calls"] == 0
+
+
+def test_calls_by_other_routes_are_ignored() -> None:
+    evidence = Evidence(CANARY, Rules(), BUSY)
+    for at in range(50):
+        evidence.update(call(f"u{at}", Outcome.CRASH, epoch=6))
+    assert evidence.numbers()["calls"] == 0
+
+
+def test_the_words_say_how_far_it_is() -> None:
+    evidence = Evidence(CANARY, Rules(), BUSY)
+    feed(evidence, 31, Outcome.OK)
+    why = evidence.find().why
+    assert why.startswith("31 of about 58 calls; evidence 0.")
+    assert why.endswith("rolls back at 100x")
+
+
+# -- the breaker ----------------
+
+
+def test_five_broken_calls_in_a_row_roll_back_at_once() -> None:
+    evidence = Evidence(CANARY, Rules(), BUSY)
+    feed(evidence, 4, Outcome.TRANSPORT, unit="one session")
+    assert evidence.find().decision is Decision.HOLD
+    feed(evidence, 1, Outcome.CRASH, unit="one session")
+    finding = evidence.find()
+    assert finding.decision is Decision.ROLL_BACK
+    assert "last 5 calls never reached the server" in finding.why
+
+
+def test_the_breaker_starts_anew_after_a_call_that_came_through() -> None:
+    evidence = Evidence(CANARY, Rules(), BUSY)
+    feed(evidence, 4, Outcome.TRANSPORT, unit="one session")
+    feed(evidence, 1, Outcome.TOOL_ERROR, unit="one session")
+    feed(evidence, 4, Outcome.TRANSPORT, unit="one session")
+    assert evidence.find().decision is Decision.HOLD
+
+
+def test_the_breaker_does_not_blame_the_new_version_when_the_old_one_is_cut_off_too() -> None:
+    evidence = Evidence(CANARY, Rules(), BUSY)
+    feed(evidence, 5, Outcome.TRANSPORT, Arm.STABLE, unit="another session")
+    feed(evidence, 9, Outcome.TRANSPORT, unit="one session")
+    assert evidence.find().decision is Decision.HOLD
+
+
+# -- the comparison ----------------
+
+
+def test_failures_that_gather_on_the_canary_roll_it_back_and_the_reason_has_the_numbers() -> None:
+    evidence = Evidence(CANARY, Rules(), BUSY)
+    feed(evidence, 200, Outcome.OK, Arm.STABLE)
+    feed(evidence, 5, Outcome.TOOL_ERROR)
+    finding = evidence.find()
+    assert finding.decision is Decision.ROLL_BACK
+    assert "5 of 5 calls failed, beside 0 of 200 on version 1" in finding.why
+
+
+def test_callers_bad_arguments_are_no_failure() -> None:
+    evidence = Evidence(CANARY, Rules(), BUSY)
+    feed(evidence, 40, Outcome.INVALID_PARAMS)
+    assert evidence.numbers()["failures"] == 0
+
+
+def test_one_session_that_fails_all_day_does_not_roll_back() -> None:
+    evidence = Evidence(CANARY, Rules(), BUSY)
+    feed(evidence, 200, Outcome.TOOL_ERROR, unit="one session")
+    feed(evidence, 10, Outcome.OK)
+    feed(evidence, 90, Outcome.OK, Arm.STABLE)
+    assert evidence.find().decision is Decision.HOLD
+
+
+def test_a_broken_tool_is_found_by_its_own_stream() -> None:
+    evidence = Evidence(CANARY, Rules(), Past(units=1_000, calls_per_unit=1.0, calls=300, failures=60))
+    rng = random.Random(5)
+    for at in range(1_500):
+        arm = Arm.CANARY if rng.random() < 0.1 else Arm.STABLE
+        noisy = rng.random() < 0.25
+        evidence.update(call(f"n{at}", Outcome.TOOL_ERROR if noisy else Outcome.OK, arm, tool="noisy"))
+        if at % 20 == 0:
+            outcome = Outcome.TOOL_ERROR if arm is Arm.CANARY else Outcome.OK
+            evidence.update(call(f"b{at}", outcome, arm, tool="broken"))
+        if evidence.find().decision is Decision.ROLL_BACK:
+            break
+    assert "(tool broken)" in evidence.find().why
+
+
+def test_in_a_holdback_the_arms_are_turned_around() -> None:
+    evidence = Evidence(HOLDBACK, Rules(), BUSY)
+    for at in range(400):
+        arm = Arm.CANARY if at % 20 == 0 else Arm.STABLE
+        evidence.update(call(f"u{at}", Outcome.OK if arm is Arm.CANARY else Outcome.TOOL_ERROR, arm))
+    assert evidence.numbers()["failures"] == 380
+    assert evidence.find().decision is Decision.ROLL_BACK
+
+
+# -- alone ----------------
+
+
+def test_without_a_control_group_server_failures_roll_back_a_version_on_probation() -> None:
+    evidence = Evidence(ALONE, Rules(), Past(units=1, calls=50))
+    feed(evidence, 3, Outcome.INTERNAL_ERROR, Arm.STABLE, unit="me")
+    assert "3 of 3 calls failed in the server" in evidence.find().why
+
+
+def test_without_a_control_group_a_tools_own_errors_decide_nothing() -> None:
+    evidence = Evidence(ALONE, Rules(), Past(units=1, calls=50))
+    feed(evidence, 40, Outcome.TOOL_ERROR, Arm.STABLE, unit="me")
+    assert evidence.find().decision is Decision.HOLD
+
+
+def test_a_version_on_probation_is_never_promoted() -> None:
+    evidence = Evidence(ALONE, Rules(), BUSY)
+    feed(evidence, 500, Outcome.OK, Arm.STABLE)
+    assert evidence.find().decision is Decision.HOLD
+
+
+# -- promotion ----------------
+
+
+def test_promotion_needs_units_and_not_calls_alone() -> None:
+    evidence = Evidence(CANARY, Rules(), BUSY)
+    for at in range(400):
+        evidence.update(call(f"session-{at % 3}"))
+    assert evidence.find().decision is Decision.HOLD
+
+
+def test_where_there_are_few_units_as_many_as_there_are_will_do() -> None:
+    evidence = Evidence(CANARY, Rules(), Past(units=40, calls_per_unit=50.0, calls=300))
+    for at in range(400):
+        evidence.update(call(f"session-{at % 3}"))
+    finding = evidence.find()
+    assert finding.decision is Decision.PROMOTE
+    assert "0 of 400 calls failed" in finding.why
+
+
+def test_a_version_is_bad_from_the_margin_on_or_twice_the_rate() -> None:
+    assert bad_rate(0.01, 0.05) == pytest.approx(0.06)
+    assert bad_rate(0.2, 0.05) == pytest.approx(0.4)
+
+
+def test_the_announced_number_of_calls_is_what_a_faultless_version_takes() -> None:
+    acceptance = Acceptance(0.05, 0.05, 1, Baseline(0.0, 1_000.0))
+    calls = 0
+    while not acceptance.accepts:
+        acceptance.add(f"u{calls}", failed=False)
+        calls += 1
+    assert calls == acceptance.calls_expected
+
+
+# -- across restarts ----------------
+
+
+def test_evidence_goes_on_where_it_was_dumped() -> None:
+    rng = random.Random(3)
+    calls = [
+        call(
+            f"u{rng.randrange(60)}",
+            Outcome.TOOL_ERROR if rng.random() < 0.1 else Outcome.OK,
+            Arm.CANARY if rng.random() < 0.3 else Arm.STABLE,
+            tool="",
+        )
+        for _ in range(600)
+    ]
+    whole, first = Evidence(CANARY, Rules(), BUSY), Evidence(CANARY, Rules(), BUSY)
+    for record in calls:
+        whole.update(record)
+    for record in calls[:300]:
+        first.update(record)
+    second = Evidence.load(CANARY, Rules(), first.dump())
+    for record in calls[300:]:
+        second.update(record)
+    assert second.numbers() | {"evidence": 0} == whole.numbers() | {"evidence": 0}
+    pooled = [name for name in whole._streams if not name.startswith("tool")]
+    assert {name: second._of(name).dump() for name in pooled} == {name: whole._of(name).dump() for name in pooled}
+
+
+# -- the promise of one stream ----------------
+
+
+def test_a_unit_counts_once_at_each_level_and_never_again() -> None:
+    stream = RandomisedStream(0.1)
+    for _ in range(LEVELS[-1].calls):
+        stream.add("one", new=True, failed=True, time_s=0.0)
+    before = [list(products) for products in stream.log_e]
+    for _ in range(500):
+        stream.add("one", new=True, failed=True, time_s=0.0)
+    assert stream.log_e == before
+    assert not stream.units
+
+
+def test_a_stateless_unit_is_counted_as_it_is_when_its_sticky_epoch_is_over() -> None:
+    stream = RandomisedStream(0.1)
+    stream.add("client:epoch-1", new=True, failed=False, time_s=100.0)
+    stream.add("session", new=True, failed=False, time_s=math.inf)
+    stream.close(before_s=400.0)
+    assert list(stream.units) == ["session"]
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=30), st.floats(0.02, 0.98))
+def test_the_expected_factor_of_a_unit_is_one_whatever_its_calls_do(outcomes: list[bool], share: float) -> None:
+    """Over the coin: share times the factor on the new version plus the rest times the one on the old one."""
+    expected = [[0.0] * len(row) for row in RandomisedStream(share).log_e]
+    for new, weight in ((True, share), (False, 1 - share)):
+        stream = RandomisedStream(share)
+        for failed in outcomes:
+            stream.add("u", new=new, failed=failed, time_s=0.0)
+        stream.close(before_s=1.0)
+        for level, products in enumerate(stream.log_e):
+            for k, log_e in enumerate(products):
+                expected[level][k] += weight * math.exp(log_e)
+    assert [value for row in expected for value in row] == pytest.approx([1.0] * 15)

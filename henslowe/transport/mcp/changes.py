@@ -79,6 +79,11 @@ class Changes:
         if self._renewing is None or self._renewing.done():
             self._renewing = asyncio.ensure_future(self._renew())
 
+    async def settled(self) -> None:
+        """Return once a listing that is under way has ended."""
+        if self._renewing is not None:
+            await asyncio.wait({self._renewing})
+
     async def watch(self, method: str, params: JsonObject | None, *, timeout_s: float) -> JsonObject:
         """Answer a client's `resources/subscribe` or `resources/unsubscribe` towards a modern server."""
         uri = (params or {}).get("uri")

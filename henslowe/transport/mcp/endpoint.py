@@ -20,7 +20,7 @@ from henslowe.actors.endpoints import (
 )
 from henslowe.actors.ids import InstanceId, VersionKey
 from henslowe.errors import UpstreamLost
-from henslowe.transport.mcp import bridge
+from henslowe.transport.mcp import bridge, jsonrpc
 from henslowe.transport.mcp.changes import Changes
 from henslowe.transport.mcp.headers import param_headers
 from henslowe.transport.mcp.link import NO_HEADERS, Link
@@ -107,24 +107,52 @@ class McpEndpoint:
             answer = bridge.local_answer(method, params, era, self._facts)
             if answer is not None:
                 return answer
-        if method == "tools/call" and self._changes.param_headers and era is not self._facts.era:
-            headers = {**headers, **param_headers(self._changes.param_headers, params)}
         self._in_flight += 1
         try:
             if self._facts.era is Era.MODERN and method in ("resources/subscribe", "resources/unsubscribe"):
                 return await self._changes.watch(method, params, timeout_s=timeout_s)
-            answer = await self._link.exchange(
-                method,
-                bridge.request_params(params, era, self._facts, self._node),
-                timeout_s=timeout_s,
-                headers=headers,
-                on_notification=on_notification,
-            )
+            sent = bridge.request_params(params, era, self._facts, self._node)
+            if method == "tools/call" and era is Era.LEGACY and self._facts.era is Era.MODERN:
+                answer = await self._call_tool(sent, headers, timeout_s, on_notification)
+            else:
+                answer = await self._link.exchange(
+                    method, sent, timeout_s=timeout_s, headers=headers, on_notification=on_notification
+                )
         finally:
             self._in_flight -= 1
             if self._in_flight == 0 and self._idle is not None:
                 self._idle.set()
         return bridge.answer(answer, method, params, era, self._facts)
+
+    async def _call_tool(
+        self,
+        params: JsonObject | None,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        on_notification: OnNotification | None,
+    ) -> JsonObject:
+        """Call a modern server's tool for a client that knows nothing of arguments in headers.
+
+        A server refuses a call whose headers do not fit its schema before it runs anything: then the schema has
+        changed since it was listed, and the call is repeated once with what it says now.
+        """
+
+        async def attempt() -> JsonObject:
+            own = param_headers(self._changes.param_headers, params)
+            return await self._link.exchange(
+                "tools/call",
+                params,
+                timeout_s=timeout_s,
+                headers={**headers, **own} if own else headers,
+                on_notification=on_notification,
+            )
+
+        answer = await attempt()
+        if "error" in answer and answer["error"].get("code") == jsonrpc.HEADER_MISMATCH:
+            self._changes.suspect()
+            await self._changes.settled()
+            answer = await attempt()
+        return answer
 
     def notify(self, method: str, params: JsonObject | None) -> None:
         """Send a notification; silently dropped when the connection is gone."""

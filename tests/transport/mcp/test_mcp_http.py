@@ -147,6 +147,19 @@ async def test_the_sdks_server_serves_clients_of_both_eras_over_http(form: tuple
         assert unknown["error"]["code"] == -32601
 
 
+async def test_arguments_in_headers_are_added_for_legacy_clients_and_passed_on_for_modern_ones() -> None:
+    port = free_port()
+    async with running((*SDK, str(port))), connected(f"http://127.0.0.1:{port}/mcp") as endpoint:
+        await call(endpoint, "rearrange")
+        legacy = await call(endpoint, "where", region="eu west ö")
+        assert legacy["result"]["structuredContent"] == {"result": "eu west ö"}
+        without = await call(endpoint, "where", Era.MODERN, region="eu")
+        assert without["error"]["code"] == -32020
+        params = {"name": "where", "arguments": {"region": "eu"}, "_meta": MODERN_META}
+        modern = await endpoint.request("tools/call", params, era=Era.MODERN, headers={"mcp-param-region": "eu"})
+        assert modern["result"]["structuredContent"] == {"result": "eu"}
+
+
 async def test_progress_and_changes_of_the_sdks_server_arrive_over_http() -> None:
     port, heard, seen = free_port(), Heard(), []
     async with running((*SDK, str(port))), connected(f"http://127.0.0.1:{port}/mcp", heard=heard) as endpoint:

@@ -15,7 +15,14 @@ async def test_a_server_of_both_eras_is_opened_in_the_modern_one_and_serves_clie
         assert endpoint.facts.era is Era.MODERN
         assert endpoint.facts.server_info["name"] == "sdk"
         assert endpoint.facts.instructions == "Be kind."
-        assert [tool["name"] for tool in endpoint.contract.tools] == ["count", "greet", "grow", "touch"]
+        assert [tool["name"] for tool in endpoint.contract.tools] == [
+            "count",
+            "greet",
+            "grow",
+            "rearrange",
+            "touch",
+            "where",
+        ]
         legacy = await call(endpoint, "greet", name="Ann")
         assert legacy["result"]["structuredContent"] == {"result": "Hello Ann"}
         assert "resultType" not in legacy["result"]
@@ -58,17 +65,6 @@ async def test_callers_keep_their_own_progress_tokens_on_a_shared_child() -> Non
     assert progress == ["same", 5]
     assert len([n for n in heard["b"] if n["method"] == "notifications/progress"]) == 1
     assert "notifications/message" in [n["method"] for n in heard["a"]]
-
-
-async def test_progress_of_a_modern_server_reaches_its_caller_before_the_answer() -> None:
-    seen: list[float] = []
-    async with opened(*SDK) as endpoint:
-        params = {"name": "count", "arguments": {"to": 3}, "_meta": {**MODERN_META, "progressToken": "t"}}
-        answer = await endpoint.request(
-            "tools/call", params, era=Era.MODERN, on_notification=lambda n: seen.append(n["params"]["progress"])
-        )
-    assert answer["result"]["structuredContent"] == {"result": 3}
-    assert seen == [1, 2, 3]
 
 
 async def test_a_cancelled_call_is_cancelled_at_the_server() -> None:
@@ -177,9 +173,13 @@ async def test_a_changed_tool_list_is_listed_again_before_anybody_hears_of_it() 
         assert endpoint.contract.digest != before
 
 
-async def test_changes_of_a_modern_server_are_listened_to() -> None:
-    heard = Heard()
+async def test_progress_and_changes_of_a_modern_server_arrive() -> None:
+    heard, seen = Heard(), []
     async with opened(*SDK, heard=heard) as endpoint:
+        params = {"name": "count", "arguments": {"to": 3}, "_meta": {**MODERN_META, "progressToken": "t"}}
+        answer = await endpoint.request("tools/call", params, era=Era.MODERN, on_notification=seen.append)
+        assert answer["result"]["structuredContent"] == {"result": 3}
+        assert [(n["params"]["progressToken"], n["params"]["progress"]) for n in seen] == [("t", 1), ("t", 2), ("t", 3)]
         subscribed = await endpoint.request("resources/subscribe", {"uri": "memo://one"}, era=Era.LEGACY)
         assert subscribed == {"result": {}}
         await call(endpoint, "touch")

@@ -1,9 +1,11 @@
 """A server made with the Python SDK, which speaks both eras: on pipes, or over HTTP on the port that is given."""
 
 import sys
+from typing import Annotated
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
+from pydantic import Field
 
 server = MCPServer("sdk", version="1.2.3", instructions="Be kind.")
 
@@ -41,6 +43,30 @@ async def touch(ctx: Context) -> str:
     """Says that the memo changed."""
     await ctx.notify_resource_updated("memo://one")
     return "touched"
+
+
+Region = Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})]
+
+
+def regional(region: str) -> str:
+    """Says where, as its argument says."""
+    return region
+
+
+def regional_in_headers(region: Region) -> str:
+    """Says where, as its argument and a header say."""
+    return region
+
+
+server.add_tool(regional, name="where")
+
+
+@server.tool()
+def rearrange() -> str:
+    """Changes what `where` wants, and tells nobody."""
+    server.remove_tool("where")
+    server.add_tool(regional_in_headers, name="where")
+    return "done"
 
 
 if len(sys.argv) > 1:

@@ -67,7 +67,7 @@ class BatchCommitter(Protocol):
     """Makes a batch durable, in order, and sets every commit's `first_seq`; all of it or nothing."""
 
     def commit(self, batch: Sequence[Commit]) -> None:
-        """Raises: StorageError when nothing of the batch was stored."""
+        """Raises: StorageDegraded when nothing was stored and the next batch may try; else the writer crashes."""
         ...
 
 
@@ -164,7 +164,7 @@ class CommitQueue:
             try:
                 committer.commit(batch)
                 failure = None
-            except StorageError as error:
+            except StorageDegraded as error:
                 failure = error
             finally:
                 if failure is not None:

@@ -186,6 +186,11 @@ class Environment:
 
     # -- life ----------------
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is behind this handle, after `close` or a `reopen` that failed."""
+        return self._lmdb is None
+
     def reopen(self) -> None:
         """Closes and opens LMDB behind this handle, which ends every error state of LMDB. Runs in: the writer.
 

@@ -74,7 +74,7 @@ class Committer:
 
         Raises:
             StorageDegraded: The disk refused; nothing of the batch is stored.
-            StorageError: The environment could not be opened again.
+            StorageError: The environment could not be opened again: the writer is of no use until it is restarted.
         """
         error = self._attempt(batch)
         full = error is not None and self._is_full(error)
@@ -91,6 +91,8 @@ class Committer:
 
     def recover(self) -> None:
         """Brings the memory of the writer in line with the disk, after a failure or a restart."""
+        if self._env.closed:
+            self._env.reopen()
         if self._appender is not None:
             self._appender.load()
 

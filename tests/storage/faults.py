@@ -9,6 +9,7 @@ from typing import Any
 
 import lmdb
 
+from henslowe.errors import StorageError
 from henslowe.storage.env import Environment
 
 
@@ -27,6 +28,7 @@ class Faults:
     def __init__(self) -> None:
         self.plan: deque[Fault] = deque()
         self.reopened = 0
+        self.failing_reopens = 0
         faults = self
 
         class FaultyEnvironment(Environment):
@@ -36,6 +38,10 @@ class Faults:
 
             def reopen(self) -> None:
                 faults.reopened += 1
+                if faults.failing_reopens:
+                    faults.failing_reopens -= 1
+                    self.close()
+                    raise StorageError("injected: cannot open again")
                 super().reopen()
 
         self.env_type = FaultyEnvironment

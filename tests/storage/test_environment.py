@@ -205,6 +205,7 @@ os.kill(os.getpid(), 9)
 """
     subprocess.run([sys.executable, "-c", killed, str(tmp_path / "core")], capture_output=True, check=False)
     assert env.clean_readers() == 1
+    assert env.clean_readers() == 0
     env.close()
 
 

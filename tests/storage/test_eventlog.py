@@ -53,6 +53,16 @@ async def test_numbers_go_on_after_a_restart(open_store):
         assert store.events.read() == [*before, *after]
 
 
+async def test_time_goes_on_after_a_restart_though_the_wall_clock_was_set_back(open_store):
+    async with open_store() as store:
+        # As if another node, or this one before its clock was set back, had been a day ahead.
+        store.clock.observe(store.clock.tick()[1] + (86_400_000 << 16))
+        (ahead,) = await append(store, *drafts(1))
+    async with open_store() as store:
+        (after,) = await append(store, *drafts(1))
+        assert after.hlc > ahead.hlc
+
+
 async def test_every_filter_gives_what_a_scan_would(store):
     log = list(await append(store, *drafts(60)))
     reader = store.events

@@ -36,9 +36,9 @@ async def test_what_readers_see_does_not_change_with_what_the_writer_holds(store
         data: dict[str, list[int]]
 
     table = store.table(TableSpec(name="loose", row_type=Loose, key="key"))
-    mine = {"a": [1]}
-    await table.insert(Loose(key=1, data=mine))
-    mine["a"].append(2)
+    mine = Loose(key=1, data={"a": [1]})
+    await table.insert(mine)
+    mine.data["a"].append(2)
     assert table.lookup(1) == Loose(key=1, data={"a": [1]})
 
 

@@ -95,12 +95,32 @@ async def test_readers_keep_their_handles_while_the_environment_is_reopened(stor
 
 async def test_cancelling_the_wait_cancels_nothing_else(store):
     table = store.table(ROWS)
-    task = asyncio.ensure_future(table.insert(Row(name="a")))
+    first, second = (
+        asyncio.ensure_future(table.insert(Row(name="a"))),
+        asyncio.ensure_future(table.insert(Row(name="b"))),
+    )
     await asyncio.sleep(0)
-    task.cancel()
-    await asyncio.wait([task])
-    await table.insert(Row(name="b"))
+    first.cancel()
+    await asyncio.wait_for(second, 5)
+    assert first.cancelled()
     assert table.member("a")
+    assert table.member("b")
+
+
+async def test_an_environment_that_cannot_be_reopened_costs_the_writer_and_its_successor_opens_it(tmp_path, faults):
+    Scheduler.install()
+    settings = StorageSettings(map_size_gib=1)
+    store = Store.open(tmp_path / "data", "n1", settings, env_type=faults.env_type)
+    supervisor = await Supervisor.start_link([store.child_spec()], parent=None, max_restarts=5, max_seconds=60)
+    assert (await asyncio.wait_for(append(store), 5)).first_seq == 1
+    faults.plan.append(Fault.REFUSED)
+    faults.failing_reopens = 1
+    with pytest.raises(StorageDegraded, match="the writer crashed"):
+        await asyncio.wait_for(append(store), 5)
+    assert (await asyncio.wait_for(append(store), 5)).first_seq == 2
+    assert [event.seq for event in store.events.read()] == [1, 2]
+    await supervisor.stop(block=False)
+    store.close()
 
 
 async def test_commits_are_grouped(store):

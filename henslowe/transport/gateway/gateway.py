@@ -126,8 +126,12 @@ class Gateway:
                 uri = scope.client_uri(version.service, params["uri"])
                 stream.updated(uri, {**params, "uri": uri})
 
+    def end_streams(self) -> None:
+        """End the open streams, stateless ones with their closing message. Clients may open new ones at once."""
+        self._streams.end_all()
+
     async def close(self) -> None:
-        """End all streams, stateless ones with their closing message, and stop listening to changes. Idempotent."""
+        """End all streams for good and stop listening to changes. Calls are still served. Idempotent."""
         self._serving.close()
         self._caller.close()
 
@@ -200,7 +204,7 @@ _STATUS: Final[dict[type[HensloweError], int]] = {NotFound: 404, LimitReached: 5
 
 
 def add_gateway(app: web.Application, gateway: Gateway) -> None:
-    """Add `/mcp` and `/mcp/{service}` to an application; at its shutdown the gateway's streams end.
+    """Add `/mcp` and `/mcp/{service}` to an application; at its shutdown the gateway's streams end, not the gateway.
 
     The application's runner should have `handler_cancellation=True`: a client that hangs up then cancels its call.
     """
@@ -208,6 +212,6 @@ def add_gateway(app: web.Application, gateway: Gateway) -> None:
     app.router.add_route("*", "/mcp/{service}", gateway.service)
 
     async def end_streams(_app: web.Application) -> None:
-        await gateway.close()
+        gateway.end_streams()
 
     app.on_shutdown.append(end_streams)

@@ -16,7 +16,7 @@ from typing import Final
 from henslowe.actors.endpoints import Contract, EndpointDirectory, JsonObject
 from henslowe.actors.ids import ServiceName
 from henslowe.actors.routes import RouteTable
-from henslowe.errors import LimitReached
+from henslowe.errors import LimitReached, Unavailable
 
 View = Mapping[ServiceName, Contract]
 """What a client sees: per service of its scope the contract of its version; a service without an instance is absent."""
@@ -142,6 +142,7 @@ class Streams:
 
     def __init__(self, routes: RouteTable, directory: EndpointDirectory, streams_max: int) -> None:
         self._max = streams_max
+        self._closed = False
         self.on_refreshed: Callable[[Iterable[ServiceName]], None] = lambda _services: None
         self._open: dict[ChangeStream, None] = {}
         self._dirty: set[ServiceName] = set()
@@ -160,7 +161,10 @@ class Streams:
 
         Raises:
             LimitReached: As many are open as may be.
+            Unavailable: The gateway is closed.
         """
+        if self._closed:
+            raise Unavailable("cannot open a stream: the node is stopping")
         if len(self._open) >= self._max:
             raise LimitReached(f"cannot open a stream: {self._max} are open", hint="raise gateway.streams_max")
         self._open[stream] = None
@@ -173,12 +177,17 @@ class Streams:
         """The open streams that show a service."""
         return [stream for stream in self._open if stream.scope in ("", service)]
 
-    def close(self) -> None:
-        """End all streams and stop listening."""
-        for cancel in self._cancels:
-            cancel()
+    def end_all(self) -> None:
+        """End the streams that are open."""
         for stream in self._open:
             stream.end()
+
+    def close(self) -> None:
+        """End all streams, open no more, and stop listening. Idempotent."""
+        self._closed = True
+        for cancel in self._cancels:
+            cancel()
+        self.end_all()
 
     def _mark(self, services: set[ServiceName]) -> None:
         if not services or not self._open:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from aiohttp import web
 
 from henslowe.actors.endpoints import JsonObject, OnNotification
 from henslowe.actors.routes import Route
+from henslowe.transport.gateway import add_gateway
 from tests.transport.gateway.world import (
     ACCEPT,
     LocalServer,
@@ -259,3 +261,36 @@ async def test_only_what_changed_is_told_and_only_when_it_did(gw: World) -> None
         await gw.legacy("/mcp/hello", session, "ping")
         gw.serve(LocalServer(version("hello", 3), {"echo": echo}, prompts=("q",)))
         assert (await anext(heard))[1]["method"] == "notifications/prompts/list_changed"
+
+
+async def test_the_gateway_outlives_its_listener(gw: World) -> None:
+    """A listener that restarts ends its streams, and the next one serves the same sessions and streams."""
+    gw.serve(LocalServer(V1, {"echo": echo}))
+    session = await gw.initialize("/mcp/hello")
+    headers = {"Mcp-Session-Id": session, "Accept": "text/event-stream"}
+    async with gw.http.get(f"{gw.url}/mcp/hello", headers=headers) as stream:
+        gw.gateway.end_streams()
+        assert [event async for event in events(stream)] == []
+    again = web.Application()
+    add_gateway(again, gw.gateway)
+    runner = web.AppRunner(again, shutdown_timeout=1.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/mcp/hello"
+        async with gw.http.get(url, headers=headers) as stream:
+            gw.serve(LocalServer(V2, {"other": echo}))
+            assert (await anext(events(stream)))[1]["method"] == TOOLS
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_closed_gateway_opens_no_streams_but_still_answers(gw: World) -> None:
+    gw.serve(LocalServer(V1, {"echo": echo}))
+    session = await gw.initialize("/mcp/hello")
+    await gw.gateway.close()
+    await gw.gateway.close()
+    headers = {"Mcp-Session-Id": session, "Accept": "text/event-stream"}
+    async with gw.http.get(f"{gw.url}/mcp/hello", headers=headers) as response:
+        assert response.status == 503
+    assert (await gw.legacy("/mcp/hello", session, "tools/call", {"name": "echo"}))[0] == 200

@@ -135,7 +135,12 @@ async def kills(options: argparse.Namespace, workspace: Path) -> Figures:
 
 async def prove(options: argparse.Namespace, folder: Path) -> list[Figures]:
     """All parts that were asked for."""
-    canary = ("delivery.strategy=canary", f"delivery.canary_percent={options.canary_percent}")
+    # Clients held back on the previous version, as a control, would rightly not hear of the new one for minutes.
+    canary = (
+        "delivery.strategy=canary",
+        f"delivery.canary_percent={options.canary_percent}",
+        "delivery.holdback_percent=0",
+    )
     parts: list[tuple[int, Callable[[], Awaitable[Figures]]]] = [
         (
             options.immediate,

@@ -42,7 +42,8 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     if length is not None:
         if length > limit:
             raise _too_large(limit)
-        return await request.content.read()
+        if hdrs.CONTENT_ENCODING not in request.headers:  # else the length is that of the compressed body
+            return await request.content.read()
     chunks = bytearray()
     async for chunk in request.content.iter_any():
         chunks += chunk

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from henslowe.actors.endpoints import Contract, Endpoint, Era, JsonObject, ServerFacts
-from henslowe.actors.ids import ServiceName
+from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.routes import Route, RouteTable
 from henslowe.transport.gateway import naming
 from henslowe.transport.gateway.calls import Ask, Caller, no_such_service
@@ -24,6 +24,8 @@ from henslowe.transport.mcp import eras, jsonrpc
 
 CANARY_TTL_MS: Final = 1_000
 """How long a list may be cached while a rollout is under way: a client's arm may change at the next epoch."""
+SCHEMAS_MAX: Final = 1_000
+"""Versions whose header schemas are remembered; a node runs far fewer at a time."""
 INSTRUCTIONS_CHARS_MAX: Final = 16_000
 """Of the aggregate's instructions, which end up in a model's prompt."""
 
@@ -102,15 +104,17 @@ class HeaderSchemas:
     """Input schemas with `x-mcp-header`, per endpoint. Most contracts have none, and finding that out costs little."""
 
     def __init__(self) -> None:
-        self._of: dict[str, tuple[Contract, dict[str, Any]]] = {}
+        self._of: dict[VersionKey, tuple[Contract, dict[str, Any]]] = {}
 
     def find(self, endpoint: Endpoint, tool: str) -> Any:
         """The tool's schema, or None when no header repeats any of its arguments."""
         contract = endpoint.contract
-        known = self._of.get(endpoint.version.service)
+        known = self._of.get(endpoint.version)
         if known is None or known[0] is not contract:
+            if len(self._of) >= SCHEMAS_MAX:
+                self._of.clear()
             schemas = {t["name"]: t.get("inputSchema") for t in contract.tools if b"x-mcp-header" in orjson.dumps(t)}
-            known = self._of[endpoint.version.service] = (contract, schemas)
+            known = self._of[endpoint.version] = (contract, schemas)
         return known[1].get(tool)
 
 
@@ -177,8 +181,12 @@ class AggregateScope:
         self._node_info = node_info
 
     async def facts(self, unit: Unit) -> ServerFacts:
-        """The node's own name, every capability that some service has, and all instructions by service."""
-        capabilities: JsonObject = {"tools": {}}
+        """The node's own name, every capability that some service has, and all instructions by service.
+
+        Tools, prompts and resources are always among them: a session outlives the services that were there at its
+        start, and the lists are the gateway's own.
+        """
+        capabilities: JsonObject = {"tools": {}, "prompts": {}, "resources": {}}
         instructions: list[str] = []
         for endpoint in self._endpoints(unit):
             facts = endpoint.facts

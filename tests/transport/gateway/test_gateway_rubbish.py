@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 import pytest
@@ -206,6 +207,9 @@ async def test_verbs_types_and_sizes() -> None:
         headers = {"Content-Type": "application/json", "Accept": ACCEPT}
         async with gw.http.post(url, data=endless(), headers=headers) as response:
             assert response.status == 413, "a chunked body has no length to look at"
+        bomb = gzip.compress(b" " * 1_000_000)
+        assert len(bomb) < 2_000
+        assert (await post("/mcp/hello", None, raw=bomb, Content_Encoding="gzip"))[0] == 413
         for verb in ("GET", "DELETE"):
             async with gw.http.request(verb, url, headers={"MCP-Protocol-Version": MODERN}) as response:
                 assert (response.status, response.headers["Allow"]) == (405, "POST")

@@ -9,6 +9,7 @@ import click
 
 from henslowe.cli.client import NodeClient, read_token_of, service_path
 from henslowe.cli.console import Console, node_options
+from henslowe.config.listen import parse_listen
 from henslowe.config.node_file import NodeFile
 
 
@@ -23,13 +24,21 @@ def client_command() -> None:
 @node_options
 def snippet_command(*, service: str | None, with_token: bool, console: Console, node: NodeFile) -> None:
     """Print the entry for an MCP client: all services at one endpoint, or one SERVICE."""
+    client = NodeClient(node)
     path, name = "/mcp", "henslowe"
     if service is not None:
-        path, name = NodeClient(node).get(service_path(service))["path"], service
+        path, name = client.get(service_path(service))["path"], service
     entry: dict[str, Any] = {"type": "http", "url": node.url + path}
     if with_token:
         entry["headers"] = {"Authorization": f"Bearer {read_token_of(node)}"}
     snippet = {"mcpServers": {name: entry}}
-    console.show(
-        snippet, json.dumps(snippet, indent=2).splitlines(), f"henslowe call {service or 'SERVICE'} TOOL '{{}}'"
-    )
+    following = f"henslowe call {service or 'SERVICE'} TOOL '{{}}'"
+    if not with_token and _asks_for_token(client):
+        following = "add --with-token: this node asks every client for it"
+    console.show(snippet, json.dumps(snippet, indent=2).splitlines(), following)
+
+
+def _asks_for_token(client: NodeClient) -> bool:
+    """Whether the node listens beyond loopback."""
+    settings = {each["key"]: each["value"] for each in client.get("/config")["settings"]}
+    return not parse_listen(settings["listen"]).loopback

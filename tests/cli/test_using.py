@@ -11,7 +11,7 @@ from henslowe.cli.up import prepare
 from henslowe.config.provenance import Source
 from henslowe.errors import ListenRefused
 from tests.cli.conftest import Henslowe
-from tests.transport.admin.small_node import Background
+from tests.transport.admin.small_node import Background, background
 
 
 def test_a_tool_is_called_and_its_text_printed(node: Background, henslowe: Henslowe) -> None:
@@ -75,6 +75,23 @@ def test_the_snippet_is_what_a_client_wants(node: Background, henslowe: Henslowe
     text, _, following = run.out.partition("\n\nnext: ")
     assert "henslowe" in json.loads(text)["mcpServers"]
     assert following.startswith("henslowe call")
+
+
+def test_the_snippet_of_a_node_for_others_says_that_the_token_is_missing(workspace: Path, henslowe: Henslowe) -> None:
+    toml = 'listen = "0.0.0.0:8400"\nallow_remote = true\nadmin.token_file = ".henslowe/admin.token"\n'
+    (workspace / "henslowe.toml").write_text(toml)
+    with background(workspace):
+        assert henslowe("client", "snippet").out.rstrip().endswith("this node asks every client for it")
+        assert "SERVICE TOOL" in henslowe("client", "snippet", "--with-token").out
+
+
+def test_a_call_carries_the_token_where_the_user_may_read_it(node: Background, henslowe: Henslowe) -> None:
+    node.node.mcp_token = node.served.token
+    assert henslowe("call", "hello", "greet").out == "Hello, ?!\n"
+    Path(node.served.file.token_file).unlink()
+    run = henslowe("call", "hello", "greet")
+    assert run.exit_code == 1
+    assert "expected a valid bearer token" in run.err
 
 
 # -- config ----------------

@@ -45,7 +45,7 @@ from henslowe.transport.admin.models import (
 )
 from henslowe.transport.listener import bind_tcp, bind_unix
 from henslowe.transport.rate_limit import RateLimiter
-from henslowe.transport.tokens import ensure_token
+from henslowe.transport.tokens import authorised, ensure_token
 
 T = TypeVar("T")
 
@@ -73,6 +73,8 @@ class SmallNode:
     well: bool = True
     note: str = ""
     build_ends: str = "FAILED"
+    mcp_token: str = ""
+    """When set, the MCP endpoint asks for it, as that of a node beyond loopback does."""
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     command_error: Exception | None = None
@@ -239,10 +241,16 @@ async def serve(workspace: Path, *, rate_per_s: float = 1_000.0, socket: bool = 
     sockets = [tcp, *([bind_unix(path)] if path is not None else [])]
     runners: list[web.AppRunner] = []
 
+    async def guarded_mcp(request: web.Request) -> web.StreamResponse:
+        if node.mcp_token and not authorised(request.headers.get("Authorization"), node.mcp_token):
+            error = {"code": -32000, "message": "expected a valid bearer token"}
+            return web.json_response({"jsonrpc": "2.0", "id": None, "error": error}, status=401)
+        return await mcp_hello(request)
+
     async def open_listener() -> None:
         app = web.Application()
         add_admin(app, admin)
-        app.router.add_post("/mcp/hello", mcp_hello)
+        app.router.add_post("/mcp/hello", guarded_mcp)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
         await runner.setup()
         runners.append(runner)

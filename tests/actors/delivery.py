@@ -61,7 +61,9 @@ class Runner(LoopActor):
             case EnsureInstance(version) if version.number in self._delivery.broken:
                 versions.cast(InstanceBroken(version, "exit 1"))
             case EnsureInstance(version) if version.number not in self._delivery.slow:
-                versions.cast(InstanceUp(version, InstanceId(f"{version}#1"), Contract(digest="d"), "modern", 0.1))
+                up = InstanceUp(version, InstanceId(f"{version}#1"), Contract(digest="d"), "modern", 0.1)
+                versions.cast(up)
+                registry.via(names.ROUTER).cast(up)
             case ReleaseInstance(version):
                 versions.cast(InstanceDown(version, InstanceId(f"{version}#1"), "released", expected=True))
 

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -23,12 +23,12 @@ from henslowe.actors.ids import ServiceName
 from henslowe.actors.journal import say
 from henslowe.actors.kernel import LoopActor, Reply, Timer
 from henslowe.actors.kernel import names as registry
-from henslowe.actors.messages import Decision, RoutesChanged, Verdict
+from henslowe.actors.messages import Decision, InstanceUp, RoutesChanged, Verdict
 from henslowe.actors.router.counters import ServiceCounter
 from henslowe.actors.router.derive import RoutedService, routes_of, trial_of
 from henslowe.actors.router.rows import EVIDENCE, EvidenceRow
 from henslowe.actors.router.verdict import Evidence, Finding, Rules
-from henslowe.actors.routes import FAILURES, CallRecord, Observations, RouteTable
+from henslowe.actors.routes import FAILURES, CallRecord, Observations, Outcome, RouteTable
 from henslowe.actors.traffic import TrafficStats, TrialStatus
 from henslowe.actors.vocabulary import EventType, Status
 from henslowe.config.settings import DeliverySettings
@@ -74,6 +74,16 @@ class _Watched:
     sent_s: float = 0.0
     failures_said: int = 0
     failures_silent: int = 0
+    seen_up: set[int] = field(default_factory=set)
+    """Versions that answered in this life of the router: after a restart of the node, a version that is still starting
+    is not one that crashed."""
+
+    def may_blame(self, record: CallRecord) -> bool:
+        """Whether a call says something about its version."""
+        number = record.version.number
+        if record.outcome is not Outcome.CRASH:
+            self.seen_up.add(number)
+        return number in self.seen_up
 
 
 class CanaryRouter(LoopActor):
@@ -133,11 +143,14 @@ class CanaryRouter(LoopActor):
         self.handle_cast(message)
 
     def handle_cast(self, message: Any) -> None:
-        """The rows changed. What instances report says nothing that the rows do not: it is ignored."""
-        if isinstance(message, RoutesChanged):
-            self._take()  # what was called by the routes of before is evidence about them
-            self._publish_routes()
-            self._arm()
+        """The rows changed, or an instance is up. Other reports of instances say nothing that the rows will not."""
+        match message:
+            case RoutesChanged():
+                self._take()  # what was called by the routes of before is evidence about them
+                self._publish_routes()
+                self._arm()
+            case InstanceUp(version):
+                self._of(version.service).seen_up.add(version.number)
 
     def handle_info(self, message: Tick | Wake) -> None:
         """A moment to think."""
@@ -170,6 +183,7 @@ class CanaryRouter(LoopActor):
         if trial == (watched.evidence.trial if watched.evidence is not None else None):
             return
         watched.evidence = watched.finding = None
+        watched.seen_up &= {row.active, row.canary, row.previous}
         saved = self._evidence_rows.lookup(row.service)
         if trial is None:
             if saved is not None:
@@ -199,7 +213,8 @@ class CanaryRouter(LoopActor):
             watched.counter.add(record)
             if record.outcome in FAILURES:
                 self._say_failed(watched, record)
-            if watched.evidence is not None and record.epoch == watched.evidence.trial.epoch:
+            blamed = watched.may_blame(record)
+            if watched.evidence is not None and record.epoch == watched.evidence.trial.epoch and blamed:
                 watched.evidence.update(record)
                 watched.fresh = watched.unsaved = True
 

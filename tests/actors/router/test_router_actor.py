@@ -78,6 +78,21 @@ async def test_a_failure_is_thought_about_at_once(delivery: Delivery) -> None:
     await until(lambda: delivery.states()[2] == "ROLLED_BACK")
 
 
+async def test_a_canary_that_is_still_starting_after_a_restart_is_not_blamed(delivery: Delivery, clock: Clock) -> None:
+    await delivery.stop(names.ROUTER)
+    await delivery.start(names.ROUTER)
+    route = delivery.routes.current[HELLO]
+    unlucky = next(f"client-{at}" for at in range(1_000) if route.pick(f"client-{at}")[1] == key(2))
+    for _ in range(9):
+        delivery.serve(unlucky, {2: Outcome.CRASH})
+    await tick(delivery, clock)
+    assert delivery.states()[2] == "CANARY"
+    delivery.serve(unlucky)
+    for _ in range(5):
+        delivery.serve(unlucky, {2: Outcome.CRASH})
+    await until(lambda: delivery.states()[2] == "ROLLED_BACK")
+
+
 async def test_a_good_canary_is_promoted_and_the_old_version_held_back_as_control(
     delivery: Delivery, clock: Clock
 ) -> None:

@@ -4,8 +4,8 @@
 
 Both proxies run at the same time and are loaded in turns, the order changing each round, and medians are compared, so
 that a busy machine slows both. The load (wrk) looks at each answer; one wrong answer fails the run. Ours runs as in a
-node: guard, header validation, evidence and metrics on. `--check` fails below four times mcp-proxy, the promise of the
-documentation. Needs `wrk`; mcp-proxy is taken from PATH or, once, fetched by `uv`.
+node: uvloop if installed, guard, header validation, evidence and metrics on. `--check` fails below four times
+mcp-proxy, the promise of the documentation. Needs `wrk`; mcp-proxy is taken from PATH or, once, fetched by `uv`.
 """
 
 from __future__ import annotations
@@ -89,6 +89,15 @@ async def serve(port: int) -> None:
     await runner.cleanup()
     await endpoint.close()
     await child.stop()
+
+
+def loop_factory() -> Any:
+    """The loop that a node takes: uvloop's when it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 # -- the comparison ----------------
@@ -201,7 +210,8 @@ def main() -> int:
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        asyncio.run(serve(options.serve))
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(serve(options.serve))
         return 0
     if shutil.which("wrk") is None:
         print("cannot measure: wrk is not installed (Debian: apt-get install wrk)", file=sys.stderr)

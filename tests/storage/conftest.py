@@ -1,7 +1,8 @@
 """Real stores in temporary folders, with their writer running."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -16,9 +17,14 @@ def faults() -> Faults:
 
 
 @pytest.fixture
-def open_store(tmp_path: Path, faults: Faults) -> OpenStore:
-    """Opens the test's data directory; each opening is another life of the same node."""
-    return lambda settings=None: running(tmp_path / "data", faults, settings)
+def open_store(tmp_path: Path, faults: Faults) -> Iterator[OpenStore]:
+    """Opens the test's data directory; each opening is another life of the same node.
+
+    In memory where the system has such a folder: what a sync is worth is proved elsewhere, on the disk.
+    """
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
+        yield lambda settings=None: running(Path(folder, "data"), faults, settings)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from typing import Any, Final
 from henslowe.actors import names
 from henslowe.actors.endpoints import Connector
 from henslowe.actors.ids import ServiceName, VersionKey
+from henslowe.actors.journal import say
 from henslowe.actors.kernel import (
     NOREPLY,
     SHUTDOWN,
@@ -40,6 +41,7 @@ from henslowe.actors.pipeline import release, workdir
 from henslowe.actors.pipeline.run import VERSIONS_TIMEOUT_S, Job, PipelineRun
 from henslowe.actors.pipeline.stage_cache import StageCache
 from henslowe.actors.pipeline.tools import Tools, in_thread
+from henslowe.actors.vocabulary import EventType, Status
 from henslowe.config.settings import Settings
 from henslowe.errors import HensloweError, NotFound, StageFailed
 from henslowe.storage import Store
@@ -84,6 +86,7 @@ class PipelineExecutor(LoopActor):
         super().__init__()
         self._tools = Tools(
             settings=settings,
+            workspace=settings.workspace.resolve(),
             data_dir=store.data_dir.resolve(),
             archive=store.archive,
             connector=connector,
@@ -105,7 +108,7 @@ class PipelineExecutor(LoopActor):
         for child in await supervisor.call(WhichChildren()):
             await supervisor.call(TerminateChild(child.ref), RUN_SHUTDOWN_S * 2)
         await in_thread(workdir.sweep, self._tools.runs)
-        await in_thread(release.sweep, self._tools.settings.workspace / "archive")
+        await in_thread(release.sweep, self._tools.workspace / "archive")
         registry.via(names.WATCHER).cast(AnnounceSources())
 
     # -- messages ----------------
@@ -217,6 +220,8 @@ class PipelineExecutor(LoopActor):
 
     async def _report(self, version: VersionKey, *, superseded: bool, reason: Any) -> None:
         why = "a newer change replaced it" if superseded else f"the run ended: {reason!r}"
+        status = Status.CANCELLED if superseded else Status.FAILED
+        say(EventType.PIPELINE_COMPLETE, status, key=version, stage="pipeline", message=why)
         try:
             await registry.via(names.VERSIONS).call(
                 VersionBroken(version, "pipeline", why, superseded=superseded), VERSIONS_TIMEOUT_S

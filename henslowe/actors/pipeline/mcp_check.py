@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +25,10 @@ from henslowe.actors.pipeline.output import LineReader, StageOutput
 from henslowe.errors import HensloweError, InstanceFailed, StageFailed
 
 STDERR_DRAIN_S: Final = 0.5
+GREETING_S: Final = 5.0
+"""A server that knows the handshake answers as soon as it has started; one that does not may keep silent."""
+GREETING_LINES_MAX: Final = 20
+"""Lines in which the answer to `initialize` must come; log notifications may precede it."""
 _SHOWN_BYTES: Final = 200
 
 
@@ -35,6 +41,8 @@ class Checked:
     """The era in which the node will speak with it."""
     protocol_version: str
     server_info: dict[str, Any]
+    eras: tuple[str, ...] = ()
+    """All eras that it speaks, as far as they were tried."""
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Checked:
@@ -47,7 +55,7 @@ class Checked:
             resource_templates=tuple(lists["resource_templates"]),
             digest=lists["digest"],
         )
-        return cls(contract, table["era"], table["protocol_version"], table["server_info"])
+        return cls(contract, table["era"], table["protocol_version"], table["server_info"], tuple(table["eras"]))
 
 
 async def check_server(
@@ -70,8 +78,52 @@ async def check_server(
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise StageFailed(f"cannot use what the server lists: {wrong[0]}{more}", hint="correct the server's listing")
-    output.add("note", f"{_counts(checked.contract)}; speaks {checked.protocol_version} ({checked.era})")
     return checked
+
+
+async def greets(place: Place, launch: LaunchSpec) -> bool:
+    """Whether a stdio server answers `initialize`.
+
+    In a process of its own: the first message decides the era, so one that was asked in the modern way cannot tell.
+    """
+    process = await _spawn(place, launch, 0, stderr=subprocess.DEVNULL)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    hello = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": {"name": "henslowe", "version": "1"},
+        },
+    }
+    try:
+        async with asyncio.timeout(min(launch.ready_timeout_s, GREETING_S)):
+            process.stdin.write(json.dumps(hello).encode() + b"\n")
+            for _ in range(GREETING_LINES_MAX):
+                answer = json.loads(await process.stdout.readuntil())
+                if isinstance(answer, dict) and answer.get("id") == 1:
+                    return "result" in answer
+    except (TimeoutError, ValueError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        return False
+    finally:
+        await end(process)
+        process.close_pipes()
+    return False
+
+
+async def _spawn(place: Place, launch: LaunchSpec, port: int, *, stderr: int = subprocess.PIPE) -> OsProcess:
+    return await OsProcess.spawn(
+        [word.replace("{port}", str(port)) for word in launch.command],
+        cwd=place.work.src,
+        env=place.environment({key: value.replace("{port}", str(port)) for key, value in launch.env.items()}),
+        owner=place.owner,
+        stdin=launch.wire is Wire.STDIO,
+        stderr=stderr,
+        marker=place.marker,
+    )
 
 
 async def _open(
@@ -81,14 +133,7 @@ async def _open(
         endpoint = await _connect_http(connector, version, launch, launch.url)
         return await _facts(endpoint)
     port = _free_port() if launch.wire is Wire.HTTP else 0
-    process = await OsProcess.spawn(
-        [word.replace("{port}", str(port)) for word in launch.command],
-        cwd=place.work.src,
-        env=place.environment({key: value.replace("{port}", str(port)) for key, value in launch.env.items()}),
-        owner=place.owner,
-        stdin=launch.wire is Wire.STDIO,
-        marker=place.marker,
-    )
+    process = await _spawn(place, launch, port)
     assert process.stdout is not None
     assert process.stderr is not None
     readers = [asyncio.ensure_future(output.read("stderr", process.stderr))]
@@ -142,7 +187,8 @@ async def _connect_http(
 
 async def _facts(endpoint: OwnedEndpoint) -> Checked:
     facts = endpoint.facts
-    checked = Checked(endpoint.contract, facts.era.value, facts.protocol_version, facts.server_info)
+    era = facts.era.value
+    checked = Checked(endpoint.contract, era, facts.protocol_version, facts.server_info, (era,))
     await endpoint.close()
     return checked
 
@@ -175,9 +221,12 @@ def _stray(line: str) -> StageFailed:
     )
 
 
-def _counts(contract: Contract) -> str:
+def summary(checked: Checked) -> str:
+    """What was found, in one line."""
+    contract = checked.contract
     parts = (("tool", contract.tools), ("prompt", contract.prompts), ("resource", contract.resources))
-    return ", ".join(f"{len(items)} {name}{'' if len(items) == 1 else 's'}" for name, items in parts)
+    counts = ", ".join(f"{len(items)} {name}{'' if len(items) == 1 else 's'}" for name, items in parts)
+    return f"{counts}; speaks {checked.protocol_version} ({' and '.join(checked.eras)})"
 
 
 def _free_port() -> int:

@@ -286,6 +286,7 @@ class _Run:
             "env_digest": prepared.env.digest,
             "stages": {name: report.as_dict() for name, report in reports.items()},
             "era": checked.era,
+            "eras": list(checked.eras),
             "protocol_version": checked.protocol_version,
             "server_info": checked.server_info,
             "contract_digest": checked.contract.digest,

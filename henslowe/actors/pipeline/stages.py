@@ -10,15 +10,17 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from henslowe.actors import names
+from henslowe.actors.endpoints import Era
 from henslowe.actors.ids import VersionKey
 from henslowe.actors.journal import draft, say
 from henslowe.actors.kernel import names as registry
+from henslowe.actors.launch import LaunchSpec, Wire
 from henslowe.actors.messages import Publish
 from henslowe.actors.pipeline import environment
 from henslowe.actors.pipeline.commands import Place, run_command
 from henslowe.actors.pipeline.environment import identity_of
 from henslowe.actors.pipeline.launching import launch_spec
-from henslowe.actors.pipeline.mcp_check import Checked, check_server
+from henslowe.actors.pipeline.mcp_check import Checked, check_server, greets, summary
 from henslowe.actors.pipeline.output import Line, StageOutput
 from henslowe.actors.pipeline.plan import Kind, PlannedStage
 from henslowe.actors.pipeline.stage_cache import Remembered, stage_key
@@ -190,9 +192,29 @@ class StageRunner:
         launch = launch_spec(self._manifest, self._place.env)
         try:
             async with asyncio.timeout(stage.timeout_s):
-                return await check_server(self._place, self._tools.connector, self._version, launch, output)
+                checked = await check_server(self._place, self._tools.connector, self._version, launch, output)
+                checked = await self._with_other_era(stage, launch, checked)
         except TimeoutError:
             raise StageFailed(f"expected an end within {stage.timeout_s:g} s, got none; it was killed") from None
+        output.add("note", summary(checked))
+        return checked
+
+    async def _with_other_era(self, stage: PlannedStage, launch: LaunchSpec, checked: Checked) -> Checked:
+        """Add the handshake era, if a modern server speaks that too.
+
+        It depends on the SDK, and costs another start: it is tried once per environment and command. A server that was
+        found legacy had been asked in the modern way before.
+        """
+        if checked.era != Era.MODERN.value or launch.wire is not Wire.STDIO:
+            return checked
+        question = replace(stage, name="eras", command=launch.command, inputs=("-",))
+        key = stage_key(question, {}, environment=self._place.env.digest, program="", before={})
+        known = await in_thread(self._tools.cache.load, key, self._place.work)
+        if known is None or known.result is None:
+            known = Remembered(0, result={"legacy": await greets(self._place, launch)})
+            await in_thread(self._tools.cache.save, key, known)
+        assert known.result is not None
+        return replace(checked, eras=(Era.LEGACY.value, Era.MODERN.value)) if known.result["legacy"] else checked
 
     async def _make_environment(self, stage: PlannedStage, output: StageOutput) -> bool:
         """Whether it was there already."""

@@ -23,6 +23,7 @@ class Tools:
     """Shared by the runs; made once by the executor."""
 
     settings: Settings
+    workspace: Path
     data_dir: Path
     archive: Archive
     connector: Connector
@@ -51,7 +52,7 @@ class Tools:
 
     def versions_of(self, service: ServiceName) -> Path:
         """Where the versions of a service are materialised."""
-        return self.settings.workspace / "archive" / service
+        return self.workspace / "archive" / service
 
 
 async def in_thread(function: Callable[..., T], *args: Any) -> T:

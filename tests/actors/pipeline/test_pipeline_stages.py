@@ -38,11 +38,12 @@ async def test_each_stage_says_when_it_starts_and_how_it_ended(node: Node) -> No
     assert node.lines() == ["1 tool, 0 prompts, 0 resources; speaks 2025-11-25 (legacy)"]
 
 
-async def test_a_server_of_the_sdk_is_checked_in_its_newest_era(node: Node) -> None:
+async def test_a_server_of_the_sdk_is_checked_in_both_eras(node: Node) -> None:
     tests = "import server\n\n\ndef test_add():\n    assert server.add(1, 2) == 3\n"
     node.change({"server.py": SDK_SERVER, "test_server.py": tests})
     built = await node.built()
     assert (built.metadata["era"], built.metadata["protocol_version"]) == ("modern", "2026-07-28")
+    assert built.metadata["eras"] == ["legacy", "modern"]
     assert built.metadata["stages"].keys() == {"lint", "mcp-check", "test"}
     (tool,) = built.contract.tools
     assert tool["description"] == "The sum of two numbers."

@@ -1,8 +1,8 @@
 """Proof of the headline: edits under traffic without a failed call, and a node that is killed again and again.
 
-    python -m bench.prove_live                     # 20 immediate and 20 canary edits, 50 kills of the node
-    python -m bench.prove_live --immediate 3 --canary 3 --kills 5
-    python -m bench.prove_live --json --check      # figures for programs; exit code 1 when a promise is broken
+    python bench/prove_live.py                     # 20 immediate and 20 canary edits, 50 kills of the node
+    python bench/prove_live.py --immediate 3 --canary 3 --kills 5
+    python bench/prove_live.py --json --check      # figures for programs; exit code 1 when a promise is broken
 
 Three nodes, one after the other, each with 40 clients of both eras that make 50 calls a second:
 
@@ -28,8 +28,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.harness import Node, server
-from tests.e2e.load import Load
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.e2e.harness import Node, server  # noqa: E402
+from tests.e2e.load import Load  # noqa: E402
 
 CANARY_S = 300.0
 """Longest wait for a verdict: with less traffic than here it may rightly take longer."""
@@ -174,7 +176,7 @@ def _table(figures: list[Figures]) -> str:
 
 def options_of(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.prove_live", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python bench/prove_live.py", description=__doc__.splitlines()[0])
     parser.add_argument("--immediate", type=int, default=20, metavar="N", help="edits that go live at once (20)")
     parser.add_argument("--canary", type=int, default=20, metavar="N", help="edits that pass through a canary (20)")
     parser.add_argument("--canary-percent", type=float, default=25.0, help="share of a canary (25)")

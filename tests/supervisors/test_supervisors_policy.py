@@ -66,6 +66,11 @@ def test_crashes_further_apart_than_the_window_never_exceed_unless_none_is_toler
         assert intensity.exceeded is (max_restarts == 0)
 
 
+def test_an_entry_as_old_as_the_window_still_counts():
+    assert Intensity(1, 5.0).add(10.0).add(15.0).exceeded
+    assert not Intensity(1, 5.0).add(10.0).add(15.000001).exceeded
+
+
 def test_fractions_of_a_second_count():
     intensity = Intensity(1, 0.5).add(10.0).add(10.6)
     assert not intensity.exceeded

@@ -174,6 +174,45 @@ def test_backoff_waits_longer_each_time_and_starts_over_after_a_long_life(report
     assert [r.delay_s for r in reports] == [1, 2, 4, 5, 1, 2]
 
 
+def test_a_crash_with_a_backoff_counts_once():
+    async def main():
+        specs_ = specs([], "a", backoff=Backoff(first_s=1.0))
+        supervisor = await Supervisor.start_link(specs_, max_restarts=1, max_seconds=1000.0)
+        names.via("child-a").cast(ValueError("now"))
+        await asyncio.sleep(10)
+        assert names.whereis("child-a") is not None
+        names.via("child-a").cast(ValueError("again"))
+        assert await gone(supervisor) == SHUTDOWN
+
+    run_virtually(main())
+
+
+def test_a_child_that_was_terminated_between_two_tries_stays_down():
+    async def main():
+        lives, answers = [], []
+
+        class Failing(LoopActor):
+            def init(self):
+                lives.append(len(lives) + 1)
+                if len(lives) == 2:  # the supervisor is in the middle of restarting us: this waits behind
+                    answers.append(supervisor.call(TerminateChild("a")))
+                    raise ValueError("cannot start")
+
+            def handle_cast(self, message):
+                raise ValueError(message)
+
+        supervisor = await Supervisor.start_link([ChildSpec("a", Failing, name="child-a")])
+        names.via("child-a").cast("now")
+        await asyncio.sleep(60)
+        await answers[0]
+        assert lives == [1, 2]
+        (info,) = await supervisor.call(WhichChildren())
+        assert (info.ref, info.restarting) == (None, False)
+        await supervisor.stop(block=False)
+
+    run_virtually(main())
+
+
 def test_while_a_child_waits_its_group_is_down_and_can_be_told_to_stay_down():
     diary = []
 

@@ -132,7 +132,7 @@ class LoopRef(Ref):
                 self._drain()
             finally:
                 scheduler.current = caller
-        elif scheduler.current is self or (self._task is not None and asyncio.current_task() is self._task):
+        elif scheduler.current is self or self._is_running_task(scheduler):
             future.set_exception(calling_self(self))
         else:
             self.put(Envelope(message, future))
@@ -140,6 +140,10 @@ class LoopRef(Ref):
             scheduler.deadlines.add(future, timeout_s)
         answer: CallFuture = future
         return answer
+
+    def _is_running_task(self, scheduler: Scheduler) -> bool:
+        """Whether the code that runs now is this actor's own async callback (not an actor that it runs in place)."""
+        return scheduler.current is None and self._task is not None and asyncio.current_task() is self._task
 
     def _drain(self) -> None:
         """One turn: up to `BATCH` messages."""

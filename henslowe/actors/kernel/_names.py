@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ._exits import ALREADY_STARTED, NOPROC, ActorExit, CallTimeout, StartFailed
 from ._gauges import count_dead_letter
-from ._ref import DEAD, STARTING, ActorInfo, Ref
+from ._ref import DEAD, ActorInfo, Ref
 from ._reply import CallFuture, Reply, lifecycle_lock
 from ._scheduler import Scheduler
 
@@ -46,7 +46,7 @@ class Registry:
             if ref._on_death is None:
                 ref._on_death = []
             ref._on_death.append(lambda: self.unregister(name, ref))
-            if ref._state == STARTING:
+            if not ref._up:
                 if ref._on_ready is None:
                     ref._on_ready = []
                 ref._on_ready.append(lambda: self._announce(name, ref))
@@ -83,7 +83,7 @@ class Registry:
         reply = Reply()
         with lifecycle_lock:
             ref = self.whereis(name)
-            if ref is None or ref._state == STARTING or (ref._started is not None):
+            if ref is None or not ref._up:
                 self._waiting.setdefault(name, []).append(reply)
                 return reply
         reply.set(ref)

@@ -94,6 +94,7 @@ class Ref(pykka.ActorRef[Any]):
         "_suspended",
         "_task",
         "_timers",
+        "_up",
         "_urn",
         "_watchers",
         "_why",
@@ -113,6 +114,7 @@ class Ref(pykka.ActorRef[Any]):
         self._state = STARTING
         self._on = False  # queued, being run, or waiting for its task
         self._suspended = False
+        self._up = False  # has passed init()
         self._q: Any = None
         self._sched: Any = None
         self._task: Any = None
@@ -375,6 +377,7 @@ class Ref(pykka.ActorRef[Any]):
     def _ready(self) -> None:
         """The actor has passed init(): tell whoever waits for that."""
         self._state = RUNNING
+        self._up = True
         started, self._started = self._started, None
         if started is not None:
             started.set(self)

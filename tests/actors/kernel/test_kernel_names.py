@@ -114,6 +114,28 @@ async def test_up_waits_for_the_end_of_init():
     ref.exit(KILL)
 
 
+@pytest.mark.parametrize("way", ["start", "start_link"])
+async def test_up_waits_also_when_asked_during_init(way):
+    held, entered = asyncio.Event(), asyncio.Event()
+
+    class Slow(LoopActor):
+        async def init(self):
+            if way == "start":
+                names.register("slow-too", self.ref)
+            entered.set()
+            await held.wait()
+
+    starting = Slow.start() if way == "start" else asyncio.ensure_future(Slow.start_link(name="slow-too"))
+    await entered.wait()
+    waiting = asyncio.ensure_future(names.via("slow-too").up())
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    held.set()
+    ref = starting if way == "start" else await starting
+    assert await waiting is ref
+    ref.exit(KILL)
+
+
 async def test_up_outlasts_an_incarnation_that_fails_to_start():
     waiting = asyncio.ensure_future(names.via("stubborn").up())
     await asyncio.sleep(0)

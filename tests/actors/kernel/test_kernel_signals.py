@@ -150,8 +150,20 @@ async def test_demonitor_drops_a_down_that_waits_in_the_mailbox():
 
     watched, watcher = await OnLoop.start_link(), await Fickle.start_link()
     watcher.cast(watched)
+    await watcher.get_state()  # answered after the cast; the Down is behind this
     assert await watcher.call("log") == ["init"]
     watcher.exit(KILL)
+
+
+@both_kinds
+async def test_the_dead_are_forgotten_by_those_they_were_linked_to(kind):
+    survivor = await kind.start_link(True)
+    for _ in range(3):
+        ref = await kind.start_link()
+        survivor.link(ref)
+        ref.exit(KILL)
+    assert survivor._links == set()
+    survivor.exit(KILL)
 
 
 async def test_a_dead_watcher_leaves_nothing_behind_in_what_it_watched():

@@ -6,8 +6,10 @@ import time
 
 import pytest
 from kernel_specimens import BOUND_S, KINDS, Boom, Gate, OnLoop, OnThread, eventually, gone
+from pykka._envelope import Envelope
 
 from henslowe.actors.kernel import KILL, KILLED, SHUTDOWN, ActorExit, CallTimeout, Reply, Stop, statistics
+from henslowe.actors.kernel._thread_actor import WAKE
 
 both_kinds = pytest.mark.parametrize("kind", KINDS)
 
@@ -76,6 +78,28 @@ async def test_an_ask_that_races_with_the_end_is_always_answered(kind):
         else:
             ref.exit(SHUTDOWN)
         await asyncio.gather(*hammers)
+
+
+@both_kinds
+async def test_an_ask_that_arrives_after_the_end_is_answered(kind):
+    ref = await kind.start_link()
+    await ref.stop(block=False)
+    reply = Reply()
+    ref.put(Envelope("late", reply))  # what an asker does that saw the actor alive a moment ago
+    with pytest.raises(ActorExit):
+        await asyncio.wait_for(asyncio.ensure_future(_awaited(reply)), BOUND_S)
+
+
+async def _awaited(reply):
+    return await reply
+
+
+def test_a_late_ask_does_not_take_the_wake_up_that_a_killed_thread_waits_for():
+    ref = OnThread()._actor_ref  # its thread is not started: we look at the queue in its place
+    ref._die(KILLED)
+    ref._q.put(WAKE)
+    ref.put("late")
+    assert ref._q.get_nowait() is WAKE
 
 
 async def test_a_killed_thread_releases_callers_at_once_and_counts_as_a_zombie_until_it_is_back():

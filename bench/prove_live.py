@@ -30,8 +30,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.e2e.harness import Node, server  # noqa: E402
-from tests.e2e.load import Load  # noqa: E402
+from tests.e2e.harness import Node, server
+from tests.e2e.load import Load
 
 CANARY_S = 300.0
 """Longest wait for a verdict: with less traffic than here it may rightly take longer."""

@@ -120,6 +120,7 @@ class _Shell(LoopActor):
         else:
             process.kill_tree()
         await process.wait()
+        process.close_pipes()
 
     async def _ask(self, kind: str, payload: Any) -> Any:
         """Runs one callback in the child and gives its result."""

@@ -28,6 +28,25 @@ time.sleep(600)
 """
 
 
+@pytest.fixture(autouse=True)
+async def _tidy(monkeypatch):
+    """Ends what a test has started and closes its pipes, read or not."""
+    spawned = []
+    spawn = OsProcess.spawn
+
+    async def remembered(*args, **kwargs):
+        spawned.append(await spawn(*args, **kwargs))
+        return spawned[-1]
+
+    monkeypatch.setattr(OsProcess, "spawn", remembered)
+    yield
+    for process in spawned:
+        process.kill_tree()
+        await process.wait()
+        process.close_pipes()
+    await asyncio.sleep(0)
+
+
 def runs(pid: int) -> bool:
     stat = read_stat(pid)
     return stat is not None and stat.state != "Z"

@@ -12,7 +12,6 @@ Not here: what a change leads to (`henslowe.actors.pipeline`).
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from henslowe.actors import names
-from henslowe.actors.ids import ServiceName, service_name
+from henslowe.actors.ids import ServiceName
 from henslowe.actors.journal import say
 from henslowe.actors.kernel import Continue, Reply, ThreadActor
 from henslowe.actors.kernel import names as registry
@@ -28,37 +27,32 @@ from henslowe.actors.messages import AnnounceSources, SourceChanged, SourceRemov
 from henslowe.actors.sources.ignoring import IgnoreRules
 from henslowe.actors.sources.scanning import FILES_MAX, Tree, changed_paths, root_rules, scan, unsettled_s
 from henslowe.actors.vocabulary import EventType, Status
+from henslowe.actors.watcher import discovery
 from henslowe.actors.watcher.debounce import Debouncer
+from henslowe.actors.watcher.discovery import Found, list_services
+from henslowe.actors.watcher.health import Health
 from henslowe.actors.watcher.hints import HintBox
 from henslowe.actors.watcher.inotify import Trouble, WatchTree
 from henslowe.actors.watcher.status import Mode, Problem, ReadStatus, WatchedService, WatcherBoard, WatcherStatus
 from henslowe.config.settings import WatcherSettings
-from henslowe.errors import ConfigError, LimitReached
+from henslowe.errors import LimitReached
 
 CHANGED_MAX: Final = 50
 UNSETTLED_MAX: Final = 10
 """A service whose files never rest is built as it is after this many looks in a row."""
-SERVICES_MAX: Final = 1_000
 DEV: Final = ""
 """The key of the folder of all services, among the services' names."""
 
 _WAKE, _TICK, _RESCAN, _POLL = "wake", "tick", "rescan", "poll"
 
-_HINTS = {
-    Trouble.WATCH_LIMIT: "raise the kernel's limit: sysctl fs.inotify.max_user_watches=524288",
-    Trouble.WATCH_FAILED: "check that the folder may be read",
-    Trouble.OVERFLOW: "",
-}
+WATCHING: Final = (Trouble.WATCH_LIMIT.value, Trouble.WATCH_FAILED.value)
+"""Kinds of problems that end when a root is watched anew."""
 
 
 @dataclass(slots=True)
 class _Service:
     name: ServiceName
-    path: Path
-    root: Path
-    """`path` with symbolic links resolved."""
-    identity: tuple[int, int]
-    """Device and inode of `root`: another folder under the same name has another one."""
+    place: Found
     tree: Tree = field(default_factory=Tree)
     watched_by: IgnoreRules = field(default_factory=IgnoreRules)
     announced: str = ""
@@ -94,8 +88,7 @@ class Watcher(ThreadActor):
         self._watches_max = watches_max
         self._files_max = files_max
         self._services: dict[str, _Service] = {}
-        self._problems: dict[tuple[str, str], Problem] = {}
-        self._told: frozenset[tuple[str, str]] = frozenset()
+        self._health = Health()
         self._debouncer = Debouncer(settings.debounce_ms / 1000, settings.debounce_max_ms / 1000)
         self._box = HintBox(lambda: self.ref.send(_WAKE))
         self._watches: WatchTree | None = None
@@ -162,7 +155,7 @@ class Watcher(ThreadActor):
             if key == DEV or key in self._services:
                 self._debouncer.hint(key, at_s)
         for key, what, where in troubles:
-            self._add_problem(what.value, key, where, _HINTS[what])
+            self._health.trouble(what, key, where)
         if any(what is Trouble.OVERFLOW for _, what, _ in troubles):
             now_s = time.monotonic()
             for key in (DEV, *self._services):
@@ -178,7 +171,7 @@ class Watcher(ThreadActor):
                 self._look(self._services[key])
         next_at = self._debouncer.next_at()
         if next_at is None:
-            self._forget_problems(Trouble.OVERFLOW)  # everything was looked at since
+            self._health.heal((Trouble.OVERFLOW,))  # everything was looked at since
         elif not self._ticking:
             self._ticking = True
             self.send_after(max(0.0, next_at - time.monotonic()), _TICK)
@@ -212,66 +205,47 @@ class Watcher(ThreadActor):
     def _discover(self) -> None:
         """Compare the folders below `dev` with the known services."""
         self._watch_dev()
-        found = self._list()
+        try:
+            found, problems = list_services(self._dev)
+        except OSError as error:
+            text = f"cannot list {self._dev}: {error.strerror}"
+            self._health.add(Problem("dev", DEV, text, "make the folder again"))
+            return
+        self._health.heal(("dev", *discovery.KINDS))
+        for problem in problems:
+            self._health.add(problem)
         for name in [name for name in self._services if name not in found]:
             self._remove(self._services[name])
-        for name, (path, root, identity) in found.items():
+        for name, place in found.items():
             known = self._services.get(name)
-            if known is not None and (known.root, known.identity) == (root, identity):
-                continue
             if known is None:
-                known = self._services[name] = _Service(name, path, root, identity)
+                known = self._services[name] = _Service(name, place)
+            elif known.place == place:
+                continue
             else:
-                known.root, known.identity, known.tree = root, identity, Tree()
+                known.place, known.tree = place, Tree()
             self._watch(known)
             self._look(known)
-
-    def _list(self) -> dict[ServiceName, tuple[Path, Path, tuple[int, int]]]:
-        found: dict[ServiceName, tuple[Path, Path, tuple[int, int]]] = {}
-        self._forget_problems("name")
-        self._forget_problems("too_many")
-        try:
-            entries = sorted(os.scandir(self._dev), key=lambda entry: entry.name)
-        except OSError as error:
-            self._add_problem("dev", DEV, f"cannot list {self._dev}: {error.strerror}", "make the folder again")
-            return {service.name: (service.path, service.root, service.identity) for service in self._services.values()}
-        self._forget_problems("dev")
-        for entry in entries:
-            try:
-                if entry.name.startswith((".", "__")) or not entry.is_dir():
-                    continue
-                name = service_name(entry.name)
-                root = Path(entry.path).resolve()
-                status = root.stat()
-            except ConfigError as error:
-                self._add_problem("name", entry.name, str(error), error.hint)
-                continue
-            except OSError:
-                continue  # gone since it was listed
-            if len(found) >= SERVICES_MAX:
-                self._add_problem("too_many", DEV, f"expected at most {SERVICES_MAX} services below dev", "")
-                break
-            found[name] = (Path(entry.path), root, (status.st_dev, status.st_ino))
-        return found
 
     def _remove(self, service: _Service) -> None:
         del self._services[service.name]
         self._debouncer.forget(service.name)
-        for key in [key for key in self._problems if key[1] == service.name]:
-            del self._problems[key]
+        self._health.heal(service=service.name)
         if self._watches is not None:
             self._watches.unwatch(service.name)
         if service.announced:
-            say(EventType.SERVICE_REMOVED, Status.INFO, service=service.name, path=str(service.path))
+            say(EventType.SERVICE_REMOVED, Status.INFO, service=service.name, path=str(service.place.path))
             registry.via(names.PIPELINE).cast(SourceRemoved(service.name))
 
     def _look(self, service: _Service) -> None:
         """Scan one service, and tell when its content has settled in a new state."""
         now_ns = time.time_ns()
         try:
-            tree = scan(service.root, service.tree, now_ns, ignore=self._settings.ignore, files_max=self._files_max)
+            tree = scan(
+                service.place.root, service.tree, now_ns, ignore=self._settings.ignore, files_max=self._files_max
+            )
         except LimitReached as error:
-            self._add_problem("too_large", service.name, str(error), error.hint)
+            self._health.add(Problem("too_large", service.name, str(error), error.hint))
             return
         except OSError:
             self._debouncer.hint(DEV, time.monotonic())  # the root is gone: the listing tells what became of it
@@ -279,7 +253,7 @@ class Watcher(ThreadActor):
         finally:
             self._scans += 1
             self._last_scan_s = now_ns / 1e9
-        self._problems.pop(("too_large", service.name), None)
+        self._health.heal(("too_large",), service.name)
         wait_s = unsettled_s(service.tree, tree, now_ns, self._settings.debounce_max_ms / 1000)
         if wait_s and service.unsettled < UNSETTLED_MAX:
             service.unsettled += 1
@@ -302,14 +276,14 @@ class Watcher(ThreadActor):
             Status.INFO,
             service=service.name,
             digest=service.tree.digest,
-            path=str(service.path),
+            path=str(service.place.path),
             files=len(service.tree.files),
             changed=list(changed),
         )
         self._tell_pipeline(service, changed)
 
     def _tell_pipeline(self, service: _Service, changed: tuple[str, ...]) -> None:
-        registry.via(names.PIPELINE).cast(SourceChanged(service.name, service.path, service.announced, changed))
+        registry.via(names.PIPELINE).cast(SourceChanged(service.name, service.place.path, service.announced, changed))
 
     # -- watches ----------------
 
@@ -317,17 +291,14 @@ class Watcher(ThreadActor):
         if self._settings.polling == "always":
             return
         if sys.platform != "linux":
-            self._add_problem("platform", DEV, f"expected Linux for watching, got {sys.platform}", "")
+            self._health.add(Problem("platform", DEV, f"expected Linux for watching, got {sys.platform}"))
             return
         try:
             self._watches = WatchTree(self._box.hint, self._box.trouble, watches_max=self._watches_max)
         except OSError as error:
-            self._add_problem(
-                Trouble.WATCH_LIMIT.value,
-                DEV,
-                f"cannot open inotify: {error.strerror or error}",
-                "raise the kernel's limit: sysctl fs.inotify.max_user_instances=512",
-            )
+            hint = "raise the kernel's limit: sysctl fs.inotify.max_user_instances=512"
+            text = f"cannot open inotify: {error.strerror or error}"
+            self._health.add(Problem(Trouble.WATCH_LIMIT.value, DEV, text, hint))
 
     def _watch_dev(self) -> None:
         try:
@@ -338,7 +309,7 @@ class Watcher(ThreadActor):
         identity = (status.st_dev, status.st_ino)
         if self._watches is not None and (identity != self._dev_identity or not self._watches.is_watched(DEV)):
             self._dev_identity = identity
-            self._forget_troubles(DEV)
+            self._health.heal(WATCHING, DEV)
             self._watches.watch(DEV, root, None)
 
     def _watch(self, service: _Service) -> None:
@@ -348,10 +319,10 @@ class Watcher(ThreadActor):
             service.watched_by = service.tree.rules
             return
         # before the first scan only the rules at the root are known; if that finds others, it is watched once more
-        rules = service.tree.rules if service.tree.digest else root_rules(service.root, self._settings.ignore)
+        rules = service.tree.rules if service.tree.digest else root_rules(service.place.root, self._settings.ignore)
         service.watched_by = rules
-        self._forget_troubles(service.name)
-        self._watches.watch(service.name, service.root, rules)
+        self._health.heal(WATCHING, service.name)
+        self._watches.watch(service.name, service.place.root, rules)
         service.mode = Mode.INOTIFY if self._watches.is_watched(service.name) else Mode.POLLING
 
     def _may_poll(self) -> bool:
@@ -362,20 +333,9 @@ class Watcher(ThreadActor):
 
     # -- health ----------------
 
-    def _add_problem(self, kind: str, service: str, text: str, hint: str) -> None:
-        self._problems.setdefault((kind, service), Problem(kind, service, text, hint))
-
-    def _forget_problems(self, kind: str) -> None:
-        for key in [key for key in self._problems if key[0] == kind]:
-            del self._problems[key]
-
-    def _forget_troubles(self, service: str) -> None:
-        for what in (Trouble.WATCH_LIMIT, Trouble.WATCH_FAILED):
-            self._problems.pop((what.value, service), None)
-
     def _publish(self) -> None:
         services = tuple(
-            WatchedService(s.name, s.path, len(s.tree.files), s.tree.digest, s.mode)
+            WatchedService(s.name, s.place.path, len(s.tree.files), s.tree.digest, s.mode)
             for s in sorted(self._services.values(), key=lambda s: s.name)
         )
         polled = self._watches is None or any(s.mode is Mode.POLLING for s in services)
@@ -383,12 +343,11 @@ class Watcher(ThreadActor):
             mode=Mode.POLLING if polled else Mode.INOTIFY,
             folders=0 if self._watches is None else self._watches.folders,
             services=services,
-            problems=tuple(sorted(self._problems.values())),
+            problems=self._health.problems(),
             scans=self._scans,
             last_scan_s=self._last_scan_s,
         )
-        if self._told != self._problems.keys():
-            self._told = frozenset(self._problems)
+        if self._health.is_news():
             status = self._board.current
             say(
                 EventType.WATCHER_HEALTH,

@@ -25,7 +25,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from henslowe import __version__
@@ -52,15 +51,16 @@ from henslowe.actors.watcher import Watcher, WatcherBoard
 from henslowe.config.listen import Address, check_listen
 from henslowe.config.node_file import NodeFile, admin_socket, announce, boot_id
 from henslowe.config.provenance import Loaded
+from henslowe.config.sample import ensure_sample
 from henslowe.config.settings import DeclaredService, Settings
 from henslowe.errors import WorkspaceError
+from henslowe.node_view import View
 from henslowe.storage import Store
 from henslowe.supervisors.planes import Planes, contained_supervisor, dynamic_plane, start_tree
-from henslowe.transport.admin.api import add_admin
 from henslowe.transport.admin.edge import Admin
-from henslowe.transport.gateway import Gateway, ManagedSessions, add_gateway
-from henslowe.transport.http_guard import Guard, guard_middleware
-from henslowe.transport.listener import Listener, bind_tcp, bind_unix
+from henslowe.transport.application import application_maker
+from henslowe.transport.gateway import Gateway, ManagedSessions
+from henslowe.transport.listener import AppMaker, Listener, bind_tcp, bind_unix
 from henslowe.transport.mcp import McpConnector
 from henslowe.transport.rate_limit import RateLimiter
 from henslowe.transport.tokens import ensure_token
@@ -92,11 +92,22 @@ class Shared:
 class Node:
     """A running node. Made by `Node.start`; ended by `stop`. Runs in: one loop, from start to end."""
 
-    def __init__(self, loaded: Loaded, store: Store, shared: Shared, address: Address, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        store: Store,
+        shared: Shared,
+        address: Address,
+        stack: ExitStack,
+        *,
+        sample_made: bool = False,
+    ) -> None:
         self.loaded = loaded
         self.store = store
         self.shared = shared
         self.address = address
+        self.sample_made = sample_made
+        """Whether the workspace was empty, and has a first service now."""
         self.started_s = time.time()
         self.stopping = asyncio.Event()
         """Set when somebody asked the node to stop."""
@@ -136,13 +147,14 @@ class Node:
         """
         settings = loaded.settings
         with ExitStack() as stack:
-            _check_workspace(settings.workspace)
             tcp = bind_tcp(check_listen(settings))
             stack.callback(tcp.close)
+            _check_workspace(settings.workspace)
             store = Store.open(settings.data_dir, settings.name, settings.storage)
             stack.callback(store.close)
             address = Address(*tcp.getsockname()[:2])
-            node = cls(loaded, store, Shared(), address, stack.pop_all())
+            made = ensure_sample(settings.workspace)
+            node = cls(loaded, store, Shared(), address, stack.pop_all(), sample_made=made)
         try:
             await node._boot(tcp)
         except BaseException:
@@ -175,7 +187,7 @@ class Node:
             self._stack.callback(sockets[-1].close)
         token_file = settings.admin.token_file or settings.data_dir / "admin.token"
         token = ensure_token(token_file)
-        make_app = self._application(token)
+        make_app = self._serving(token)
         self._root = await start_tree(self._planes(make_app, sockets))
         await _say(EventType.NODE_START, Status.SUCCESS, pid=os.getpid(), henslowe=__version__, url=self.url)
         if store.recovered or swept:
@@ -197,7 +209,7 @@ class Node:
             )
         )
 
-    def _planes(self, make_app: Callable[[], web.Application], sockets: list[socket.socket]) -> Planes:
+    def _planes(self, make_app: AppMaker, sockets: list[socket.socket]) -> Planes:
         """What runs where, each with the constructor's arguments: the wiring of the node."""
         settings, store, shared = self.settings, self.store, self.shared
         connector = McpConnector(settings.instances, name=settings.name)
@@ -249,10 +261,8 @@ class Node:
             front=[_child("front.listener", Listener, make_app, sockets)],
         )
 
-    def _application(self, token: str) -> Callable[[], web.Application]:
-        """A function that builds what the listener serves; the gateway is made once and outlives listeners."""
-        from henslowe.node_view import View
-
+    def _serving(self, token: str) -> AppMaker:
+        """What the listener serves. The gateway is made once and outlives listeners."""
         settings, shared = self.settings, self.shared
         self._gateway = Gateway(
             routes=shared.routes,
@@ -264,27 +274,16 @@ class Node:
             node_info={"name": "henslowe", "version": __version__},
             sticky_epoch_s=settings.delivery.sticky_epoch_s,
         )
-        gateway = self._gateway
-        self._stack.callback(shared.directory.on_server_event(gateway.server_event))
-        limiter = RateLimiter(settings.admin.rate_per_s)
-        admin = Admin(View(self), self.store.events, shared.metrics, token, limiter)
-        guard = Guard(
-            self.address.host,
-            self.address.port,
-            hosts=settings.gateway.hosts,
-            origins=settings.gateway.origins,
-            token=None if self.address.loopback else token,
+        self._stack.callback(shared.directory.on_server_event(self._gateway.server_event))
+        admin = Admin(
+            View(self),
+            self.store.events,
+            shared.metrics,
+            token,
+            RateLimiter(settings.admin.rate_per_s),
+            keepalive_s=settings.gateway.sse_keepalive_s,
         )
-
-        def make() -> web.Application:
-            app = web.Application(
-                middlewares=[guard_middleware(guard)], client_max_size=settings.gateway.request_bytes_max
-            )
-            add_gateway(app, gateway)
-            add_admin(app, admin)
-            return app
-
-        return make
+        return application_maker(settings, self.address, token, self._gateway, admin)
 
 
 def run(loaded: Loaded, *, on_ready: Callable[[Node], None] | None = None) -> int:
@@ -355,6 +354,15 @@ def _node_id(store: Store) -> str:
 
 
 def _check_workspace(workspace: Path) -> None:
+    """Make sure of a folder that can be written; a missing one is made, with its parents."""
+    try:
+        workspace.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise WorkspaceError(
+            f"cannot make the workspace {workspace}: {error.strerror}", hint="name another folder"
+        ) from error
     if not workspace.is_dir():
         raise WorkspaceError(f"cannot use {workspace} as the workspace: it is not a folder", hint="name another folder")
     if not os.access(workspace, os.W_OK | os.X_OK):

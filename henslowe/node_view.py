@@ -10,22 +10,25 @@ import asyncio
 import os
 import time
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from henslowe import __version__
 from henslowe.actors import names
-from henslowe.actors.endpoints import Endpoint
+from henslowe.actors.endpoints import Endpoint, EndpointDirectory
 from henslowe.actors.ids import VersionKey, service_name
 from henslowe.actors.instances import instance_name
 from henslowe.actors.journal import draft
+from henslowe.actors.kernel import Ref
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import Action, Command, Publish, Rebuild
 from henslowe.actors.sessions import SESSIONS
-from henslowe.actors.traffic import ServiceTraffic
+from henslowe.actors.traffic import ServiceTraffic, TrafficStats
 from henslowe.actors.versions import SERVICES, VERSIONS, Kind, ServiceRow, VersionRow, VersionState
 from henslowe.actors.vocabulary import STAGE_EVENTS, EventType, Status, Stream
+from henslowe.actors.watcher import WatcherBoard
 from henslowe.config.provenance import Loaded
 from henslowe.errors import NotFound
+from henslowe.storage import Store
 from henslowe.supervisors import TreeNode, tree_snapshot
 from henslowe.transport.admin.models import (
     ActionName,
@@ -43,9 +46,6 @@ from henslowe.transport.admin.models import (
     VersionsReply,
 )
 
-if TYPE_CHECKING:
-    from henslowe.node import Node
-
 COMMAND_TIMEOUT_S = 60.0
 """A rollback to a version that is not warm waits for its instance."""
 STAGE_EVENTS_LOOKED_AT = 24
@@ -56,10 +56,73 @@ _STAGE_ENDS = {end.value: stage for stage, (_, end) in STAGE_EVENTS.items()}
 _BROKEN = frozenset({VersionState.FAILED, VersionState.ROLLED_BACK})
 
 
+class Boards(Protocol):
+    """The published snapshots that the view reads."""
+
+    @property
+    def directory(self) -> EndpointDirectory:
+        """Endpoints that are up."""
+        ...
+
+    @property
+    def traffic(self) -> TrafficStats:
+        """Calls by service."""
+        ...
+
+    @property
+    def watcher(self) -> WatcherBoard:
+        """How the sources are watched."""
+        ...
+
+
+class RunningNode(Protocol):
+    """What the view needs of a node, as `henslowe.node.Node` is one."""
+
+    @property
+    def loaded(self) -> Loaded:
+        """Its settings."""
+        ...
+
+    @property
+    def store(self) -> Store:
+        """Its tables and events."""
+        ...
+
+    @property
+    def shared(self) -> Boards:
+        """Its published snapshots."""
+        ...
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        ...
+
+    @property
+    def started_s(self) -> float:
+        """Unix time."""
+        ...
+
+    @property
+    def stopping(self) -> asyncio.Event:
+        """To be set for it to stop."""
+        ...
+
+    @property
+    def draining(self) -> bool:
+        """Whether it is stopping."""
+        ...
+
+    @property
+    def root(self) -> Ref:
+        """The root supervisor."""
+        ...
+
+
 class View:
     """`henslowe.transport.admin.ports.NodeView` over a running node. Runs in: the node's loop."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: RunningNode) -> None:
         self._node = node
         self._services = node.store.table(SERVICES)
         self._versions = node.store.table(VERSIONS)
@@ -71,12 +134,12 @@ class View:
         node = self._node
         services = tuple(self._service(row) for row in sorted(self._services.rows(), key=lambda row: row.service))
         return NodeReply(
-            name=node.settings.name,
+            name=node.loaded.settings.name,
             version=__version__,
             pid=os.getpid(),
             url=node.url,
-            workspace=str(node.settings.workspace),
-            data=str(node.settings.data_dir),
+            workspace=str(node.loaded.settings.workspace),
+            data=str(node.loaded.settings.data_dir),
             uptime_s=round(time.time() - node.started_s, 3),
             health=self.health(),
             services=services,
@@ -104,7 +167,7 @@ class View:
         degraded = self._node.store.info().degraded
         problems = self._node.shared.watcher.current.problems
         return _health(
-            HealthCheckReply(name="tree", ok=self._node.alive),
+            HealthCheckReply(name="tree", ok=self._node.root.is_alive()),
             HealthCheckReply(name="storage", ok=not degraded, detail=degraded),
             # Polling costs time, not truth: it is shown, and the node is not called unhealthy for it.
             HealthCheckReply(name="watcher", ok=True, detail="; ".join(problem.text for problem in problems)),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from henslowe import __version__
 from henslowe.cli.console import Console, json_option
 
 if TYPE_CHECKING:
     from henslowe.config.provenance import Loaded
+    from henslowe.node import Node
 
 
 @click.command("up")
@@ -36,7 +39,6 @@ def up_command(
     Stays in the foreground; Ctrl-C drains and stops it. With --json one object says when it is ready, and the node's
     own log on standard error is JSON lines.
     """
-    from henslowe.config.sample import ensure_sample
     from henslowe.log import setup_logging
 
     loaded = prepare(
@@ -47,28 +49,54 @@ def up_command(
         name=name,
         assignments=(*assignments, *(["log.format=json"] if console.as_json else [])),
     )
-    settings = loaded.settings
-    made = ensure_sample(settings.workspace)
-    setup_logging(settings.log)
-    from henslowe.node import Node, run
+    setup_logging(loaded.settings.log)
+    from henslowe.node import run
 
     def ready(node: Node) -> None:
-        here = "" if settings.workspace in (Path.cwd(), *Path.cwd().parents) else f" --workspace {settings.workspace}"
-        facts = {"url": node.url, "workspace": str(settings.workspace), "data": str(settings.data_dir), "made": made}
-        if console.as_json:
-            console.item(facts, "")
-            return
-        console.show(
-            facts,
-            [
-                f"workspace  {settings.workspace}" + ("  (new: dev/hello is yours to edit)" if made else ""),
-                f"data       {settings.data_dir}",
-                f"clients    {node.url}/mcp",
-            ],
-            f"in another terminal: henslowe status{here}",
-        )
+        console.item(facts_of(node), "\n".join(banner(node)))
 
     raise SystemExit(run(loaded, on_ready=ready))
+
+
+def facts_of(node: Node) -> dict[str, Any]:
+    """What a program wants to know of a node that has just started."""
+    return {
+        "version": __version__,
+        "url": node.url,
+        "mcp": f"{node.url}/mcp",
+        "workspace": str(node.settings.workspace),
+        "data": str(node.settings.data_dir),
+        "watched": str(node.settings.workspace / "dev"),
+        "made": node.sample_made,
+    }
+
+
+def banner(node: Node) -> list[str]:
+    """What a person wants to know of it, and the next two steps."""
+    workspace = node.settings.workspace
+    dev = workspace / "dev"
+    services = sorted(path.name for path in dev.iterdir() if path.is_dir()) if dev.is_dir() else []
+    declared = sorted(node.settings.services)
+    edit = dev / (services[0] if services else "NAME")
+    file = next((edit / name for name in ("server.py", "package.json") if (edit / name).exists()), edit / "server.py")
+    return [
+        f"henslowe {__version__}",
+        f"  workspace  {workspace}" + ("  (was empty: dev/hello is a first service)" if node.sample_made else ""),
+        f"  data       {node.settings.data_dir}",
+        f"  watching   {dev}: {', '.join(services) or 'no service yet'}",
+        *([f"  declared   {', '.join(declared)}"] if declared else []),
+        f"  clients    {node.url}/mcp              every service",
+        f"             {node.url}/mcp/SERVICE      one of them",
+        f"  admin      {node.url}/admin/v1/status  (the henslowe command needs no token)",
+        f"  metrics    {node.url}/metrics",
+        "",
+        "next",
+        f"  1. {'edit' if file.exists() else 'write'} {file}",
+        "  2. paste into an MCP client's configuration:",
+        f'     {{"mcpServers": {{"henslowe": {{"type": "http", "url": "{node.url}/mcp"}}}}}}',
+        "",
+        f"henslowe status --workspace {shlex.quote(str(workspace))}   shows how it goes; Ctrl-C stops the node",
+    ]
 
 
 def prepare(

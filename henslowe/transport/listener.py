@@ -23,6 +23,10 @@ BACKLOG = 1024
 """Connections that wait while the listener restarts; the kernel caps it by net.core.somaxconn."""
 
 
+AppMaker = Callable[[], web.Application]
+"""Builds what is served; called at each (re)start, since aiohttp's applications live once."""
+
+
 def bind_tcp(listen: Address) -> socket.socket:
     """A bound, listening TCP socket.
 
@@ -70,14 +74,12 @@ class Listener(LoopActor):
     """Serves `make_app()` on the given sockets from `init` to `terminate`.
 
     Args:
-        make_app: Builds the application; called at each (re)start, since aiohttp's applications live once.
+        make_app: Builds the application.
         sockets: Bound and listening; they are duplicated, so that closing a site leaves them open.
         shutdown_s: Longest wait for requests in flight at the end.
     """
 
-    def __init__(
-        self, make_app: Callable[[], web.Application], sockets: Sequence[socket.socket], shutdown_s: float = 5.0
-    ) -> None:
+    def __init__(self, make_app: AppMaker, sockets: Sequence[socket.socket], shutdown_s: float = 5.0) -> None:
         super().__init__()
         self._make_app = make_app
         self._sockets = tuple(sockets)

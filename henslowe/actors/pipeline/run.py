@@ -15,7 +15,7 @@ import asyncio
 import functools
 import itertools
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -36,9 +36,10 @@ from henslowe.actors.messages import (
 from henslowe.actors.pipeline import release as releases
 from henslowe.actors.pipeline.commands import Place
 from henslowe.actors.pipeline.environment import ServiceEnv, service_env
+from henslowe.actors.pipeline.graph import ARCHIVE, run_graph
 from henslowe.actors.pipeline.launching import launch_spec
 from henslowe.actors.pipeline.mcp_check import Checked
-from henslowe.actors.pipeline.plan import DEPS, LINT, Kind, PlannedStage, plan_stages, startable
+from henslowe.actors.pipeline.plan import DEPS, Kind, PlannedStage, plan_stages
 from henslowe.actors.pipeline.stages import StageReport, StageRunner
 from henslowe.actors.pipeline.tools import Tools, in_thread
 from henslowe.actors.pipeline.workdir import Snapshot, Workdir, take_snapshot
@@ -50,12 +51,8 @@ from henslowe.errors import HensloweError, ManifestError, StageFailed
 VERSIONS_TIMEOUT_S: Final = 30.0
 REASON_CHARS_MAX: Final = 4_000
 
-LINT_GRACE_S: Final = 1.0
-"""How long a failure of another stage waits for the lint that is under way."""
-
 _numbers = itertools.count(1)
 _DONE: Final = "done"
-_ARCHIVE: Final = "archive"
 
 
 @dataclass(slots=True)
@@ -209,7 +206,7 @@ class _Run:
             runner.replays = False
         folder = self._tools.versions_of(self._service)
         try:
-            reports, staged = await self._all_stages(prepared, runner)
+            reports, staged = await run_graph(prepared.stages, runner.run, self._stage_archive)
         except StageFailed as error:
             await in_thread(releases.discard, folder, self._version)
             await self._broken(str(error.details.get("stage", "pipeline")), error)
@@ -219,54 +216,12 @@ class _Run:
             raise
         await self._built(prepared, reports, staged, runner.checked)
 
-    async def _all_stages(
-        self, prepared: _Prepared, runner: StageRunner
-    ) -> tuple[dict[str, StageReport], releases.Staged]:
-        """Run the graph. The first failure cancels what still runs, and is raised once that is gone."""
-        done: dict[str, StageReport] = {}
-        tasks: dict[asyncio.Task[Any], str] = {}
-        started: set[str] = set()
-        packers = {stage.name for stage in prepared.stages if stage.artifacts}
-        staged: releases.Staged | None = None
-
-        def start(name: str, work: Coroutine[Any, Any, Any]) -> None:
-            started.add(name)
-            tasks[asyncio.ensure_future(work)] = name
-
-        try:
-            while True:
-                for stage in startable(prepared.stages, started=started, done=done):
-                    start(stage.name, runner.run(stage, done))
-                if _ARCHIVE not in started and packers <= done.keys():
-                    start(_ARCHIVE, self._stage_archive())
-                if not tasks:
-                    assert staged is not None
-                    return done, staged
-                finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                if any(task.exception() is not None for task in finished):
-                    finished |= await self._lint_too(tasks)
-                for task in sorted(finished, key=lambda task: (tasks[task] != LINT, tasks[task])):
-                    name = tasks.pop(task)
-                    if name == _ARCHIVE:
-                        staged = task.result()
-                    else:
-                        done[name] = task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _lint_too(self, tasks: Mapping[asyncio.Task[Any], str]) -> set[asyncio.Task[Any]]:
-        """When something failed: the lint, if it ends soon. It often knows the cause, with its line."""
-        lint = {task for task, name in tasks.items() if name == LINT}
-        return (await asyncio.wait(lint, timeout=LINT_GRACE_S))[0] if lint else set()
-
     async def _stage_archive(self) -> releases.Staged:
         folder = self._tools.versions_of(self._service)
         try:
             return await in_thread(releases.stage, self._tools.archive, self._work.pack, folder, self._version)
         except HensloweError as error:
-            raise StageFailed(error.message, hint=error.hint, stage=_ARCHIVE) from error
+            raise StageFailed(error.message, hint=error.hint, stage=ARCHIVE) from error
 
     async def _built(
         self,

@@ -14,7 +14,7 @@ _SERVICE: Final = V1 + "/services/{service}"
 ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "/livez", handlers.livez, "Is the process alive?", models.HealthReply, open=True),
     Route("GET", "/readyz", handlers.readyz, "Should traffic be sent here?", models.HealthReply, open=True),
-    Route("GET", "/metrics", handlers.metrics, "Prometheus metrics", media="text/plain"),
+    Route("GET", "/metrics", handlers.metrics, "Prometheus metrics", media="text/plain", open=True),
     Route("GET", f"{V1}/status", handlers.status, "The node and its services", models.NodeReply),
     Route("GET", f"{V1}/tree", handlers.tree, "The supervision tree", models.ActorReply),
     Route("GET", f"{V1}/config", handlers.config, "The settings and their origins", models.ConfigReply),

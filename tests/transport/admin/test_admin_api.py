@@ -31,7 +31,7 @@ async def test_status_over_the_socket_needs_no_token(local: aiohttp.ClientSessio
     assert body["services"][0]["active"]["version"] == 3
 
 
-@pytest.mark.parametrize("path", [f"{V1}/status", f"{V1}/openapi.json", "/metrics", f"{V1}/nothing"])
+@pytest.mark.parametrize("path", [f"{V1}/status", f"{V1}/openapi.json", f"{V1}/nothing"])
 @pytest.mark.parametrize("authorization", [None, "Bearer wrong", "Basic abc"])
 async def test_tcp_without_the_token_is_refused(
     remote: aiohttp.ClientSession, path: str, authorization: str | None

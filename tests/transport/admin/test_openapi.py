@@ -79,9 +79,9 @@ def test_the_document_has_the_shape_that_openapi_3_1_prescribes(spec: dict[str, 
     assert all(name in schemes for requirement in spec["security"] for name in requirement)
 
 
-def test_only_the_probes_are_open(spec: dict[str, Any]) -> None:
+def test_only_the_probes_and_the_metrics_are_open(spec: dict[str, Any]) -> None:
     opened = {path for path, _, operation in operations(spec) if operation.get("security") == []}
-    assert opened == {"/livez", "/readyz"}
+    assert opened == {"/livez", "/readyz", "/metrics"}
 
 
 @pytest.mark.parametrize(

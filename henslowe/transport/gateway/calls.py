@@ -181,8 +181,9 @@ class Caller:
             try:
                 answer = await _request(endpoint, ask, deadline_s - attempt_s)
             except UpstreamLost as error:
-                crashed = endpoint.state is EndpointState.GONE
-                self._record(ask, choice, Outcome.CRASH if crashed else Outcome.TRANSPORT, attempt_s, error.message)
+                if endpoint.state is not EndpointState.DRAINING:  # it was told to go: nobody's fault
+                    crashed = endpoint.state is EndpointState.GONE
+                    self._record(ask, choice, Outcome.CRASH if crashed else Outcome.TRANSPORT, attempt_s, error.message)
                 now_s = time.monotonic()
                 stable_only = stable_only or choice.arm is Arm.CANARY
                 if error.details.get("sent") is False:

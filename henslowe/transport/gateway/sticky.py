@@ -60,5 +60,6 @@ class StickyKeys:
 
 
 def session_unit(session_id: str) -> Unit:
-    """The unit of a handshake-era session."""
-    return Unit(session_id, is_session=True)
+    """The unit of a handshake-era session: a digest, since evidence is shown to people and ids open sessions."""
+    digest = hashlib.sha256(session_id.encode(errors="surrogatepass")).hexdigest()
+    return Unit(f"s:{digest[:32]}", is_session=True)

@@ -265,3 +265,24 @@ async def test_stateless_clients_keep_their_arm_for_an_epoch(gw: World) -> None:
     assert all(len(answers) == 1 for answers in per_epoch)
     assert set().union(*per_epoch) == {"stable", "canary"}, "nobody stays in one arm for ever"
     assert len({r.unit for r in gw.observations.take()}) == 12
+
+
+async def test_a_session_is_one_unit_and_its_id_is_not_shown(gw: World) -> None:
+    gw.serve(LocalServer(V1, {"echo": echo}))
+    sessions = [await gw.initialize("/mcp/hello") for _ in range(2)]
+    for session in (*sessions, *sessions):
+        await gw.legacy("/mcp/hello", session, "tools/call", {"name": "echo"})
+    observed = gw.observations.take()
+    assert len({r.unit for r in observed}) == 2
+    assert all(r.unit_is_session and not any(session in r.unit for session in sessions) for r in observed)
+
+
+async def test_an_instance_that_was_told_to_go_is_not_blamed_for_going(gw: World) -> None:
+    async def going(_params: JsonObject, _notify: OnNotification) -> JsonObject:
+        old.state = EndpointState.DRAINING
+        raise UpstreamLost("draining", sent=False)
+
+    old = gw.serve(LocalServer(V1, {"v": going}))
+    gw.up(LocalServer(V1, {"v": saying("new")})).in_flight = 1
+    assert said(await gw.modern("/mcp/hello", "tools/call", {"name": "v"})) == "new"
+    assert records(gw) == [(1, Arm.STABLE, Outcome.OK)]

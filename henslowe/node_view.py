@@ -244,7 +244,7 @@ class View:
             active=_slot(versions.get(row.active), _standing(row)),
             previous=_slot(versions.get(row.previous)),
             canary_percent=row.canary_weight / 100 if row.canary else 0.0,
-            evidence=traffic.trial.why if traffic is not None and traffic.trial is not None else "",
+            evidence=_evidence(row, traffic),
             tools=len(active.contract.tools) if active is not None else 0,
             instances=tuple(self._instances(row, up)),
             calls=_calls(traffic),
@@ -347,6 +347,12 @@ def _failure(row: ServiceRow, versions: Mapping[int, VersionRow], *, healthy: bo
         return None
     stage = newest.stage or ("canary" if newest.state is VersionState.ROLLED_BACK else "instance")
     return FailureReply(version=newest.number, stage=stage, reason=newest.reason, time_s=newest.changed_s)
+
+
+def _evidence(row: ServiceRow, traffic: ServiceTraffic | None) -> str:
+    """The verdict in words, while there is something to be judged."""
+    judged = row.canary or row.probation_until_s
+    return traffic.trial.why if judged and traffic is not None and traffic.trial is not None else ""
 
 
 def _calls(traffic: ServiceTraffic | None) -> CallsReply:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -43,7 +42,7 @@ from henslowe.actors.pipeline.stage_cache import StageCache
 from henslowe.actors.pipeline.tools import Tools, in_thread
 from henslowe.actors.vocabulary import EventType, Status
 from henslowe.config.settings import Settings
-from henslowe.errors import HensloweError, NotFound, StageFailed
+from henslowe.errors import HensloweError, NotFound
 from henslowe.storage import Store
 
 log = logging.getLogger("henslowe.pipeline")
@@ -123,6 +122,8 @@ class PipelineExecutor(LoopActor):
             case SourceRemoved(service):
                 gone = self._lanes.get(service)
                 if gone is not None:
+                    if gone.next is not None:
+                        gone.next.dismiss()
                     gone.newest = gone.next = None
                     self._end(gone)
             case _:
@@ -139,7 +140,8 @@ class PipelineExecutor(LoopActor):
                 f"cannot rebuild {message.service}: there are no sources of that name",
                 hint=f"make the folder dev/{message.service}",
             )
-        self._offer(lane, Job(lane.newest, force=True, on_created=_answer_once(sender), sender=sender))
+        say(EventType.COMMAND, Status.INFO, service=message.service, command="build", by=message.by)
+        self._offer(lane, Job(lane.newest, force=True, sender=sender))
         await self._start_more()
         return NOREPLY
 
@@ -164,7 +166,8 @@ class PipelineExecutor(LoopActor):
         same = running is not None and running.change.digest == job.change.digest
         if same and not (lane.ending or concluded or job.force):
             return
-        _dismiss(lane.next)
+        if lane.next is not None:
+            lane.next.dismiss()
         lane.next = job
         if not concluded:
             self._end(lane)
@@ -216,7 +219,7 @@ class PipelineExecutor(LoopActor):
             if not ended:
                 self._retry(job)
                 return
-        _dismiss(job)
+        job.dismiss()
 
     async def _report(self, version: VersionKey, *, superseded: bool, reason: Any) -> None:
         why = "a newer change replaced it" if superseded else f"the run ended: {reason!r}"
@@ -235,18 +238,4 @@ class PipelineExecutor(LoopActor):
             again = replace(job, attempt=job.attempt + 1, version=None, concluded=False, reported=False)
             self.send_after(RETRY_S * 2 ** (job.attempt - 1), _Retry(again))
         else:
-            _dismiss(job)
-
-
-def _answer_once(sender: Reply) -> Callable[[VersionKey], None]:
-    def answer(version: VersionKey) -> None:
-        if not sender.done():
-            sender.set(version)
-
-    return answer
-
-
-def _dismiss(job: Job | None) -> None:
-    """Nothing will come of this job: tell whoever waits for its version."""
-    if job is not None and job.sender is not None and not job.sender.done():
-        job.sender.set_exception(StageFailed(f"cannot rebuild {job.change.service}: a newer change came first"))
+            job.dismiss()

@@ -171,14 +171,11 @@ def _merge(
     name: str, base: PlannedStage | None, given: Stage, timeout_s: float, *, has_deps: bool
 ) -> PlannedStage | None:
     """The stage with what the manifest says of it; None when it is left out."""
-    if given.run == () and name != MCP_CHECK:
+    if name == MCP_CHECK:
+        _refuse_for_the_check("run", given.run, "it starts the service itself", refused=given.run is not None)
+        _refuse_for_the_check("allow_failure", True, "its result is the contract", refused=given.allow_failure)
+    if given.run == ():
         return None
-    if given.run and name == MCP_CHECK:
-        raise ManifestError(
-            f"{SERVICE_FILE}: stages.{name}.run: expected no command (it starts the service itself), got {given.run!r}",
-            file=SERVICE_FILE,
-            key=f"stages.{name}.run",
-        )
     if base is None and not given.run:
         raise ManifestError(
             f"{SERVICE_FILE}: stages.{name}.run: expected a command, since there is no such built-in stage here",
@@ -200,6 +197,15 @@ def _merge(
         allow_failure=given.allow_failure,
         artifacts=base.artifacts if given.artifacts is None else given.artifacts,
     )
+
+
+def _refuse_for_the_check(key: str, got: object, why: str, *, refused: bool) -> None:
+    if refused:
+        raise ManifestError(
+            f"{SERVICE_FILE}: stages.{MCP_CHECK}.{key}: expected no such key ({why}), got {got!r}",
+            file=SERVICE_FILE,
+            key=f"stages.{MCP_CHECK}.{key}",
+        )
 
 
 def _check(stages: Mapping[str, PlannedStage]) -> None:

@@ -15,8 +15,7 @@ import asyncio
 import functools
 import itertools
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from henslowe.actors import names
@@ -46,7 +45,7 @@ from henslowe.actors.pipeline.workdir import Snapshot, Workdir, take_snapshot
 from henslowe.actors.vocabulary import EventType, Status
 from henslowe.config.inference import Dependencies
 from henslowe.config.manifest import ServiceManifest, read_manifest
-from henslowe.errors import HensloweError, ManifestError, StageFailed
+from henslowe.errors import HensloweError, ManifestError, NotFound, StageFailed
 
 VERSIONS_TIMEOUT_S: Final = 30.0
 REASON_CHARS_MAX: Final = 4_000
@@ -62,7 +61,6 @@ class Job:
     change: SourceChanged
     force: bool = False
     attempt: int = 1
-    on_created: Callable[[VersionKey], None] = field(default=lambda _: None)
     sender: Reply | None = None
     """Who waits for the version's key."""
     version: VersionKey | None = None
@@ -71,6 +69,17 @@ class Job:
     """Whether the result stands: only the report and the tidying are left."""
     reported: bool = False
     """Whether the version machine was told how it ended."""
+
+    def answer(self, version: VersionKey) -> None:
+        """Tell whoever waits which version this is."""
+        if self.sender is not None and not self.sender.done():
+            self.sender.set(version)
+
+    def dismiss(self) -> None:
+        """Tell whoever still waits that nothing will come of this job."""
+        if self.sender is not None and not self.sender.done():
+            service = self.change.service
+            self.sender.set_exception(StageFailed(f"cannot rebuild {service}: a newer change came first"))
 
 
 @dataclass(slots=True, frozen=True)
@@ -107,9 +116,9 @@ class PipelineRun(LoopActor):
 
     async def terminate(self, _reason: Any) -> None:
         """Ends the stages and removes the run's folder."""
-        if self._task is not None and not self._task.done():
+        if self._task is not None:
             self._task.cancel()
-            await asyncio.wait({self._task})
+            await asyncio.gather(self._task, return_exceptions=True)
 
 
 class _Run:
@@ -128,14 +137,22 @@ class _Run:
             if prepared is not None:
                 await self._build(prepared)
         finally:
-            await in_thread(self._work.remove)
+            await in_thread(self._tidy)
+
+    def _tidy(self) -> None:
+        self._work.remove()
+        if self._job.version is not None:
+            releases.discard(self._tools.versions_of(self._service), self._job.version)
 
     # -- before there is a version ----------------
 
     async def _prepare(self) -> _Prepared | None:
         """Everything that is known before a stage runs; None when there is nothing to do."""
         source, ignore = self._job.change.path, self._tools.settings.watcher.ignore
-        snapshot = await in_thread(take_snapshot, source, self._work, ignore)
+        try:
+            snapshot = await in_thread(take_snapshot, source, self._work, ignore)
+        except NotFound:
+            return None  # removed since: the watcher tells
         try:
             manifest, env, stages = await in_thread(self._read)
         except ManifestError as error:
@@ -163,11 +180,10 @@ class _Run:
         created: Created = await registry.via(names.VERSIONS).call(
             CreateVersion(self._service, snapshot.digest, strategy, weight, force=self._job.force), VERSIONS_TIMEOUT_S
         )
+        self._job.answer(created.version)
         if created.unchanged and not self._job.force:
-            self._job.on_created(created.version)
             return False
         self._job.version = created.version
-        self._job.on_created(created.version)
         return True
 
     async def _refuse(self, snapshot: Snapshot, error: ManifestError) -> None:
@@ -204,16 +220,11 @@ class _Run:
         runner = StageRunner(self._tools, place, prepared.manifest, self._version, prepared.snapshot.files)
         if self._job.force:
             runner.replays = False
-        folder = self._tools.versions_of(self._service)
         try:
             reports, staged = await run_graph(prepared.stages, runner.run, self._stage_archive)
         except StageFailed as error:
-            await in_thread(releases.discard, folder, self._version)
             await self._broken(str(error.details.get("stage", "pipeline")), error)
             return
-        except BaseException:
-            await in_thread(releases.discard, folder, self._version)
-            raise
         await self._built(prepared, reports, staged, runner.checked)
 
     async def _stage_archive(self) -> releases.Staged:

@@ -8,7 +8,7 @@ from typing import Any
 
 from henslowe.actors import names
 from henslowe.actors.ids import ServiceName, VersionKey
-from henslowe.actors.kernel import LoopActor, Ref
+from henslowe.actors.kernel import LoopActor, Ref, WhichChildren
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import (
     Created,
@@ -179,6 +179,12 @@ class Node:
                     if event.type == event_type and where(event):
                         return event
                 await self.changed.wait()
+
+    async def idle(self) -> None:
+        """Returns once no run is left."""
+        async with asyncio.timeout(WAIT_S):
+            while await registry.via(names.PIPELINE_RUNS).call(WhichChildren()):
+                await asyncio.sleep(0.01)
 
     def said(self, *types: str) -> list[tuple[str, str]]:
         """Type and status of the events so far, in order."""

@@ -74,7 +74,12 @@ def test_an_own_deps_command_replaces_the_built_in_installation(tmp_path: Path) 
         ("[stages.a]\nrun = 'x'\nneeds = ['b']\n[stages.b]\nrun = 'x'\nneeds = ['a']\n", "wait for each other: a, b"),
         ("[stages.a]\nrun = 'x'\nneeds = ['a']\n", "wait for each other: a"),
         ("[stages.a]\ntimeout_s = 3\n", "stages.a.run: expected a command"),
-        ("[stages.mcp-check]\nrun = 'x'\n", "stages.mcp-check.run: expected no command"),
+        (
+            "[stages.mcp-check]\nrun = 'x'\n",
+            "run: expected no such key (it starts the service itself)",
+        ),
+        ("[stages.mcp-check]\nrun = ''\n", "stages.mcp-check.run: expected no such key"),
+        ("[stages.mcp-check]\nallow_failure = true\n", "stages.mcp-check.allow_failure: expected no such key"),
     ],
 )
 def test_a_graph_that_cannot_run_is_refused_with_its_key(tmp_path: Path, toml: str, words: str) -> None:

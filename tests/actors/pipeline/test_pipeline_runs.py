@@ -10,7 +10,6 @@ import pytest
 from delivering import WAIT_S, Node, server
 
 from henslowe.actors import names
-from henslowe.actors.kernel import WhichChildren
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import Rebuild, SourceRemoved
 from henslowe.errors import NotFound
@@ -85,8 +84,9 @@ async def test_a_state_that_is_there_already_starts_no_stage(node: Node) -> None
     before = len(node.events)
     registry.via(names.PIPELINE).cast(change)
     async with asyncio.timeout(WAIT_S):
-        while len(node.ledger.created) < 2 or await registry.via(names.PIPELINE_RUNS).call(WhichChildren()):
+        while len(node.ledger.created) < 2:
             await asyncio.sleep(0.01)
+    await node.idle()
     assert len(node.events) == before
 
 
@@ -118,9 +118,8 @@ async def test_stages_get_no_secrets_and_a_home_of_their_own(node: Node, monkeyp
 async def test_nothing_is_left_of_a_run_but_its_version(node: Node) -> None:
     node.change({"server.py": server()})
     await node.built()
-    async with asyncio.timeout(WAIT_S):
-        while list((node.store.data_dir / "runs").glob("*")):
-            await asyncio.sleep(0.01)
+    await node.idle()
+    assert list((node.store.data_dir / "runs").glob("*")) == []
     assert [path.name for path in (node.workspace / "archive/hello").iterdir()] == ["v1.0.0"]
 
 

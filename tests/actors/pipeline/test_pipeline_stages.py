@@ -56,7 +56,8 @@ async def test_a_syntax_error_fails_the_lint_with_its_line(node: Node) -> None:
     assert broken.stage == "lint"
     assert "server.py:2" in broken.reason
     assert (await node.event("PIPELINE_COMPLETE")).status == "FAILED"
-    assert not (node.workspace / "archive/hello").exists() or not list((node.workspace / "archive/hello").iterdir())
+    await node.idle()
+    assert list((node.workspace / "archive").glob("*/*")) == []
 
 
 async def test_an_undefined_name_fails_the_lint_and_an_unused_one_does_not(node: Node) -> None:

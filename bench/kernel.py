@@ -38,7 +38,7 @@ from henslowe.actors.kernel import (
 from henslowe.supervisors import DynamicSupervisor, Supervisor
 
 TELL_AT_LEAST, CALL_AT_LEAST = 8.0, 10.0
-"""What `--check` demands: half of what was measured when the kernel was written."""
+"""What `--check` demands. Measured: tell 12 to 14 times; call 11 to 50, as pykka's depends on thread switching."""
 
 
 class Echo:

@@ -17,8 +17,6 @@ from typing import Any, ClassVar, Final
 
 from pykka._envelope import Envelope
 
-from henslowe.errors import HensloweError
-
 from ._actor import GenActor
 from ._bounded import Bounded
 from ._dispatch import begin
@@ -201,7 +199,7 @@ class LoopRef(Ref):
                     return False
                 result = task.result()
             elif kind is Stop:
-                self._reply, self._farewell = reply, (result.reply,)
+                self._reply, self._farewell = reply, (result.reply, None)
                 self._terminate(result.reason)
                 return False
             elif kind is Continue:
@@ -276,13 +274,15 @@ class LoopRef(Ref):
     def _failed(self, reply: Any, error: BaseException) -> None:
         """A callback raised. A caller gets the error; the actor crashes unless the error is an answer."""
         if reply is not None and not _is_done(reply):
-            _answer(reply, None, error)
-            if isinstance(error, HensloweError) or (
-                isinstance(error, Exception) and self._actor is not None and not self._actor.crash_on_call_error
-            ):
+            if self._state == DEAD:
+                _answer(reply, None, error)
+            elif self._is_answer(error):
+                _answer(reply, None, error)
                 self._on = False
                 self._wake()
                 return
+            else:  # as in OTP, the caller learns of it when it is over
+                self._reply, self._farewell = reply, (None, error)
         if self._state != DEAD:
             self._terminate(error)
 

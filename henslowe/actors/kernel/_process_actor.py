@@ -79,7 +79,6 @@ class _Shell(LoopActor):
         super().__init__()
         self.ref.actor_class = cls
         self.trap_exit = cls.trap_exit
-        self.crash_on_call_error = cls.crash_on_call_error  # type: ignore[misc]
         self._cls, self._args, self._kwargs = cls, args, kwargs
         self._process: OsProcess | None = None
         self._waiting: asyncio.Future[tuple[str, Any]] | None = None

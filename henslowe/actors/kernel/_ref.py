@@ -20,6 +20,8 @@ from typing import Any, Final, Literal, overload
 import pykka
 from pykka._envelope import Envelope
 
+from henslowe.errors import HensloweError
+
 from ._exits import KILL, KILLED, NOPROC, NORMAL, ActorExit, StartFailed, is_clean
 from ._gauges import count_dead_letter
 from ._messages import Exit, Info, MonitorRef, StopRequest, SystemRequest
@@ -119,7 +121,8 @@ class Ref(pykka.ActorRef[Any]):
         self._sched: Any = None
         self._task: Any = None
         self._reply: Any = None  # of the call whose async callback is suspended, or that stops the actor
-        self._farewell: tuple[Any] | None = None  # what Stop() answers to `_reply` once terminate() has run
+        # What `_reply` gets once terminate() has run: the value of a Stop(), or the error that ends the actor.
+        self._farewell: tuple[Any, BaseException | None] | None = None
         self._why: Any = None
         self._parent: Ref | None = None
         self._started: Reply | None = None
@@ -433,8 +436,8 @@ class Ref(pykka.ActorRef[Any]):
     def _answer_all(self, reason: Any, deferred: Iterable[Any], goodbye: bool) -> None:
         pending, self._reply = self._reply, None
         farewell, self._farewell = self._farewell, None
-        if goodbye and farewell is not None and pending is not None:
-            _answer(pending, farewell[0], None)
+        if farewell is not None and pending is not None and (goodbye or farewell[1] is not None):
+            _answer(pending, *farewell)
             pending = None
         error = ActorExit(reason)
         for reply in itertools.chain(deferred, () if pending is None else (pending,)):
@@ -454,6 +457,12 @@ class Ref(pykka.ActorRef[Any]):
 
     def _take_all(self) -> Iterator[Any]:
         raise NotImplementedError
+
+    def _is_answer(self, error: BaseException) -> bool:
+        """Whether an error raised by handle_call is for the caller only."""
+        return isinstance(error, HensloweError) or (
+            isinstance(error, Exception) and not self.actor_class.crash_on_call_error
+        )
 
     def _defer(self, reply: Any) -> None:
         """Remembers a caller whose answer comes later, to tell it if the actor ends first."""

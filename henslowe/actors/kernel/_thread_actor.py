@@ -18,8 +18,6 @@ from threading import get_ident
 from types import CoroutineType
 from typing import Any, ClassVar, Final
 
-from henslowe.errors import HensloweError
-
 from ._actor import GenActor
 from ._bounded import Bounded
 from ._dispatch import begin
@@ -167,12 +165,11 @@ class ThreadRef(Ref):
 
     def _failed(self, reply: Any, error: BaseException) -> None:
         if reply is not None and not _is_done(reply):
-            self._reply = None
-            _answer(reply, None, error)
-            if isinstance(error, HensloweError) or (
-                isinstance(error, Exception) and self._actor is not None and not self._actor.crash_on_call_error
-            ):
+            if self._state != RUNNING or self._is_answer(error):
+                self._reply = None
+                _answer(reply, None, error)
                 return
+            self._reply, self._farewell = reply, (None, error)  # as in OTP, the caller learns of it when it is over
         if self._state == RUNNING:
             self._terminate(error)
 
@@ -189,7 +186,7 @@ class ThreadRef(Ref):
             if reply is not None:
                 _answer(reply, None, ActorExit(self.reason))
         elif type(result) is Stop:
-            self._farewell = (result.reply,)
+            self._farewell = (result.reply, None)
             self._terminate(result.reason)
         else:
             self._reply = None

@@ -76,7 +76,8 @@ prove-live: setup
 	$(PY) bench/prove_live.py --check $(ARGS)
 
 conformance: setup
-	sh tools/conformance "$(PY)" "$(BUILD)/npm" $(ARGS)
+	.ci/run npm
+	HENSLOWE_NPM_BIN=$(BUILD)/npm/node_modules/.bin $(PY) -m pytest tests/e2e/test_conformance.py $(ARGS)
 
 wheel: setup
 	$(PY) -m hatchling build -t wheel -d $(BUILD)/dist

@@ -69,8 +69,8 @@ class _Watched:
     fresh: bool = False
     """Calls came since health was said."""
     unsaved: bool = False
-    said_epoch: int = -1
-    """Epoch whose verdict was said."""
+    said: tuple[int, Decision] | None = None
+    """Epoch and decision of the last verdict that was said."""
     sent_s: float = 0.0
     failures_said: int = 0
     failures_silent: int = 0
@@ -227,11 +227,11 @@ class CanaryRouter(LoopActor):
             return
         watched.sent_s = now_s
         trial = evidence.trial
-        if watched.said_epoch != trial.epoch:
-            watched.said_epoch = trial.epoch
+        if watched.said != (trial.epoch, finding.decision):
+            watched.said = (trial.epoch, finding.decision)
             status = Status.SUCCESS if finding.decision is Decision.PROMOTE else Status.FAILED
-            said = {"decision": finding.decision.value, "why": finding.why, **finding.numbers}
-            say(EventType.CANARY_VERDICT, status, key=trial.new, epoch=trial.epoch, **said)
+            numbers = {"decision": finding.decision.value, "why": finding.why, **finding.numbers}
+            say(EventType.CANARY_VERDICT, status, key=trial.new, epoch=trial.epoch, **numbers)
         registry.via(names.VERSIONS).cast(
             Verdict(service, trial.new, trial.epoch, finding.decision, finding.why, finding.numbers)
         )

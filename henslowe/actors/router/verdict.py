@@ -61,6 +61,8 @@ SHARE_ALL: Final = 0.60
 SHARE_HARD: Final = 0.15
 SHARE_TOOLS: Final = 0.25
 """Shares of alpha; the j-th tool gets SHARE_TOOLS / (j * (j + 1))."""
+OTHER_CALLS: Final = 10
+"""Calls of the other version that have to be free of server failures, or the new one is not to blame alone."""
 ABSOLUTE_FAILURES_MIN: Final = 3
 """Without a control group, two failures are an accident."""
 UNITS_NEEDED_MIN: Final = 2
@@ -134,11 +136,14 @@ class Side:
     calls: int = 0
     failures: int = 0
     broken_in_a_row: int = 0
+    since_hard: int = OTHER_CALLS
+    """Calls since the server itself failed last, if ever."""
 
     def add(self, outcome: Outcome) -> None:
         """One finished call."""
         self.calls += 1
         self.failures += outcome in FAILURES
+        self.since_hard = 0 if outcome in HARD else self.since_hard + 1
         self.broken_in_a_row = self.broken_in_a_row + 1 if outcome in BROKEN else 0
 
 
@@ -264,7 +269,7 @@ class Evidence:
     def _absolute_test(self, _: float) -> str:
         if not self._uses_absolute or self._hard_failures < ABSOLUTE_FAILURES_MIN:
             return ""
-        if self._absolute.log_evidence < -math.log(self.rules.alpha):
+        if self.old.since_hard < OTHER_CALLS or self._absolute.log_evidence < -math.log(self.rules.alpha):
             return ""
         return (
             f"{self._hard_failures} of {self.new.calls} calls failed in the server; evidence "
@@ -304,8 +309,8 @@ class Evidence:
         """What was learned, as plain data for `load`."""
         return {
             "past": list(astuple(self.past)),
-            "new": [self.new.calls, self.new.failures, self.new.broken_in_a_row],
-            "old": [self.old.calls, self.old.failures, self.old.broken_in_a_row],
+            "new": list(astuple(self.new)),
+            "old": list(astuple(self.old)),
             # A tool's stream begins anew: twenty of them are too much to write every few seconds.
             "streams": {name: one.dump() for name, (_, one) in self._streams.items() if name in (ALL, OWN)},
             "acceptance": self._acceptance.dump(),

@@ -7,7 +7,7 @@ on), `replay` the way back from events to rows, `actor` the shell that commits t
 
 from henslowe.actors.versions.actor import VersionMachine
 from henslowe.actors.versions.change import Facts, Policy, State, Transition
-from henslowe.actors.versions.machine import Boot, ProbationOver, transition
+from henslowe.actors.versions.machine import Boot, ProbationOver, TryAgain, transition
 from henslowe.actors.versions.replay import replay
 from henslowe.actors.versions.rows import (
     OUTBOX,
@@ -35,6 +35,7 @@ __all__ = [
     "ServiceRow",
     "State",
     "Transition",
+    "TryAgain",
     "VersionMachine",
     "VersionRow",
     "VersionState",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from henslowe.actors.traffic import TrafficStats
 from henslowe.actors.versions.births import unique_semver
 from henslowe.actors.versions.change import Facts, Policy, State, in_order
 from henslowe.actors.versions.effects import Effects, everything_of
-from henslowe.actors.versions.machine import Boot, ProbationOver, service_of, transition
+from henslowe.actors.versions.machine import Boot, ProbationOver, TryAgain, service_of, transition
 from henslowe.actors.versions.rows import OUTBOX, SERVICES, VERSIONS, OutboxRow, ServiceRow
 from henslowe.config.settings import DeliverySettings, Settings
 from henslowe.errors import StorageError
@@ -35,6 +36,10 @@ log = logging.getLogger("henslowe.versions")
 
 RETRY_S: Final = 0.5
 """Until an effect, or a message that storage refused, is tried again."""
+TRY_AGAIN_S: Final = 10.0
+TRY_AGAIN_MAX_S: Final = 600.0
+"""From a version that cannot be kept running to the next try, doubled each time: beyond the instance's own restarts."""
+ATTEMPTS_MAX: Final = 1_000
 
 _booted: WeakSet[Store] = WeakSet()
 """Stores whose unclean stop was dealt with: a machine that restarts alone is no second boot of the node."""
@@ -85,6 +90,7 @@ class VersionMachine(LoopActor):
         self._now_s = now_s
         self._ready: dict[ServiceName, set[int]] = {}
         self._probations: dict[ServiceName, Timer] = {}
+        self._attempts: OrderedDict[VersionKey, int] = OrderedDict()
         self._redriving = False
 
     def init(self) -> Continue:
@@ -117,8 +123,11 @@ class VersionMachine(LoopActor):
         match message:
             case InstanceUp(version):
                 self._ready.setdefault(version.service, set()).add(version.number)
+                self._attempts.pop(version, None)
             case InstanceDown(version) | InstanceBroken(version):
                 self._not_ready(version)
+                if isinstance(message, InstanceBroken):
+                    self._try_again_later(version)
         try:
             await self._apply(message)
         except StorageError as error:
@@ -210,6 +219,15 @@ class VersionMachine(LoopActor):
         self.ref.cast(message)
 
     # -- time and neighbours ----------------
+
+    def _try_again_later(self, version: VersionKey) -> None:
+        """Longer each time; the machine knows whether there is anything to try."""
+        attempt = self._attempts.pop(version, 0)
+        self._attempts[version] = attempt + 1
+        if len(self._attempts) > ATTEMPTS_MAX:
+            self._attempts.popitem(last=False)
+        delay_s = min(TRY_AGAIN_MAX_S, TRY_AGAIN_S * 2.0 ** min(attempt, 16))
+        self.send_after(delay_s, TryAgain(version.service, version.number))
 
     def _arm_probation(self, name: ServiceName) -> None:
         armed = self._probations.pop(name, None)

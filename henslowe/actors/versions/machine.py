@@ -51,6 +51,18 @@ class ProbationOver:
     service: ServiceName
 
 
+@dataclass(slots=True, frozen=True)
+class TryAgain:
+    """It is some time since a version could not be kept running."""
+
+    service: ServiceName
+    number: int
+
+
+def _try_again(change: Change, message: TryAgain) -> None:
+    rollout.try_again(change, message.number)
+
+
 def _boot(change: Change, message: Boot) -> None:
     rollout.boot(change, unclean=message.unclean)
 
@@ -70,6 +82,7 @@ _TRANSITIONS: Final[dict[type, Callable[[Change, Any], Any]]] = {
     InstanceBroken: rollout.instance_broken,
     Verdict: rollout.verdict,
     ProbationOver: _probation_over,
+    TryAgain: _try_again,
     Boot: _boot,
     Command: commands.command,
 }

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from henslowe.actors.messages import Decision, InstanceBroken, InstanceDown, InstanceUp, Strategy, Verdict
 from henslowe.actors.routes import balanced_salt
-from henslowe.actors.versions.births import REASON_MAX, collect, offers, supersede
+from henslowe.actors.versions.births import REASON_MAX, collect, offers, stage, supersede
 from henslowe.actors.versions.change import Change
 from henslowe.actors.versions.rows import EffectKind, Kind, VersionState
 from henslowe.actors.vocabulary import EventType, Status
@@ -84,6 +84,28 @@ def instance_broken(change: Change, message: InstanceBroken) -> None:
             change.next_epoch()
         change.effect(EffectKind.RELEASE, number)
         change.say(EventType.SERVICE_UPDATED, Status.DEGRADED, number, reason=f"not warm any more: {reason}")
+
+
+def try_again(change: Change, number: int) -> None:
+    """Starts once more what there is nothing better than: a broken active version, a declared one that never started.
+
+    What broke it may be gone: a port in use, a remote server that was down. A developed version that never started is
+    not tried again, its next edit is.
+    """
+    row = change.versions.get(number)
+    if not change.exists or row is None:
+        return
+    service = change.service
+    if service.active == number:
+        change.effect(EffectKind.ENSURE, number)
+    elif (
+        service.kind is Kind.DECLARED
+        and not service.wanted
+        and number == service.last_number
+        and row.state is VersionState.FAILED
+    ):
+        change.set_version(number, state=VersionState.STAGED, reason="", stage="")
+        stage(change, number)
 
 
 def _active_broken(change: Change, number: int, reason: str) -> None:

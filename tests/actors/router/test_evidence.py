@@ -147,6 +147,15 @@ def test_without_a_control_group_server_failures_roll_back_a_version_on_probatio
     assert "3 of 3 calls failed in the server" in evidence.find().why
 
 
+def test_with_few_units_a_server_failure_on_both_sides_is_nobodys() -> None:
+    evidence = Evidence(CANARY, Rules(breaker_failures=100), Past(units=2, calls=50))
+    feed(evidence, 1, Outcome.TIMEOUT, Arm.STABLE, unit="other")
+    feed(evidence, 5, Outcome.TIMEOUT, unit="me")
+    assert evidence.find().decision is Decision.HOLD
+    feed(evidence, 10, Outcome.OK, Arm.STABLE, unit="other")
+    assert evidence.find().decision is Decision.ROLL_BACK
+
+
 def test_without_a_control_group_a_tools_own_errors_decide_nothing() -> None:
     evidence = Evidence(ALONE, Rules(), Past(units=1, calls=50))
     feed(evidence, 40, Outcome.TOOL_ERROR, Arm.STABLE, unit="me")

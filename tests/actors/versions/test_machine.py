@@ -25,7 +25,17 @@ from henslowe.actors.messages import (
     VersionBuilt,
 )
 from henslowe.actors.routes import bucket
-from henslowe.actors.versions import Boot, EffectKind, Facts, Policy, ProbationOver, State, Transition, VersionState
+from henslowe.actors.versions import (
+    Boot,
+    EffectKind,
+    Facts,
+    Policy,
+    ProbationOver,
+    State,
+    Transition,
+    TryAgain,
+    VersionState,
+)
 from henslowe.actors.versions.machine import transition
 from henslowe.errors import Conflict, NotFound
 
@@ -549,6 +559,31 @@ def test_a_declaration_that_failed_to_start_is_tried_again_when_declared_again(h
     hello.do(declared("time-server"))
     hello.broken(1)
     assert hello.do(declared("time-server")).reply == VersionKey(HELLO, 2)
+
+
+def test_a_declared_service_that_failed_to_start_is_tried_again_by_itself(hello: Service) -> None:
+    hello.do(declared("time-server"))
+    hello.broken(1)
+    assert hello.states() == {1: "FAILED"}
+    hello.do(TryAgain(HELLO, 1))
+    assert (hello.states(), hello.effects()) == ({1: "STAGED"}, ["ensure:1", "links:0"])
+    hello.up(1)
+    assert hello.states() == {1: "ACTIVE"}
+
+
+def test_an_active_version_that_cannot_be_kept_running_is_tried_again(hello: Service) -> None:
+    hello.ship("a")
+    hello.broken(1)
+    hello.do(TryAgain(HELLO, 1))
+    assert (hello.effects(), hello.last.events) == (["ensure:1"], ())
+
+
+def test_a_developed_version_that_never_started_waits_for_the_next_edit(hello: Service) -> None:
+    hello.build("a")
+    hello.broken(1)
+    hello.do(TryAgain(HELLO, 1))
+    assert hello.states() == {1: "FAILED"}
+    assert not hello.effects()
 
 
 def test_a_retired_service_stops_and_can_be_declared_again(hello: Service) -> None:

@@ -34,6 +34,7 @@ from henslowe.actors.versions import (
     Policy,
     ProbationOver,
     State,
+    TryAgain,
     VersionState,
     replay,
     transition,
@@ -186,6 +187,10 @@ class Life(RuleBasedStateMachine):
     def time(self, passed_s: float) -> None:
         self.now_s += passed_s
         self.send(ProbationOver(SERVICE))
+
+    @rule(number=NUMBERS)
+    def try_again(self, number: int) -> None:
+        self.send(TryAgain(SERVICE, number))
 
     @rule(unclean=st.booleans())
     def boot(self, unclean: bool) -> None:

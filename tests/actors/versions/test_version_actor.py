@@ -10,9 +10,11 @@ import pytest
 from henslowe.actors import names
 from henslowe.actors.endpoints import Contract
 from henslowe.actors.ids import BuildId, InstanceId
+from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import (
     Action,
     CreateVersion,
+    DeclareService,
     EnsureInstance,
     InstanceDown,
     NameVersion,
@@ -20,7 +22,7 @@ from henslowe.actors.messages import (
     Strategy,
     VersionBuilt,
 )
-from henslowe.actors.versions import OUTBOX, SERVICES, VERSIONS, EffectKind, OutboxRow, replay
+from henslowe.actors.versions import OUTBOX, SERVICES, VERSIONS, EffectKind, OutboxRow, TryAgain, replay
 from henslowe.errors import Conflict, NotFound
 from henslowe.storage import Store, remove_tree
 from tests.actors.conftest import OpenStore
@@ -186,6 +188,20 @@ async def test_a_folder_that_was_deleted_is_laid_out_again_for_going_back(delive
     await delivery.command(Action.ROLLBACK, to_version=1)
     await until(lambda: delivery.row.active == 1)
     assert (folder / "server.py").exists()
+
+
+async def test_a_declared_service_runs_without_folder_and_links_and_heals(delivery: Delivery) -> None:
+    delivery.broken.add(1)
+    assert await delivery.call(DeclareService(HELLO, LAUNCH, "2.0.0")) == key(1)
+    await until(lambda: delivery.states()[1] == "FAILED")
+    delivery.broken.clear()
+    machine = registry.whereis(names.VERSIONS)
+    assert machine is not None
+    machine.send(TryAgain(HELLO, 1))
+    await until(lambda: delivery.row.active == 1)
+    ensures = [message for message in delivery.heard if isinstance(message, EnsureInstance)]
+    assert [ensure.root for ensure in ensures] == [None, None]
+    assert delivery.link("active") is None
 
 
 async def test_a_refused_command_is_an_answer_and_the_machine_goes_on(delivery: Delivery) -> None:

@@ -34,7 +34,7 @@ from henslowe.actors.kernel import (
     TerminateChild,
     WhichChildren,
 )
-from henslowe.actors.kernel import _loop_actor as loop_actor
+from henslowe.actors.kernel import _loop_ref as loop_ref
 from henslowe.errors import HensloweError
 from henslowe.supervisors import AutoShutdown, DynamicSupervisor, Strategy, Supervisor
 from henslowe.testing import run_virtually
@@ -233,7 +233,7 @@ def test_a_thousand_recorded_scenarios_play_out_as_on_otp(kind):
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
 def test_they_do_so_whatever_the_order_in_which_actors_run(kind, monkeypatch):
     rng = random.Random(20_26)
-    monkeypatch.setattr(loop_actor, "BATCH", 1)
+    monkeypatch.setattr(loop_ref, "BATCH", 1)
     monkeypatch.setattr(Scheduler, "run", lambda self: run_in_random_order(self, rng))
     assert mismatches(kind)[:1] == []
 

@@ -59,6 +59,7 @@ from ._exits import (
 )
 from ._frames import ChildFailure
 from ._gauges import KernelStatistics, statistics
+from ._info import ActorInfo, ActorState
 from ._launcher import ProcessLimits
 from ._loop_actor import LoopActor
 from ._messages import IGNORE, NOREPLY, Continue, Down, Exit, MonitorRef, Stop
@@ -66,7 +67,7 @@ from ._names import Registry, Via, names
 from ._os_process import OsProcess
 from ._process_actor import ProcessActor
 from ._reaper import sweep_orphans
-from ._ref import ActorInfo, ActorState, Ref
+from ._ref import Ref
 from ._reply import Reply, ask_async
 from ._scheduler import Scheduler
 from ._thread_actor import ThreadActor

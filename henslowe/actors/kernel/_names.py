@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from ._exits import ALREADY_STARTED, NOPROC, ActorExit, CallTimeout, StartFailed
 from ._gauges import count_dead_letter
-from ._ref import DEAD, ActorInfo, Ref
+from ._info import ActorInfo
+from ._ref import DEAD, Ref
 from ._reply import CallFuture, Reply, lifecycle_lock
 from ._scheduler import Scheduler
 

@@ -18,7 +18,8 @@ from ._actor import GenActor
 from ._bounded import Bounded
 from ._exits import ActorExit
 from ._frames import HEADER, Wire, body_size, decode, decode_error, encode
-from ._loop_actor import LoopActor, LoopRef
+from ._loop_actor import LoopActor
+from ._loop_ref import LoopRef
 from ._messages import IGNORE, Continue, Down, Exit, Stop
 from ._os_process import OsProcess
 from ._ref import Ref

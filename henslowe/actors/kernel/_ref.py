@@ -13,8 +13,6 @@ import queue
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final, Literal, overload
 
 import pykka
@@ -24,6 +22,7 @@ from henslowe.errors import HensloweError
 
 from ._exits import KILL, KILLED, NOPROC, NORMAL, ActorExit, StartFailed, is_clean
 from ._gauges import count_dead_letter
+from ._info import ActorInfo, ActorState
 from ._messages import Exit, Info, MonitorRef, StopRequest, SystemRequest
 from ._reply import CallFuture, Reply, _running_loop, lifecycle_lock
 from ._scheduler import Scheduler
@@ -31,46 +30,11 @@ from ._scheduler import Scheduler
 log = logging.getLogger("henslowe.kernel")
 
 STARTING, RUNNING, BUSY, STOPPING, DEAD = range(5)
+_STATES = (ActorState.STARTING, ActorState.RUNNING, ActorState.BUSY, ActorState.STOPPING, ActorState.DEAD)
 DEFERRED_COMPACT_AT: Final = 64
 """Number of deferred replies from which answered ones are thrown out."""
 
 _pids = itertools.count(1)
-
-
-class ActorState(StrEnum):
-    """Where in its life an actor is. `BUSY`: in an async callback that has suspended."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    BUSY = "busy"
-    STOPPING = "stopping"
-    DEAD = "dead"
-    SUSPENDED = "suspended"
-
-
-_STATES = (ActorState.STARTING, ActorState.RUNNING, ActorState.BUSY, ActorState.STOPPING, ActorState.DEAD)
-
-
-@dataclass(frozen=True, slots=True)
-class ActorInfo:
-    """A snapshot of one actor.
-
-    Attributes:
-        pid: Number of the actor in this process, never used twice.
-        kind: `loop`, `thread` or `process`.
-        mailbox_depth: Messages that wait, not counting the one being handled.
-        reason: Why it ended; None while it lives.
-        os_pid: The operating system's process, for process actors.
-    """
-
-    pid: int
-    name: str | None
-    kind: str
-    actor_class: str
-    state: ActorState
-    mailbox_depth: int
-    reason: Any
-    os_pid: int | None = None
 
 
 class Ref(pykka.ActorRef[Any]):

@@ -3,7 +3,8 @@
 One middleware for every route, the MCP endpoints, the admin API and the metrics alike: the Host must be a name of this
 listener and the Origin, when there is one, a page of this listener (a page of another site must not reach a node on
 the same machine by DNS rebinding); beyond loopback a bearer token is asked for; and a client may be limited in rate.
-What a request means is not judged here: see `henslowe.transport.gateway` and `henslowe.transport.admin`.
+Pages whose Origin is allowed get what their browser asks for (CORS), preflights included. What a request means is not
+judged here: see `henslowe.transport.gateway` and `henslowe.transport.admin`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ from henslowe.transport.tokens import authorised
 
 HEALTH_PATHS: Final = frozenset({"/livez", "/readyz"})
 """Answered without a token, without a Host that is known and without a limit: probes come from anywhere."""
+
+ALLOWED_ORIGIN: Final = web.RequestKey("henslowe_allowed_origin", str)
+"""Set on requests of a page that is allowed; event streams, which have no middleware behind them, read it."""
+_EXPOSED: Final = "Mcp-Session-Id, Retry-After, WWW-Authenticate"
+_PREFLIGHT_S: Final = "600"
 
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 
@@ -76,11 +82,16 @@ class Guard:
         self._hosts.update(name.lower() for name in hosts if _has_port(name))
         self._origins = {origin.lower().rstrip("/") for origin in origins}
         self._limiter = limiter
-        self._free = free_paths
+        self.free_paths = free_paths
 
-    def judge(self, path: str, host: str | None, origin: str | None, bearer: str | None, peer: str) -> Denied | None:
-        """None when the request may pass; else why not. The checks that cost a stranger least to fail come first."""
-        if path in self._free:
+    def judge(
+        self, path: str, host: str | None, origin: str | None, bearer: str | None, peer: str, *, preflight: bool = False
+    ) -> Denied | None:
+        """None when the request may pass; else why not. The checks that cost a stranger least to fail come first.
+
+        A browser's `preflight` carries no token and does nothing: none is asked for.
+        """
+        if path in self.free_paths:
             return None
         if host is None or not self._host_allowed(host.lower()):
             return Denied(
@@ -93,7 +104,7 @@ class Guard:
         if self._limiter is not None and (wait_s := self._limiter.take(peer)) > 0:
             retry = (("Retry-After", str(max(1, math.ceil(wait_s)))),)
             return Denied(429, "rate_limited", "too many requests from this client", "wait as Retry-After says", retry)
-        if self._token is not None and not authorised(bearer, self._token):
+        if self._token is not None and not preflight and not authorised(bearer, self._token):
             challenge = (("WWW-Authenticate", 'Bearer realm="henslowe"'),)
             return Denied(401, "unauthorised", "expected a valid bearer token", "send Authorization: Bearer", challenge)
         return None
@@ -126,12 +137,52 @@ def guard_middleware(guard: Guard) -> Middleware:
         if peer == "":  # the node's own Unix socket: its file mode is the guard
             return await handler(request)
         headers = request.headers
+        origin = headers.get(hdrs.ORIGIN)
+        preflight = request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in headers
         denied = guard.judge(
-            request.path, headers.get(hdrs.HOST), headers.get(hdrs.ORIGIN), headers.get(hdrs.AUTHORIZATION), peer or "?"
+            request.path,
+            headers.get(hdrs.HOST),
+            origin,
+            headers.get(hdrs.AUTHORIZATION),
+            peer or "?",
+            preflight=preflight,
         )
-        return await handler(request) if denied is None else _response(request.path, denied)
+        if origin is None or request.path in guard.free_paths:
+            return await handler(request) if denied is None else _response(request.path, denied)
+        if denied is not None and denied.code in ("host_refused", "origin_refused"):
+            return _response(request.path, denied)
+        request[ALLOWED_ORIGIN] = origin
+        if denied is not None:
+            response: web.StreamResponse = _response(request.path, denied)
+        else:
+            response = _preflight(request) if preflight else await handler(request)
+        if not response.prepared:
+            response.headers.update(cors_headers(request))
+        return response
 
     return middleware
+
+
+def cors_headers(request: web.Request) -> dict[str, str]:
+    """What lets the page that made the request read the response; nothing for requests that no page made."""
+    origin = request.get(ALLOWED_ORIGIN)
+    if origin is None:
+        return {}
+    return {
+        hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: origin,
+        hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: _EXPOSED,
+        hdrs.VARY: hdrs.ORIGIN,
+    }
+
+
+def _preflight(request: web.Request) -> web.Response:
+    """Permission for what the page is about to send: the routes themselves say what they accept."""
+    headers = {
+        hdrs.ACCESS_CONTROL_ALLOW_METHODS: "GET, POST, DELETE",
+        hdrs.ACCESS_CONTROL_ALLOW_HEADERS: request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, ""),
+        hdrs.ACCESS_CONTROL_MAX_AGE: _PREFLIGHT_S,
+    }
+    return web.Response(status=204, headers=headers)
 
 
 def _response(path: str, denied: Denied) -> web.Response:

@@ -148,6 +148,8 @@ async def test_the_middleware_answers_in_the_words_of_the_route(tmp_path: Path) 
                         assert (body["id"], body["error"]["data"]["code"]) == (None, "host_refused")
                     elif code == 403:
                         assert (await response.json())["error"]["code"] == "host_refused"
+            async with http.get(url + "/livez", headers={"Host": "good", "Origin": "https://evil.example"}) as response:
+                assert (response.status, "Access-Control-Allow-Origin" in response.headers) == (200, False)
             async with http.get(url + "/nowhere", headers={"Host": "evil"}) as response:
                 assert response.status == 403, "also where there is no route"
             async with http.get(url + "/metrics", headers={"Host": "good"}) as response:
@@ -158,5 +160,43 @@ async def test_the_middleware_answers_in_the_words_of_the_route(tmp_path: Path) 
             http.get("http://anything/metrics") as response,
         ):
             assert response.status == 200, "the socket's file mode is its guard"
+    finally:
+        await runner.cleanup()
+
+
+async def test_pages_that_are_allowed_may_read_what_they_asked_for() -> None:
+    async def ok(_request: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    guard = Guard("0.0.0.0", 1, token=TOKEN, hosts=("good",), origins=("https://app.example",))
+    app = web.Application(middlewares=[guard_middleware(guard)])
+    app.router.add_post("/mcp", ok)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/mcp"
+    page = {"Host": "good", "Origin": "https://app.example"}
+    asking = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "mcp-method,mcp-param-x"}
+    try:
+        async with aiohttp.ClientSession() as http, asyncio.timeout(5):
+            async with http.options(url, headers={**page, **asking}) as response:
+                assert response.status == 204, "a preflight carries no token"
+                assert response.headers["Access-Control-Allow-Origin"] == "https://app.example"
+                assert response.headers["Access-Control-Allow-Headers"] == "mcp-method,mcp-param-x"
+            async with http.post(url, headers={**page, "Authorization": f"Bearer {TOKEN}"}) as response:
+                assert response.status == 200
+                assert response.headers["Access-Control-Allow-Origin"] == "https://app.example"
+                assert "Mcp-Session-Id" in response.headers["Access-Control-Expose-Headers"]
+            async with http.post(url, headers=page) as response:
+                assert response.status == 401
+                assert "Access-Control-Allow-Origin" in response.headers, "the page may read why"
+            for origin in ("https://evil.example", "null"):
+                async with http.options(url, headers={**page, **asking, "Origin": origin}) as response:
+                    assert response.status == 403
+                    assert "Access-Control-Allow-Origin" not in response.headers
+            async with http.post(url, headers={"Host": "good", "Authorization": f"Bearer {TOKEN}"}) as response:
+                assert "Access-Control-Allow-Origin" not in response.headers
+            async with http.options(url, headers={"Host": "good"}) as response:
+                assert response.status == 401, "no preflight without a page"
     finally:
         await runner.cleanup()

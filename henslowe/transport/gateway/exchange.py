@@ -24,9 +24,10 @@ from henslowe.transport.gateway.protocol import (
     response_bytes,
     sse_frame,
 )
+from henslowe.transport.http_guard import cors_headers
 
 PENDING_MAX: Final = 1_000
-"""Notifications that wait for a slow reader; beyond it the oldest are dropped: progress supersedes itself."""
+"""Notifications that wait for a slow reader; while there are as many, further ones are dropped."""
 
 _JSON: Final = {"Content-Type": "application/json"}
 
@@ -94,6 +95,8 @@ class Exchange:
             self._log_rank_min is None or LOG_RANK.get(params.get("level", ""), 0) < self._log_rank_min
         ):
             return
+        if len(self._pending) >= PENDING_MAX:
+            return
         self._push(sse_frame(orjson.dumps({"jsonrpc": "2.0", "method": method, "params": params})))
 
     def send(self, message: JsonObject) -> None:
@@ -126,8 +129,6 @@ class Exchange:
                 await self._writer
 
     def _push(self, frame: bytes) -> None:
-        if len(self._pending) >= PENDING_MAX:
-            self._pending.popleft()
         self._pending.append(frame)
         if self._writer is None:
             self._wake = asyncio.Event()
@@ -139,7 +140,7 @@ class Exchange:
             self._wake.set()
 
     async def _write(self) -> web.StreamResponse:
-        response = web.StreamResponse(headers=SSE_HEADERS)
+        response = web.StreamResponse(headers={**SSE_HEADERS, **cors_headers(self._request)})
         assert self._wake is not None
         try:
             await response.prepare(self._request)

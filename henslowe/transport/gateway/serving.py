@@ -25,6 +25,7 @@ from henslowe.transport.gateway.sessions import Sessions
 from henslowe.transport.gateway.sticky import StickyKeys
 from henslowe.transport.gateway.streams import ChangeStream, Streams
 from henslowe.transport.gateway.watches import Watches
+from henslowe.transport.http_guard import cors_headers
 from henslowe.transport.mcp import jsonrpc
 
 PRINCIPAL: Final = web.RequestKey("henslowe_principal", str)
@@ -141,7 +142,7 @@ class Serving:
         self.streams.add(stream)
         if stream.subscribed():
             self.watches.reconcile(stream.services())
-        response = web.StreamResponse(headers=SSE_HEADERS)
+        response = web.StreamResponse(headers={**SSE_HEADERS, **cors_headers(request)})
         try:
             await response.prepare(request)
             await response.write(opening or KEEPALIVE)  # so that the client sees the stream is open

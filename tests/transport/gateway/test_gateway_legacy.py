@@ -10,6 +10,7 @@ from aiohttp import web
 from henslowe.actors.endpoints import JsonObject, OnNotification
 from henslowe.actors.routes import Route
 from henslowe.transport.gateway import add_gateway
+from henslowe.transport.http_guard import Guard, guard_middleware
 from tests.transport.gateway.world import (
     ACCEPT,
     LocalServer,
@@ -295,3 +296,20 @@ async def test_a_closed_gateway_opens_no_streams_but_still_answers(gw: World) ->
     async with gw.http.get(f"{gw.url}/mcp/hello", headers=headers) as response:
         assert response.status == 503
     assert (await gw.legacy("/mcp/hello", session, "tools/call", {"name": "echo"}))[0] == 200
+
+
+async def test_an_allowed_page_may_read_event_streams(gw: World) -> None:
+    gw.serve(LocalServer(V1, {"echo": echo}))
+    guarded = web.Application(middlewares=[guard_middleware(Guard("127.0.0.1", 1, hosts=("127.0.0.1",)))])
+    add_gateway(guarded, gw.gateway)
+    runner = web.AppRunner(guarded, shutdown_timeout=1.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    session = await gw.initialize("/mcp/hello")
+    try:
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        headers = {"Mcp-Session-Id": session, "Accept": "text/event-stream", "Origin": url}
+        async with gw.http.get(f"{url}/mcp/hello", headers=headers) as stream:
+            assert (stream.status, stream.headers["Access-Control-Allow-Origin"]) == (200, url)
+    finally:
+        await runner.cleanup()

@@ -3,11 +3,15 @@
     python bench/edit_to_live.py            # 15 edits of a server on the SDK, with tests
     python bench/edit_to_live.py --quick    # 5 edits
     python bench/edit_to_live.py --json     # one JSON object, for machines
-    python bench/edit_to_live.py --check    # fails when the node adds more than 250 ms (95th percentile)
+    python bench/edit_to_live.py --check    # fails when more than 250 ms pass outside of stages (95th percentile)
 
 The node runs whole, in this process: watcher, pipeline, versions, instances, router. The script is what somebody would
 write by hand: ruff, pytest, and a handshake with the server, at once, then wait. Edits and scripts alternate, so that
-both meet the same machine. What the node adds is noticing, copying, archiving, and its commits.
+both meet the same machine.
+
+`outside` is what the node itself takes: from the save to the start of the first stage (noticing, copying, the version's
+commit), and from the end of the last stage to the commit of STAGED (naming and laying out the build). `added` is the
+whole way less the script's; on a machine that others use, its spread is that of the stages.
 """
 
 # ruff: noqa: D102  # one actor of a few lines
@@ -32,10 +36,11 @@ from henslowe.actors.kernel import LoopActor
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import Delivery, Subscribe
 from henslowe.actors.routes import Route
+from henslowe.actors.vocabulary import STAGE_EVENTS
 from henslowe.config.loading import Override, load
 from henslowe.node import Node
 
-ADDED_MS_MAX = 250.0
+OUTSIDE_MS_MAX = 250.0
 WAIT_S = 60.0
 
 SERVER = '''
@@ -80,38 +85,46 @@ wait $lint && wait $test && wait $check
 """
 
 
+STARTS = {start.value for start, _ in STAGE_EVENTS.values()}
+ENDS = {end.value for _, end in STAGE_EVENTS.values()}
+
+
 class Clock(LoopActor):
-    """Notes when events happen."""
+    """Notes when things happened to each version, in nanoseconds of Unix time."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.at_s: dict[tuple[str, int], float] = {}
+        self.first_start: dict[int, int] = {}
+        self.last_end: dict[int, int] = {}
+        self.staged: dict[int, int] = {}
         self.changed = asyncio.Condition()
 
     async def handle_cast(self, message: Delivery) -> None:
-        now_s = time.perf_counter()
         async with self.changed:
             for event in message.events:
-                if event.type in ("VERSION_STAGED", "VERSION_FAILED", "PROMOTE", "DEPLOY_COMPLETE"):
-                    self.at_s.setdefault((event.type, event.version), now_s)
+                if event.type in STARTS:
+                    self.first_start.setdefault(event.version, event.time_ns)
+                elif event.type in ENDS:
+                    self.last_end[event.version] = event.time_ns
+                elif event.type == "VERSION_STAGED":
+                    self.staged[event.version] = event.time_ns
+                elif event.type == "VERSION_FAILED":
+                    raise SystemExit(f"version {event.version} failed: the bench's own server is broken")
             self.changed.notify_all()
 
-    async def staged(self, version: int) -> float:
+    async def until_staged(self, version: int) -> None:
         async with self.changed, asyncio.timeout(WAIT_S):
-            while ("VERSION_STAGED", version) not in self.at_s:
-                if ("VERSION_FAILED", version) in self.at_s:
-                    raise SystemExit(f"version {version} failed: the bench's own server is broken")
-                await self.changed.wait()
-        return self.at_s["VERSION_STAGED", version]
+            await self.changed.wait_for(lambda: version in self.staged)
 
 
 async def run_script(folder: Path) -> float:
+    """How long the script takes in `folder`, in milliseconds."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     began_s = time.perf_counter()
     child = await asyncio.create_subprocess_exec("sh", "-c", SCRIPT, cwd=folder, env={**os.environ, "PATH": path})
     if await child.wait() != 0:
         raise SystemExit("the script failed: the bench's own server is broken")
-    return time.perf_counter() - began_s
+    return (time.perf_counter() - began_s) * 1000
 
 
 async def measure(edits: int) -> dict[str, list[float]]:
@@ -130,36 +143,39 @@ async def measure(edits: int) -> dict[str, list[float]]:
 
 
 async def _edits(node: Node, source: Path, script: Path, edits: int) -> dict[str, list[float]]:
-    clock = await Clock.start_link()
-    assert clock is not None
-    await registry.via(names.BUS).call(Subscribe(clock, streams=("lifecycle",), after_seq=0))
-    live: dict[int, asyncio.Event] = {}
-    live_at_s: dict[int, float] = {}
+    clock_ref = await Clock.start_link()
+    assert clock_ref is not None
+    clock: Clock = clock_ref._actor
+    await registry.via(names.BUS).call(Subscribe(clock_ref, after_seq=0))
+    live_ns: dict[int, int] = {}
+    routed = asyncio.Event()
 
-    def routed(_old: Mapping[ServiceName, Route], new: Mapping[ServiceName, Route]) -> None:
+    def on_routes(_old: Mapping[ServiceName, Route], new: Mapping[ServiceName, Route]) -> None:
         for route in new.values():
-            number = route.stable.number
-            if number in live and number not in live_at_s:
-                live_at_s[number] = time.perf_counter()
-                live[number].set()
+            live_ns.setdefault(route.stable.number, time.time_ns())
+        routed.set()
 
-    node.shared.routes.on_change(routed)
-    noted = clock._actor
-    await noted.staged(1)
+    node.shared.routes.on_change(on_routes)
+    await clock.until_staged(1)
     script.mkdir()
     (script / "test_server.py").write_text(TESTS)
     (script / "check.py").write_text(CHECK)
-    took: dict[str, list[float]] = {"script_s": [], "staged_s": [], "live_s": []}
+    took: dict[str, list[float]] = {"script": [], "staged": [], "outside": [], "live": []}
     for edit in range(1, edits + 1):
         (script / "server.py").write_text(SERVER.format(edit=edit))
-        took["script_s"].append(await run_script(script))
-        version = edit + 1
-        live[version] = asyncio.Event()
-        began_s = time.perf_counter()
+        took["script"].append(await run_script(script))
+        version, began_ns = edit + 1, time.time_ns()
         (source / "server.py").write_text(SERVER.format(edit=edit))
-        took["staged_s"].append(await noted.staged(version) - began_s)
-        await asyncio.wait_for(live[version].wait(), WAIT_S)
-        took["live_s"].append(live_at_s[version] - began_s)
+        await clock.until_staged(version)
+        async with asyncio.timeout(WAIT_S):
+            while version not in live_ns:
+                routed.clear()
+                await routed.wait()
+        staged_ns = clock.staged[version]
+        took["staged"].append((staged_ns - began_ns) / 1e6)
+        took["live"].append((live_ns[version] - began_ns) / 1e6)
+        inside_ns = clock.last_end[version] - clock.first_start[version]
+        took["outside"].append((staged_ns - began_ns - inside_ns) / 1e6)
     return took
 
 
@@ -174,23 +190,18 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     took = asyncio.run(measure(5 if options.quick else 15))
-    added_ms = [(staged - script) * 1000 for staged, script in zip(took["staged_s"], took["script_s"], strict=True)]
-    figures = {
-        "edits": len(added_ms),
-        "script_ms_p50": round(statistics.median(took["script_s"]) * 1000),
-        "staged_ms_p50": round(statistics.median(took["staged_s"]) * 1000),
-        "live_ms_p50": round(statistics.median(took["live_s"]) * 1000),
-        "live_ms_p95": round(percentile(took["live_s"], 0.95) * 1000),
-        "added_ms_p50": round(statistics.median(added_ms)),
-        "added_ms_p95": round(percentile(added_ms, 0.95)),
-    }
+    took["added"] = [staged - script for staged, script in zip(took["staged"], took["script"], strict=True)]
+    figures = {"edits": len(took["added"])}
+    for name in ("script", "staged", "live", "added", "outside"):
+        figures[f"{name}_ms_p50"] = round(statistics.median(took[name]))
+        figures[f"{name}_ms_p95"] = round(percentile(took[name], 0.95))
     if options.json:
         print(json.dumps(figures))
     else:
         for name, value in figures.items():
             print(f"{name:>16} {value}")
-    if options.check and figures["added_ms_p95"] > ADDED_MS_MAX:
-        sys.exit(f"expected at most {ADDED_MS_MAX:g} ms more than the script, got {figures['added_ms_p95']}")
+    if options.check and figures["outside_ms_p95"] > OUTSIDE_MS_MAX:
+        sys.exit(f"expected at most {OUTSIDE_MS_MAX:g} ms outside of stages, got {figures['outside_ms_p95']}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pykka._envelope import Envelope
 
 from henslowe.errors import HensloweError
 
-from ._exits import KILL, KILLED, NOPROC, NORMAL, ActorExit, StartFailed, is_clean
+from ._exits import KILLED, NOPROC, NORMAL, ActorExit, StartFailed, is_clean
 from ._gauges import count_dead_letter
 from ._info import ActorInfo, ActorState
 from ._messages import Exit, Info, MonitorRef, StopRequest, SystemRequest
@@ -459,6 +459,3 @@ def _answer(reply: Any, value: Any, error: BaseException | None) -> None:
             reply.set_exception((type(error), error, None))
     except queue.Full:  # answered just before
         return
-
-
-__all__ = ["BUSY", "DEAD", "KILL", "RUNNING", "STARTING", "STOPPING", "ActorInfo", "ActorState", "Ref", "log"]

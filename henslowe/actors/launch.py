@@ -1,12 +1,17 @@
 """How to run one version of a service: a command with pipes, a command that listens, or a remote address.
 
-Pure data, stored in the version's row, so that any node that holds the build can start it again.
+Pure data, stored in the version's row, so that any node that holds the build can start it again; and the environment
+in which it then runs, the same for an instance as for the pipeline's check of it.
 """
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Self
+from pathlib import Path
+from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -53,3 +58,48 @@ class LaunchSpec(BaseModel):
     def remote(self) -> bool:
         """Whether the server runs somewhere else."""
         return not self.command
+
+
+INHERITED: Final = frozenset(
+    {
+        *("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER"),
+        *("SSL_CERT_DIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+    }
+)
+"""Variables of the node that a server sees, beside `LC_*`."""
+
+SERVICE_DATA: Final = "HENSLOWE_SERVICE_DATA"
+"""Names a folder that belongs to the service and outlives its versions, whose own folders are read-only."""
+
+
+def server_environment(
+    launch: LaunchSpec, cwd: Path, *, port: int, data: Path, inherited: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """All variables of a server: little of the node's, so that no secret of it gets there by accident.
+
+    Args:
+        launch: Has the service's own variables, which win.
+        cwd: Where it runs; its `.venv` and `node_modules` are found.
+        port: Stands for `{port}`.
+        data: The service's own folder.
+        inherited: The node's environment.
+    """
+    env = {name: value for name, value in inherited.items() if name in INHERITED or name.startswith("LC_")}
+    env["PATH"] = _path(launch, cwd, env.get("PATH", os.defpath))
+    if (cwd / ".venv").is_dir():
+        env["VIRTUAL_ENV"] = str(cwd / ".venv")
+    env["PYTHONUNBUFFERED"] = "1"
+    env["PYTHONDONTWRITEBYTECODE"] = "1"  # the folder of a version is read-only
+    env[SERVICE_DATA] = str(data)
+    env.update({name: value.replace("{port}", str(port)) for name, value in launch.env.items()})
+    return env
+
+
+def _path(launch: LaunchSpec, cwd: Path, inherited: str) -> str:
+    """The search path: the version's own tools, those beside its interpreter and the node's, then the node's."""
+    own = [folder for folder in (cwd / ".venv" / "bin", cwd / "node_modules" / ".bin") if folder.is_dir()]
+    if launch.command and Path(launch.command[0]).is_absolute():
+        own.append(Path(launch.command[0]).parent)
+    folders = [*map(str, own), str(Path(sys.executable).parent), *inherited.split(os.pathsep)]
+    return os.pathsep.join(dict.fromkeys(folders))

@@ -103,7 +103,8 @@ async def run_command(
 
 async def end(process: OsProcess) -> None:
     """Kill a process and all that it started, and wait until it is gone; also when the caller is being cancelled."""
-    process.kill_tree()
+    if process.is_running():  # else its tree was killed when it ended
+        process.kill_tree()
     waiting = asyncio.ensure_future(process.wait())
     while not waiting.done():
         try:

@@ -19,15 +19,11 @@ def launch_spec(manifest: ServiceManifest, env: ServiceEnv) -> LaunchSpec:
     command = launch.command
     if command:
         command = (_program(command[0], manifest, env), *command[1:])
-    variables = dict(launch.env)
-    if manifest.runtime is Runtime.PYTHON:
-        # the materialised build is read-only, and a pipe must not hold back what a server prints before it crashes
-        variables = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", **variables}
     return LaunchSpec(
         wire=Wire(launch.wire),
         command=command,
         url=launch.url,
-        env=variables,
+        env=launch.env,
         ready_timeout_s=launch.ready_timeout_s,
     )
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 from henslowe.actors.endpoints import ByteReader, ByteWriter, Connector, Contract, OwnedEndpoint
 from henslowe.actors.ids import InstanceId, VersionKey
 from henslowe.actors.kernel import OsProcess
-from henslowe.actors.launch import LaunchSpec, Wire
+from henslowe.actors.launch import LaunchSpec, Wire, server_environment
 from henslowe.actors.pipeline.commands import Place, end
 from henslowe.actors.pipeline.contract_check import findings
 from henslowe.actors.pipeline.output import LineReader, StageOutput
@@ -115,10 +115,12 @@ async def greets(place: Place, launch: LaunchSpec) -> bool:
 
 
 async def _spawn(place: Place, launch: LaunchSpec, port: int, *, stderr: int = subprocess.PIPE) -> OsProcess:
+    data = place.work.tmp / "service-data"
+    data.mkdir(exist_ok=True)  # a check must not touch what belongs to the running versions
     return await OsProcess.spawn(
         [word.replace("{port}", str(port)) for word in launch.command],
         cwd=place.work.src,
-        env=place.environment({key: value.replace("{port}", str(port)) for key, value in launch.env.items()}),
+        env=server_environment(launch, place.work.src, port=port, data=data),
         owner=place.owner,
         stdin=launch.wire is Wire.STDIO,
         stderr=stderr,

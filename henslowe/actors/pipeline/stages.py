@@ -127,7 +127,7 @@ class StageRunner:
         self, stage: PlannedStage, done: Mapping[str, StageReport], output: StageOutput
     ) -> StageReport:
         began_s = time.monotonic()
-        key = self._key(stage, done)
+        key = await in_thread(self._key, stage, done)
         if key and self.replays:
             found = await in_thread(self._tools.cache.load, key, self._place.work)
             if found is not None and self._accept(stage, found):

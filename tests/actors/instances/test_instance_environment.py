@@ -5,8 +5,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from henslowe.actors.instances.environment import SERVICE_DATA, command, free_port
-from henslowe.actors.launch import LaunchSpec, Wire
+from henslowe.actors.instances.environment import command, free_port
+from henslowe.actors.launch import SERVICE_DATA, LaunchSpec, Wire
 
 HTTP = LaunchSpec(
     wire=Wire.HTTP, command=("serve", "--port={port}"), url="http://127.0.0.1:{port}/mcp", env={"PORT": "{port}"}

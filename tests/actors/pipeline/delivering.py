@@ -73,6 +73,8 @@ if __name__ == "__main__":
 class Ledger(LoopActor):
     """Counts versions and remembers how they ended."""
 
+    crash_on_call_error = False
+
     def __init__(self, ended: asyncio.Queue) -> None:
         super().__init__()
         self.ended = ended

@@ -230,7 +230,6 @@ async def test_two_services_are_built_beside_each_other(node: Node) -> None:
 
 async def test_a_run_that_dies_of_the_nodes_own_fault_is_tried_again(node: Node) -> None:
     node.ledger.crashes = 1
-    node.ledger.crash_on_call_error = False
     node.change({"server.py": server()})
     await node.built()
 

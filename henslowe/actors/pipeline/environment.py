@@ -19,7 +19,8 @@ import platform
 import shutil
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,8 @@ from henslowe.config.inference import Dependencies, DependencyKind, Inferred, Ru
 from henslowe.errors import ManifestError
 
 COMPLETE: Final = ".complete"
+UNUSED_S: Final = 7 * 24 * 3600.0
+"""An environment that no laid-out version refers to is kept this long after its last use: people go back and forth."""
 _PASSED_ON: Final = frozenset({
     "HOME", "USER", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
@@ -166,6 +169,31 @@ def complete(env: ServiceEnv, sources: Mapping[str, str]) -> None:
     if env.node_modules is not None:
         env.node_modules.mkdir(exist_ok=True)  # npm makes none for an empty list
     (env.root / COMPLETE).write_text(json.dumps({"digest": env.digest, "sources": dict(sources)}))
+
+
+def touch(env: ServiceEnv) -> None:
+    """Note that an environment was used now. Blocking."""
+    if env.root is not None:
+        with suppress(OSError):
+            os.utime(env.root / COMPLETE)
+
+
+def sweep(envs: Path, referred: Collection[str], now_s: float) -> list[str]:
+    """Remove environments that are in nobody's use; their digests. Blocking.
+
+    Args:
+        envs: Where they are.
+        referred: Digests of those that a laid-out version needs.
+        now_s: Unix time.
+    """
+    removed = []
+    for root in sorted(envs.iterdir()) if envs.is_dir() else ():
+        mark = root / COMPLETE
+        used_s = (mark if mark.exists() else root).stat().st_mtime
+        if root.name not in referred and now_s - used_s > UNUSED_S:
+            shutil.rmtree(root, ignore_errors=True)
+            removed.append(root.name)
+    return removed
 
 
 def _target_python(interpreter: str, requires: str) -> str:

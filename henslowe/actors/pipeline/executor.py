@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -36,7 +37,7 @@ from henslowe.actors.kernel import (
 )
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import AnnounceSources, Rebuild, SourceChanged, SourceRemoved, VersionBroken
-from henslowe.actors.pipeline import release, workdir
+from henslowe.actors.pipeline import environment, release, workdir
 from henslowe.actors.pipeline.run import VERSIONS_TIMEOUT_S, Job, PipelineRun
 from henslowe.actors.pipeline.stage_cache import StageCache
 from henslowe.actors.pipeline.tools import Tools, in_thread
@@ -106,9 +107,14 @@ class PipelineExecutor(LoopActor):
         supervisor = await registry.via(names.PIPELINE_RUNS).up()
         for child in await supervisor.call(WhichChildren()):
             await supervisor.call(TerminateChild(child.ref), RUN_SHUTDOWN_S * 2)
-        await in_thread(workdir.sweep, self._tools.runs)
-        await in_thread(release.sweep, self._tools.workspace / "archive")
+        await in_thread(self._sweep)
         registry.via(names.WATCHER).cast(AnnounceSources())
+
+    def _sweep(self) -> None:
+        archive = self._tools.workspace / "archive"
+        workdir.sweep(self._tools.runs)
+        release.sweep(archive)
+        environment.sweep(self._tools.envs, release.environments(archive), time.time())
 
     # -- messages ----------------
 

@@ -79,6 +79,15 @@ def release(staged: Staged, semver: str, *, facts: dict[str, Any], modules: Path
     return folder
 
 
+def environments(archive_folder: Path) -> frozenset[str]:
+    """Digests of the environments that the laid-out versions of all services need."""
+    found = set()
+    for note in archive_folder.glob(f"*/v*/{NOTE}"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            found.add(str(json.loads(note.read_bytes())["env_digest"]))
+    return frozenset(found)
+
+
 def sweep(archive_folder: Path) -> None:
     """Remove the staged builds that a crashed node left behind."""
     for leftover in archive_folder.glob("*/.*.staged"):

@@ -221,7 +221,9 @@ class StageRunner:
         env, wants = self._place.env, self._manifest.inferred.dependencies
         async with self._tools.env_lock(env.digest):
             was_complete = env.is_complete
-            if not was_complete:
+            if was_complete:
+                await in_thread(environment.touch, env)
+            else:
                 variables = await in_thread(environment.prepare, env, self._place.work.src, wants)
                 for step in env.steps:
                     code = await run_command(

@@ -298,6 +298,18 @@ def test_an_environment_is_made_once_and_a_half_made_one_again(tmp_path: Path) -
     assert answer.stdout == b"42\n"
 
 
+def test_an_environment_goes_when_no_version_needs_it_and_nobody_used_it_for_long(tmp_path: Path) -> None:
+    envs, now_s = tmp_path / "envs", 1_000_000_000.0
+    for name, age_s in (("needed", environment.UNUSED_S + 1), ("old", environment.UNUSED_S + 1), ("recent", 60)):
+        (envs / name).mkdir(parents=True)
+        (envs / name / environment.COMPLETE).touch()
+        os.utime(envs / name / environment.COMPLETE, (now_s - age_s, now_s - age_s))
+    release.release(staged(tmp_path, "one", 1), "1.0.0", facts={"env_digest": "needed"})
+    referred = release.environments(tmp_path / "versions")
+    assert environment.sweep(envs, referred, now_s) == ["old"]
+    assert sorted(path.name for path in envs.iterdir()) == ["needed", "recent"]
+
+
 def test_what_is_passed_to_installers_is_what_they_need(monkeypatch) -> None:
     monkeypatch.setenv("UV_INDEX_URL", "https://index.example")
     monkeypatch.setenv("https_proxy", "http://proxy.example")

@@ -99,6 +99,18 @@ async def test_a_server_that_prints_on_its_protocol_pipe_fails_with_the_line(nod
     assert "file=sys.stderr" in broken.reason
 
 
+async def test_a_server_is_checked_with_the_variables_that_an_instance_has(node: Node, monkeypatch) -> None:
+    monkeypatch.setenv("API_TOKEN", "hunter2")
+    demands = """
+import os
+assert os.environ["UNITS"] == "metric"
+assert os.path.isdir(os.environ["HENSLOWE_SERVICE_DATA"])
+assert "API_TOKEN" not in os.environ
+"""
+    node.change({"server.py": server(before=demands), "service.toml": '[launch]\nenv = { UNITS = "metric" }\n'})
+    await node.built()
+
+
 async def test_a_server_that_dies_at_its_start_fails_with_its_traceback(node: Node) -> None:
     node.change({"server.py": "raise RuntimeError('no database here')\n"})
     broken = await node.broken()

@@ -104,7 +104,7 @@ async def test_a_save_is_one_change(workspace: Workspace, tmp_path: Path, save) 
     workspace.write("hello/junk~")
     outside = tmp_path / "outside"
     outside.mkdir()
-    await workspace.start()
+    await workspace.start(debounce_ms=100)
     found = await workspace.next()
 
     save(file, outside)
@@ -168,7 +168,7 @@ async def test_nothing_changes_when_the_content_does_not(workspace: Workspace, a
 
 async def test_the_empty_moment_of_a_truncating_editor_is_never_a_change(workspace: Workspace) -> None:
     file = workspace.write("hello/server.py")
-    await workspace.start(debounce_max_ms=2_000)
+    await workspace.start(debounce_max_ms=10_000)
     await workspace.next()
     scans = (await workspace.status()).scans
 
@@ -194,7 +194,7 @@ async def test_a_file_that_stays_empty_is_a_change_in_the_end(workspace: Workspa
 
 async def test_five_hundred_files_are_one_change(workspace: Workspace) -> None:
     workspace.write("hello/server.py")
-    await workspace.start(debounce_ms=75, debounce_max_ms=5_000)
+    await workspace.start(debounce_ms=400, debounce_max_ms=5_000)
     await workspace.next()
     for number in range(500):
         workspace.write(f"hello/package{number % 10}/module{number}.py", f"{number}")

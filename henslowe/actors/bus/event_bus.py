@@ -28,7 +28,7 @@ from henslowe.actors.messages import Confirm, Delivery, Publish, Subscribe, Unsu
 from henslowe.errors import ConfigError, Corrupt, HensloweError, LimitReached
 from henslowe.storage import STREAMS, CursorRow, Event, Store
 
-log = logging.getLogger("henslowe.bus")
+log = logging.getLogger(__name__)
 
 SUBSCRIPTIONS_MAX: Final = 10_000
 """As many as the gateway's and the admin API's streams together: each may hold one."""
@@ -133,7 +133,7 @@ class EventBus(LoopActor):
                 try:
                     self._submit(message).add_done_callback(functools.partial(_log_unpublished, len(events)))
                 except HensloweError as error:
-                    log.warning("events_lost count=%d reason=%s", len(events), error)
+                    log.warning("events_lost", extra={"count": len(events), "reason": str(error)})
             case Confirm(number, seq):
                 entry = self._entries.get(number)
                 if entry is not None:
@@ -230,7 +230,8 @@ class EventBus(LoopActor):
             )
         except Corrupt as error:
             # Skipping would break the promise; the subscriber's supervisor has to know.
-            log.exception("subscription_broken subscriber=%s after_seq=%d", entry.subscriber, read.after_seq)
+            fields = {"subscriber": str(entry.subscriber), "after_seq": read.after_seq}
+            log.exception("subscription_broken", extra=fields)
             self._forget(entry.number)
             entry.subscriber.exit(error)
             return
@@ -255,7 +256,7 @@ class EventBus(LoopActor):
         try:
             done = txn.submit()
         except HensloweError as error:
-            log.warning("cursor_not_saved cursor=%s reason=%s", entry.cursor, error)
+            log.warning("cursor_not_saved", extra={"cursor": entry.cursor, "reason": str(error)})
             return
         entry.saving, entry.saved = True, seq
         done.add_done_callback(lambda future: self.ref.send(_Saved(entry.number, future.exception())))
@@ -267,7 +268,7 @@ class EventBus(LoopActor):
         entry.saving = False
         if error is not None:
             # The next confirmation tries again. Until then a restart repeats more than it has to.
-            log.warning("cursor_not_saved cursor=%s reason=%s", entry.cursor, error)
+            log.warning("cursor_not_saved", extra={"cursor": entry.cursor, "reason": str(error)})
             entry.saved = self._cursor(entry.cursor)
             return
         self._save_cursor(entry)
@@ -309,4 +310,4 @@ def _answer_published(sender: Reply, done: asyncio.Future[Any]) -> None:
 def _log_unpublished(count: int, done: asyncio.Future[Any]) -> None:
     error = done.exception()
     if error is not None:
-        log.warning("events_lost count=%d reason=%s", count, error)
+        log.warning("events_lost", extra={"count": count, "reason": str(error)})

@@ -23,7 +23,7 @@ from henslowe.actors.routes import Route, RouteTable
 from henslowe.errors import HensloweError
 from henslowe.storage import ContextDoc, Store
 
-log = logging.getLogger("henslowe.context")
+log = logging.getLogger(__name__)
 
 NAMESPACE: Final = "capabilities"
 _EMPTY: Mapping[ServiceName, Capabilities] = MappingProxyType({})
@@ -144,7 +144,7 @@ class ContextKeeper(LoopActor):
                 await self._doc.set(service, entry.model_dump())
         except HensloweError as error:
             # The value is in the document already, and saved with the next change.
-            log.warning("capabilities_not_saved service=%s reason=%s", service, error)
+            log.warning("capabilities_not_saved", extra={"service": service, "reason": str(error)})
         finally:
             self._publish()
 

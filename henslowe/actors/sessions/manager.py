@@ -23,7 +23,7 @@ from henslowe.config.settings import GatewaySettings
 from henslowe.errors import Conflict, LimitReached, NotFound, StorageError
 from henslowe.storage import EventDraft, Store
 
-log = logging.getLogger("henslowe.sessions")
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 TICK_S: Final = 60.0
@@ -86,7 +86,7 @@ class SessionManager(LoopActor):
                 await self._close(names, "expired")
             await self._write_last_uses()
         except StorageError as error:
-            log.warning("sessions_not_written reason=%s", error)
+            log.warning("sessions_not_written", extra={"reason": str(error)})
         self.send_after(TICK_S, message)
 
     # -- one session ----------------

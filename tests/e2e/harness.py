@@ -20,8 +20,8 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -311,14 +311,6 @@ def server(greeting: str = "Hello", *, tools: tuple[str, ...] = (), before_run: 
     marker = '\n\nif __name__ == "__main__":\n'
     assert marker in text, "the sample server ends with its start"
     return text.replace(marker, f"{more}{marker}" + (f"    {before_run}\n" if before_run else ""))
-
-
-@contextmanager
-def started(workspace: Path, *settings: str) -> Iterator[Node]:
-    """A node with the sample service in its first version, active."""
-    with Node(workspace, *settings) as node:
-        node.wait_for_active("hello", 1)
-        yield node
 
 
 def http_status(url: str) -> int:

@@ -19,11 +19,6 @@ def expired(last_seen_s: Mapping[str, float], *, now_s: float, idle_s: float) ->
     )
 
 
-def next_expiry_s(last_seen_s: Mapping[str, float], *, idle_s: float) -> float | None:
-    """When the next session expires if none is used again, or None when there is none."""
-    return min(last_seen_s.values()) + idle_s if last_seen_s else None
-
-
 def crowded_out(last_seen_s: Mapping[str, float], *, now_s: float, sessions_max: int) -> list[str] | None:
     """Which sessions to close so that one more fits: the ones idle longest; None when all are in use.
 

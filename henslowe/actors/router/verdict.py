@@ -23,11 +23,11 @@ failure; a tool's `isError` is one, but only ever in comparison: a language mode
 **Few units that stay.** Forty sessions open for hours, 10 % on the canary: that may be two sessions or seven, and with
 probability 1.5 % none. The rollout's salt is therefore chosen so that the canary gets about its share of the units
 that are there (`balanced_salt`); conditioning the coins on an event of probability q multiplies an e-value's
-expectation by at most 1/q, so the evidence is multiplied by q, and the promise stays. Nobody is moved back and forth
-between versions to gain evidence: a session that was started on a version stays with it. Simulated with 30 calls/s over
-forty such sessions, a canary that fails one call in ten beside a stable version that fails none is caught after 50 s at
-the median and 150 s at most; one that fails always, after some seconds. Where all units are used up and the
-evidence says neither yes nor no, the verdict holds, and a person decides.
+expectation by at most 1/q, so the evidence is multiplied by q, and the promise stays. During a trial nobody is moved
+back and forth to gain evidence: a session stays with the version that its coin gave it. Simulated with 30 calls/s over
+forty such sessions, beside a stable version that does not fail: a canary that fails one call in ten is caught after
+50 s at the median and within two minutes in 95 % of rollouts, one that fails always after 4 s and 13 s. Where all units
+are used up and the evidence says neither yes nor no, the verdict holds, and a person decides.
 
 **Promotion needs units too**: `units_min` of them, or as many as there are where there are fewer, and one unit speaks
 for itself with 50 calls (more where units are few). It is not the last word: the version is then on probation, with a

@@ -169,7 +169,7 @@ class PipelineExecutor(LoopActor):
         """Make `job` the next one of its service, unless the present run is about the same state."""
         running = lane.running
         concluded = running is not None and running.concluded
-        same = running is not None and running.change.digest == job.change.digest
+        same = running is not None and running.is_about(job.change)
         if same and not (lane.ending or concluded or job.force):
             return
         if lane.next is not None:
@@ -241,7 +241,7 @@ class PipelineExecutor(LoopActor):
 
     def _retry(self, job: Job) -> None:
         if job.attempt < ATTEMPTS_MAX:
-            again = replace(job, attempt=job.attempt + 1, version=None, concluded=False, reported=False)
+            again = replace(job, attempt=job.attempt + 1, copied="", version=None, concluded=False, reported=False)
             self.send_after(RETRY_S * 2 ** (job.attempt - 1), _Retry(again))
         else:
             job.dismiss()

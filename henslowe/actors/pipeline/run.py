@@ -63,12 +63,18 @@ class Job:
     attempt: int = 1
     sender: Reply | None = None
     """Who waits for the version's key."""
+    copied: str = ""
+    """Digest of what was really copied; an edit may have come between the change and the copy."""
     version: VersionKey | None = None
     """Set once the version exists."""
     concluded: bool = False
     """Whether the result stands: only the report and the tidying are left."""
     reported: bool = False
     """Whether the version machine was told how it ended."""
+
+    def is_about(self, change: SourceChanged) -> bool:
+        """Whether this run builds the state that `change` tells of."""
+        return (self.copied or self.change.digest) == change.digest
 
     def answer(self, version: VersionKey) -> None:
         """Tell whoever waits which version this is."""
@@ -153,6 +159,7 @@ class _Run:
             snapshot = await in_thread(take_snapshot, source, self._work, ignore)
         except NotFound:
             return None  # removed since: the watcher tells
+        self._job.copied = snapshot.digest
         try:
             manifest, env, stages = await in_thread(self._read)
         except ManifestError as error:

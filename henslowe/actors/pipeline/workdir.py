@@ -16,7 +16,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -151,7 +150,4 @@ def _write(path: Path, data: bytes, mode: int) -> None:
 
 def sweep(runs: Path) -> None:
     """Remove the folders that a crashed node left behind."""
-    if runs.is_dir():
-        for leftover in runs.iterdir():
-            remove_tree(leftover)
-    shutil.rmtree(runs, ignore_errors=True)
+    remove_tree(runs)

@@ -155,7 +155,12 @@ class Watcher(ThreadActor):
             if key == DEV or key in self._services:
                 self._debouncer.hint(key, at_s)
         for key, what, where in troubles:
-            self._health.trouble(what, key, where)
+            if what is Trouble.OVERFLOW:
+                self._health.trouble(what, key, where)
+            elif self._watches is not None and not self._watches.is_watched(key):  # else it was healed meanwhile
+                self._health.trouble(what, key, where)
+                if key in self._services:
+                    self._services[key].mode = Mode.POLLING
         if any(what is Trouble.OVERFLOW for _, what, _ in troubles):
             now_s = time.monotonic()
             for key in (DEV, *self._services):
@@ -210,6 +215,8 @@ class Watcher(ThreadActor):
         except OSError as error:
             text = f"cannot list {self._dev}: {error.strerror}"
             self._health.add(Problem("dev", DEV, text, "make the folder again"))
+            if self._watches is not None:
+                self._watches.unwatch(DEV)  # it is polled until it is there again
             return
         self._health.heal(("dev", *discovery.KINDS))
         for problem in problems:

@@ -10,8 +10,9 @@ import pytest
 from delivering import WAIT_S, Node, server
 
 from henslowe.actors import names
+from henslowe.actors.ids import ServiceName
 from henslowe.actors.kernel import names as registry
-from henslowe.actors.messages import Rebuild, SourceRemoved
+from henslowe.actors.messages import Rebuild, SourceChanged, SourceRemoved
 from henslowe.errors import NotFound
 
 
@@ -73,6 +74,17 @@ async def test_the_same_state_told_twice_does_not_begin_again(node: Node) -> Non
     await node.event("STAGE_START")
     registry.via(names.PIPELINE).cast(change)
     await node.built()
+    assert len(node.ledger.created) == 1
+
+
+async def test_an_edit_that_the_copy_has_caught_already_does_not_begin_again(node: Node) -> None:
+    folder = node.write({"server.py": server(), "service.toml": stage("slow", "sleep 0.3")})
+    older = SourceChanged(ServiceName("hello"), folder, "digest of a moment ago")
+    registry.via(names.PIPELINE).cast(older)
+    await node.event("STAGE_START")
+    node.change({})
+    await node.built()
+    await node.idle()
     assert len(node.ledger.created) == 1
 
 

@@ -166,3 +166,17 @@ async def test_the_status_says_what_is_watched(workspace: Workspace) -> None:
     (service,) = status.services
     assert (service.service, service.files, service.digest, service.mode) == ("hello", 1, found.digest, Mode.INOTIFY)
     assert workspace.board.current == status
+
+
+async def test_the_folder_of_all_services_may_be_replaced(workspace: Workspace) -> None:
+    workspace.write("hello/server.py")
+    await workspace.start()
+    await workspace.next()
+    workspace.dev.rename(workspace.root / "away")
+    event = await workspace.event("WATCHER_HEALTH", "DEGRADED")
+    assert event.data["problems"][0]["kind"] == "dev"
+    workspace.write("hello/server.py", "another\n")
+    assert (await workspace.next()).changed == ("server.py",)
+    await workspace.event("WATCHER_HEALTH", "HEALTHY")
+    workspace.write("hello/server.py", "and edited\n")
+    assert (await workspace.next()).changed == ("server.py",)

@@ -36,6 +36,19 @@ async def test_a_service_beyond_the_watch_limit_is_polled_and_watched_again_when
     assert (status.mode, status.problems) == (Mode.INOTIFY, ())
 
 
+async def test_a_folder_made_when_the_limit_is_reached_is_polled_too(workspace: Workspace) -> None:
+    workspace.write("hello/server.py")
+    await workspace.start(watches_max=2)
+    await workspace.next()
+    assert (await workspace.status()).mode is Mode.INOTIFY
+    workspace.write("hello/late/module.py")
+    assert (await workspace.next()).changed == ("late/module.py",)
+    await workspace.event("WATCHER_HEALTH", "DEGRADED")
+    workspace.write("hello/late/module.py", "edited")
+    assert (await workspace.next()).changed == ("late/module.py",)
+    assert (await workspace.status()).mode is Mode.POLLING
+
+
 async def test_polling_never_leaves_the_scan_to_the_rescan(workspace: Workspace) -> None:
     workspace.write("hello/a/module.py")
     await workspace.start(watches_max=1, polling="never", rescan_s=1.0)

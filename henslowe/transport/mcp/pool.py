@@ -11,7 +11,7 @@ import contextlib
 import ssl
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 from henslowe.errors import ConfigError, LimitReached, UpstreamLost
@@ -29,7 +29,7 @@ DISCARD_S: Final = 5.0
 
 
 class Connection(asyncio.Protocol):
-    """One connection. `send`, then `body` or `chunk` until it is empty; afterwards it returns to its pool by itself.
+    """One connection. `send`, then `body`, or `chunk` until it is empty, or `discard`; that returns it to its pool.
 
     Attributes:
         idle_since_s: Loop time of its last use.
@@ -46,6 +46,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = ResponseParser()
         self._busy = False
+        self._held = False
         self._head: asyncio.Future[None] | None = None
         self._more: asyncio.Future[None] | None = None
         self._buffer: list[bytes] = []
@@ -90,9 +91,11 @@ class Connection(asyncio.Protocol):
             UpstreamLost: `details["received"]` says whether any byte of the response came.
             LimitReached: The body is beyond the limit.
         """
-        assert self._transport is not None
-        assert not self._busy
-        self._busy, self._stream = True, False
+        assert not self._held
+        if self._transport is None:
+            raise UpstreamLost(f"cannot call {self._peer}: the connection ended before it was used", sent=False)
+        self._busy = self._held = True
+        self._stream = False
         self._parser = ResponseParser()
         self._head = self._loop.create_future()
         self._transport.write(request)
@@ -104,9 +107,8 @@ class Connection(asyncio.Protocol):
 
     def body(self) -> bytes:
         """The whole body of a response that is no stream."""
-        body = b"".join(self._buffer)
-        self._buffer.clear()
-        self._buffered = 0
+        body = self._taken()
+        self._let_go()
         return body
 
     async def chunk(self) -> bytes:
@@ -119,6 +121,7 @@ class Connection(asyncio.Protocol):
             if self._end is not None:
                 raise self._end
             if not self._busy:
+                self._let_go()
                 return b""
             self._more = self._loop.create_future()
             try:
@@ -127,7 +130,7 @@ class Connection(asyncio.Protocol):
                 self._more = None
         if self._buffered > BUFFERED_MAX and self._transport is not None:
             self._transport.resume_reading()
-        return self.body()
+        return self._taken()
 
     def discard(self) -> None:
         """Nobody reads the rest of the stream: keep the connection if the stream ends soon."""
@@ -135,7 +138,9 @@ class Connection(asyncio.Protocol):
             self._discarding = self._loop.call_later(DISCARD_S, self.abort)
             if self._buffered > BUFFERED_MAX and self._transport is not None:
                 self._transport.resume_reading()
-        self.body()
+        self._taken()
+        if not self._busy:
+            self._let_go()
 
     def abort(self) -> None:
         """Drop the connection, and with it what the server does for it."""
@@ -146,8 +151,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Runs in: loop, by asyncio."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass of it
 
     def data_received(self, data: bytes) -> None:
         """Runs in: loop, by asyncio."""
@@ -198,12 +202,25 @@ class Connection(asyncio.Protocol):
 
     def _complete(self) -> None:
         self._busy = False
-        if self._discarding is not None:
-            self._discarding.cancel()
-            self._discarding = None
         if self._head is not None and not self._head.done():
             self._head.set_result(None)
         self._wake()
+        if self._discarding is not None:
+            self._discarding.cancel()
+            self._discarding = None
+            self._let_go()
+
+    def _taken(self) -> bytes:
+        body = b"".join(self._buffer)
+        self._buffer.clear()
+        self._buffered = 0
+        return body
+
+    def _let_go(self) -> None:
+        """The response was read: only now may somebody else have the connection."""
+        if not self._held:
+            return
+        self._held = False
         if self._transport is None:
             return
         if self._parser.keep_alive and not self._parser.excess:

@@ -402,3 +402,27 @@ async def test_a_rested_connection_is_replaced_before_the_server_may_drop_it(mon
         before = set(endpoint._link._pool._all)  # type: ignore[attr-defined]
         await call(endpoint, "echo")
         assert set(endpoint._link._pool._all) - before  # type: ignore[attr-defined]
+
+
+def test_servers_are_called_over_http_on_uvloop_too() -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def called() -> JsonObject:
+        async with serving(LegacyServer()) as url, connected(url) as endpoint:
+            return await call(endpoint, "echo")
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert "result" in runner.run(asyncio.wait_for(called(), 5))
+
+
+async def test_a_connection_is_lent_again_only_after_its_response_was_read() -> None:
+    async with serving(LegacyServer()) as url:
+        connections = pool.Pool(url, peer="hello", body_bytes_max=1_000)
+        request = f"POST {connections.target} HTTP/1.1\r\nHost: {connections.host}\r\nContent-Length: 2\r\n\r\n{{}}"
+        first = await connections.take()
+        await first.send(request.encode())
+        second = await connections.take()
+        assert second is not first
+        assert (first.status, first.body()) == (400, b"Bad Request: no session")
+        assert await connections.take() is first
+        connections.close()

@@ -77,7 +77,7 @@ prove-live: setup
 
 conformance: setup
 	.ci/run npm
-	HENSLOWE_NPM_BIN=$(BUILD)/npm/node_modules/.bin $(PY) -m pytest tests/e2e/test_conformance.py $(ARGS)
+	$(PY) tools/conformance.py $(ARGS)
 
 wheel: setup
 	$(PY) -m hatchling build -t wheel -d $(BUILD)/dist

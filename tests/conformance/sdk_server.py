@@ -1,0 +1,161 @@
+"""The same server as `server`, but made with the MCP SDK: both eras, over pipes or over HTTP.
+
+    sdk_server.py [--legacy] stdio
+    sdk_server.py [--legacy] PORT      http://127.0.0.1:PORT/mcp; 0 for a free one, which is printed
+
+What it answers is `server`'s; how it is said is the SDK's. Towards clients of the handshake era the questions of a
+tool are requests of its own. With `--legacy` it knows no other era, as most servers that exist.
+"""
+
+import asyncio
+import json
+import socket
+import sys
+import warnings
+
+import mcp_types as types
+import server as suite
+import uvicorn
+from mcp.server.lowlevel import Server
+from mcp.server.runner import serve_loop
+from mcp.server.stdio import stdio_server
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, PromptsListChanged, ToolsListChanged
+from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
+from mcp.shared.message import ServerMessageMetadata
+from pydantic import TypeAdapter
+
+warnings.simplefilter("ignore", MCPDeprecationWarning)
+
+MODERN = suite.VERSION
+QUESTION = TypeAdapter(types.ServerRequest)
+ANSWERS = {
+    "elicitation/create": types.ElicitResult,
+    "sampling/createMessage": types.CreateMessageResult,
+    "roots/list": types.ListRootsResult,
+}
+bus = InMemorySubscriptionBus()
+
+
+class Request(suite.Request):
+    """A request that the SDK has read."""
+
+    def __init__(self, ctx) -> None:
+        super().__init__({"id": ctx.request_id, "method": ctx.method, "params": dict(ctx.params or {})})
+        self.ctx = ctx
+        self.said = []
+        able = ctx.session.client_capabilities
+        self.capabilities = able.model_dump(by_alias=True, exclude_none=True) if able is not None else {}
+
+    def progress(self, progress: int, total: int) -> None:
+        token = self.meta.get("progressToken")
+        if token is not None:
+            params = types.ProgressNotificationParams(progress_token=token, progress=progress, total=total)
+            self.say(self.ctx.session.send_notification(types.ProgressNotification(params=params), self.id))
+
+    def log(self, text: str) -> None:
+        self.say(self.ctx.session.send_log_message("info", text, related_request_id=self.id))
+
+    def say(self, sending) -> None:
+        self.said.append(asyncio.ensure_future(sending))
+
+    async def ask(self, question: dict) -> dict:
+        """A request to the client, on the stream of this one."""
+        answer = await self.ctx.session.send_request(
+            QUESTION.validate_python(question),
+            ANSWERS[question["method"]],
+            metadata=ServerMessageMetadata(related_request_id=self.id),
+        )
+        return answer.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+async def handle(ctx, _params) -> dict:
+    request = Request(ctx)
+    try:
+        result = await suite.answer(request)
+        while ctx.protocol_version != MODERN and result.get("resultType") == "input_required":
+            request.params["requestState"] = result.get("requestState")
+            request.responses = {
+                name: await request.ask(question) for name, question in result["inputRequests"].items()
+            }
+            result = await suite.answer(request)
+    except suite.Refused as refused:
+        raise MCPError(**refused.error) from None
+    await asyncio.gather(*request.said)
+    return {"resultType": "complete", **result}
+
+
+def changes(event):
+    async def tool(_request) -> dict:
+        await bus.publish(event)
+        return suite.text("It changed.")
+
+    return tool
+
+
+async def nothing(_ctx, _params) -> types.EmptyResult:
+    return types.EmptyResult()
+
+
+def make() -> Server:
+    """The server with its handlers."""
+    made = Server("conformance", version="1.0.0", on_subscriptions_listen=ListenHandler(bus))
+    suite.TOOLS["test_trigger_tool_change"] = changes(ToolsListChanged())
+    suite.TOOLS["test_trigger_prompt_change"] = changes(PromptsListChanged())
+    for method, params in {
+        "tools/list": types.PaginatedRequestParams,
+        "tools/call": types.CallToolRequestParams,
+        "prompts/list": types.PaginatedRequestParams,
+        "prompts/get": types.GetPromptRequestParams,
+        "resources/list": types.PaginatedRequestParams,
+        "resources/templates/list": types.PaginatedRequestParams,
+        "resources/read": types.ReadResourceRequestParams,
+        "completion/complete": types.CompleteRequestParams,
+    }.items():
+        made.add_request_handler(method, params, handle)
+    made.add_request_handler("resources/subscribe", types.SubscribeRequestParams, nothing)
+    made.add_request_handler("resources/unsubscribe", types.UnsubscribeRequestParams, nothing)
+    made.add_request_handler("logging/setLevel", types.SetLevelRequestParams, nothing)
+    return made
+
+
+async def serve_pipes(legacy: bool) -> None:
+    made = make()
+    async with stdio_server() as (read, write):
+        if not legacy:
+            await made.run(read, write, made.create_initialization_options())
+        else:
+            async with made.lifespan(made) as state:
+                options = made.create_initialization_options()
+                await serve_loop(made, read, write, lifespan_state=state, init_options=options)
+
+
+def only_handshakes(app):
+    """The application, refusing what it would understand of the stateless era."""
+
+    async def guarded(scope, receive, send) -> None:
+        if (b"mcp-protocol-version", MODERN.encode()) not in scope.get("headers", ()):
+            await app(scope, receive, send)
+            return
+        error = {"code": -32000, "message": "Bad Request: Unsupported protocol version"}
+        body = json.dumps({"jsonrpc": "2.0", "id": "server-error", "error": error}).encode()
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 400, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return guarded
+
+
+def serve_http(port: int, legacy: bool) -> None:
+    app = make().streamable_http_app()
+    listening = socket.create_server(("127.0.0.1", port))
+    print(f"http://127.0.0.1:{listening.getsockname()[1]}/mcp", flush=True)
+    config = uvicorn.Config(only_handshakes(app) if legacy else app, log_level="error", timeout_graceful_shutdown=1)
+    uvicorn.Server(config).run([listening])
+
+
+if __name__ == "__main__":
+    *flags, where = sys.argv[1:]
+    if where == "stdio":
+        asyncio.run(serve_pipes("--legacy" in flags))
+    else:
+        serve_http(int(where), "--legacy" in flags)

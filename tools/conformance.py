@@ -1,0 +1,180 @@
+"""Runs the MCP project's own conformance suite and counts the required scenarios that pass: 37 and 30.
+
+    make conformance                 installs the suite and runs everything, in about a minute
+    python tools/conformance.py      with the suite in build/npm already
+    python tools/conformance.py --only pipes --keep /tmp/results
+
+What is judged, each in both revisions unless it knows only one:
+
+| target | what the suite talks to |
+|---|---|
+| direct | the fixture itself, over HTTP: shows that the fixture is not at fault |
+| http | a node in front of the fixture over HTTP |
+| pipes | a node in front of the fixture over standard input and output |
+| bare | a node in front of a stateless server made without a library, over pipes |
+| old-http, old-pipes | a node in front of the fixture that knows the handshake era only and asks its clients itself |
+
+Exits with 1 when a required scenario fails anywhere. Needs `.ci/run npm`. Everything listens on loopback only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parent.parent
+if str(ROOT) not in sys.path:  # when run as a script
+    sys.path.insert(0, str(ROOT))
+
+from tests.e2e.harness import Node  # noqa: E402 (needs the path)
+
+MODERN: Final = "2026-07-28"
+LEGACY: Final = "2025-11-25"
+REQUIRED: Final = {MODERN: 37, LEGACY: 30}
+"""Server scenarios that a revision requires, as `conformance list --requirements` says; frozen with the revision."""
+SUITE_S: Final = 120.0
+"""Longest run of one revision; it takes 2 to 5 seconds."""
+START_S: Final = 30.0
+
+FIXTURE: Final = ROOT / "tests" / "conformance" / "sdk_server.py"
+BARE: Final = ROOT / "tests" / "conformance" / "server.py"
+
+
+@dataclass(slots=True, frozen=True)
+class Target:
+    """Something to judge: a service of the node, or the fixture itself when it has no table in the node's file."""
+
+    name: str
+    table: str
+    revisions: tuple[str, ...] = (MODERN, LEGACY)
+
+
+def _table(*arguments: str, script: Path = FIXTURE, url: bool = False) -> str:
+    command = [sys.executable, str(script), *arguments]
+    return f"command = {command!r}\n" + ('url = "http://127.0.0.1:{port}/mcp"\n' if url else "")
+
+
+TARGETS: Final = (
+    Target("direct", ""),
+    Target("http", _table("{port}", url=True)),
+    Target("pipes", _table("stdio")),
+    Target("bare", _table(script=BARE)),
+    Target("old-http", _table("--legacy", "{port}", url=True), (LEGACY,)),
+    Target("old-pipes", _table("--legacy", "stdio"), (LEGACY,)),
+)
+
+
+@dataclass(slots=True, frozen=True)
+class Score:
+    """The required scenarios of one run."""
+
+    passed: frozenset[str]
+    failed: frozenset[str]
+
+    @classmethod
+    def read(cls, said: str) -> Score:
+        """The score in what the suite prints: a summary of all scenarios, then the ones that do not count."""
+        _, _, summary = said.partition("=== SUMMARY ===")
+        counted, _, uncounted = summary.partition("Not scored for")
+        ignored = set(re.findall(r"^\s+[✓✗] (\S+)", uncounted, re.MULTILINE))
+        found = [(mark, name) for mark, name in re.findall(r"^([✓✗]) (\S+):", counted, re.MULTILINE)]
+        return cls(
+            frozenset(name for mark, name in found if mark == "✓" and name not in ignored),
+            frozenset(name for mark, name in found if mark == "✗" and name not in ignored),
+        )
+
+
+def judge(programs: Path, url: str, revision: str, results: Path) -> Score:
+    """The score of whatever answers at `url`; what the suite printed is left in `results`."""
+    results.mkdir(parents=True, exist_ok=True)
+    run = subprocess.run(
+        [
+            str(programs / "node"),
+            str(programs / "conformance"),
+            *("server", "--url", url, "--requirements", revision, "-o", str(results)),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        timeout=SUITE_S,
+        check=False,
+    )
+    said = run.stdout.decode(errors="replace")
+    (results / "output.txt").write_text(said)
+    return Score.read(said)
+
+
+@contextmanager
+def fixture() -> Iterator[str]:
+    """The fixture by itself, over HTTP; the value is its URL."""
+    with subprocess.Popen(
+        [sys.executable, str(FIXTURE), "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def run(programs: Path, targets: list[Target], results: Path) -> Iterator[tuple[Target, str, Score]]:
+    """Judges each target in each of its revisions."""
+    behind = [target for target in targets if target.table]
+    for target in targets:
+        if not target.table:
+            with fixture() as url:
+                for revision in target.revisions:
+                    yield target, revision, judge(programs, url, revision, results / target.name / revision)
+    if not behind:
+        return
+    with tempfile.TemporaryDirectory(prefix="henslowe-conformance-") as folder:
+        workspace = Path(folder) / "workspace"
+        workspace.mkdir()
+        tables = "\n".join(f"[services.{target.name}]\n{target.table}" for target in behind)
+        (workspace / "henslowe.toml").write_text(tables)
+        with Node(workspace) as node:
+            for target in behind:
+                node.wait_for_active(target.name, 1, START_S)
+                for revision in target.revisions:
+                    url = node.mcp(target.name)
+                    yield target, revision, judge(programs, url, revision, results / target.name / revision)
+
+
+def main() -> int:
+    """The exit status."""
+    parser = argparse.ArgumentParser(description="Runs the MCP conformance suite; see the top of this file.")
+    parser.add_argument("--only", action="append", choices=[target.name for target in TARGETS], metavar="TARGET")
+    parser.add_argument("--keep", type=Path, help="a folder for what the suite prints and records")
+    arguments = parser.parse_args()
+    programs = Path(os.environ.get("HENSLOWE_NPM_BIN") or ROOT / "build/npm/node_modules/.bin").absolute()
+    if not (programs / "conformance").exists():
+        print(f"cannot find the suite in {programs}; run .ci/run npm", file=sys.stderr)
+        return 2
+    targets = [target for target in TARGETS if not arguments.only or target.name in arguments.only]
+    short = False
+    with tempfile.TemporaryDirectory(prefix="henslowe-conformance-") as folder:
+        print(f"{'target':<12}{'revision':<13}passed/required", flush=True)
+        for target, revision, score in run(programs, targets, arguments.keep or Path(folder)):
+            required = REQUIRED[revision]
+            enough = len(score.passed) >= required and not score.failed
+            short = short or not enough
+            failed = "" if enough else f"   failed: {', '.join(sorted(score.failed)) or 'the suite itself'}"
+            print(f"{target.name:<12}{revision:<13}{len(score.passed)}/{required}{failed}", flush=True)
+    return 1 if short else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

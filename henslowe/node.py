@@ -22,7 +22,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -51,9 +50,8 @@ from henslowe.actors.watcher import Watcher, WatcherBoard
 from henslowe.config.listen import Address, check_listen
 from henslowe.config.node_file import NodeFile, admin_socket, announce, boot_id
 from henslowe.config.provenance import Loaded
-from henslowe.config.sample import ensure_sample
+from henslowe.config.sample import ensure_sample, ensure_workspace
 from henslowe.config.settings import DeclaredService, Settings
-from henslowe.errors import WorkspaceError
 from henslowe.node_view import View
 from henslowe.storage import Store
 from henslowe.supervisors.planes import Planes, contained_supervisor, dynamic_plane, start_tree
@@ -149,7 +147,7 @@ class Node:
         with ExitStack() as stack:
             tcp = bind_tcp(check_listen(settings))
             stack.callback(tcp.close)
-            _check_workspace(settings.workspace)
+            ensure_workspace(settings.workspace)
             store = Store.open(settings.data_dir, settings.name, settings.storage)
             stack.callback(store.close)
             address = Address(*tcp.getsockname()[:2])
@@ -351,25 +349,6 @@ def _child(name: str, actor: type, *args: object, **kwargs: object) -> ChildSpec
 def _node_id(store: Store) -> str:
     """What marks this node's processes: its name and where its data is, since names need not be unique."""
     return f"{store.node}@{store.data_dir.resolve()}"
-
-
-def _check_workspace(workspace: Path) -> None:
-    """Make sure of a folder that can be written; a missing one is made, with its parents."""
-    try:
-        workspace.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise WorkspaceError(
-            f"cannot make the workspace {workspace}: {error.strerror}", hint="name another folder"
-        ) from error
-    if not workspace.is_dir():
-        raise WorkspaceError(f"cannot use {workspace} as the workspace: it is not a folder", hint="name another folder")
-    if not os.access(workspace, os.W_OK | os.X_OK):
-        raise WorkspaceError(
-            f"cannot use {workspace} as the workspace: it is not writable by this user",
-            hint="change its owner, or name another folder",
-        )
 
 
 async def _gone(ref: Ref) -> None:

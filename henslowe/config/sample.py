@@ -5,6 +5,7 @@ Written once and never touched again: from then on it is the person's own code.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +42,28 @@ def test_the_greeting_names_the_person() -> None:
 '''
 
 
+def ensure_workspace(workspace: Path) -> None:
+    """Make the workspace exist, a folder that this user can write; its parents too.
+
+    Raises:
+        WorkspaceError: It is a file, or cannot be made or written.
+    """
+    try:
+        workspace.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise WorkspaceError(
+            f"expected the workspace {workspace} to be a folder, got: a file", hint="give another path to henslowe up"
+        ) from error
+    except OSError as error:
+        raise WorkspaceError(
+            f"cannot make the workspace {workspace}: {error.strerror}", hint="check the owner of its parent folder"
+        ) from error
+    if not os.access(workspace, os.W_OK | os.X_OK):
+        raise WorkspaceError(
+            f"cannot use the workspace {workspace}: it is not writable by this user", hint="check its owner and mode"
+        )
+
+
 def ensure_sample(workspace: Path) -> bool:
     """Make the workspace exist, and put the sample service into it when it is empty; True when it did.
 
@@ -49,18 +72,14 @@ def ensure_sample(workspace: Path) -> bool:
     Raises:
         WorkspaceError: The path is not a folder, or cannot be written.
     """
+    ensure_workspace(workspace)
     try:
-        workspace.mkdir(parents=True, exist_ok=True)
         if any(not entry.name.startswith(".") for entry in workspace.iterdir()):
             return False
         service = workspace / "dev" / "hello"
         service.mkdir(parents=True)
         (service / "server.py").write_text(SERVER)
         (service / "test_server.py").write_text(TEST)
-    except FileExistsError as error:
-        raise WorkspaceError(
-            f"expected the workspace {workspace} to be a folder, got: a file", hint="give another path to henslowe up"
-        ) from error
     except OSError as error:
         raise WorkspaceError(
             f"cannot use the workspace {workspace}: {error.strerror}", hint="check its owner and mode"

@@ -33,8 +33,8 @@ from henslowe.actors.context import ContextKeeper, SharedCapabilities
 from henslowe.actors.endpoints import EndpointDirectory
 from henslowe.actors.ids import ServiceName, service_name
 from henslowe.actors.instances import InstanceManager
-from henslowe.actors.journal import draft
-from henslowe.actors.kernel import SHUTDOWN, ChildSpec, Ref, Scheduler, sweep_orphans
+from henslowe.actors.journal import draft, say
+from henslowe.actors.kernel import SHUTDOWN, ChildSpec, GenActor, Ref, Scheduler, Watchdog, sweep_orphans
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.launch import LaunchSpec, Wire
 from henslowe.actors.messages import DeclareService, Publish, RetireService
@@ -52,8 +52,10 @@ from henslowe.config.node_file import NodeFile, admin_socket, announce, boot_id
 from henslowe.config.provenance import Loaded
 from henslowe.config.sample import ensure_sample, ensure_workspace
 from henslowe.config.settings import DeclaredService, Settings
+from henslowe.node_metrics import NodeCollector
 from henslowe.node_view import View
 from henslowe.storage import Store
+from henslowe.supervisors import CrashReport, add_listener
 from henslowe.supervisors.planes import Planes, contained_supervisor, dynamic_plane, start_tree
 from henslowe.transport.admin.edge import Admin
 from henslowe.transport.application import application_maker
@@ -69,6 +71,8 @@ STOP_S = 60.0
 """Longest orderly stop; then the process leaves anyway: children die with it, and the store is safe at any moment."""
 SWITCH_INTERVAL_S = 0.0005
 """Python's own 5 ms lets a busy thread (the writer, a digest) hold up the loop ten times longer than this does."""
+STALL_S = 1.0
+"""A handler that holds up the loop for longer is named in the log."""
 GC_GEN2_THRESHOLD = 100
 """Full collections are rare: what lives after the start lives long, and `gc.freeze` has set it aside."""
 
@@ -113,6 +117,7 @@ class Node:
         self._stack = stack
         self._root: Ref | None = None
         self._gateway: Gateway | None = None
+        self._watchdog: Watchdog | None = None
 
     @property
     def settings(self) -> Settings:
@@ -132,9 +137,14 @@ class Node:
         return self._root
 
     @property
-    def alive(self) -> bool:
-        """Whether the tree stands."""
-        return self._root is not None and self._root.is_alive()
+    def directory(self) -> EndpointDirectory:
+        """The endpoints that are up."""
+        return self.shared.directory
+
+    @property
+    def stalls(self) -> int:
+        """Times that a handler held up the loop."""
+        return self._watchdog.stalls if self._watchdog is not None else 0
 
     @classmethod
     async def start(cls, loaded: Loaded) -> Node:
@@ -175,7 +185,11 @@ class Node:
 
     async def _boot(self, tcp: socket.socket) -> None:
         settings, store = self.settings, self.store
-        Scheduler.install()
+        self._watchdog = Watchdog(Scheduler.install(), limit_s=STALL_S)
+        self._watchdog.start()
+        self._stack.callback(self._watchdog.stop)
+        self._stack.callback(add_listener(_crash_said))
+        self.shared.metrics.register(NodeCollector(self))
         swept = await asyncio.to_thread(sweep_orphans, _node_id(store), str(store.incarnation))
         sockets = [tcp]
         unix_path = admin_socket(settings.data_dir)
@@ -221,14 +235,22 @@ class Node:
             storage=[
                 store.child_spec(),
                 _child(
-                    names.CONTEXT, ContextKeeper, store, shared.directory, shared.routes, known, shared.capabilities
+                    "context keeper",
+                    names.CONTEXT,
+                    ContextKeeper,
+                    store,
+                    shared.directory,
+                    shared.routes,
+                    known,
+                    shared.capabilities,
                 ),
             ],
-            bus=[_child(names.BUS, EventBus, store)],
-            sessions=[_child(names.SESSION_MANAGER, SessionManager, store, settings.gateway)],
+            bus=[_child("event bus", names.BUS, EventBus, store)],
+            sessions=[_child("session manager", names.SESSION_MANAGER, SessionManager, store, settings.gateway)],
             services=[
                 dynamic_plane(names.SERVICES),
                 _child(
+                    "instance manager",
                     names.INSTANCES,
                     InstanceManager,
                     settings,
@@ -240,8 +262,9 @@ class Node:
                 ),
             ],
             delivery=[
-                _child(names.TRANSFORMS, TransformRegistry, shared.transforms),
+                _child("transform registry", names.TRANSFORMS, TransformRegistry, shared.transforms),
                 _child(
+                    "canary router",
                     names.ROUTER,
                     CanaryRouter,
                     store,
@@ -251,12 +274,14 @@ class Node:
                     services=services,
                     traffic=shared.traffic,
                 ),
-                _child(names.VERSIONS, VersionMachine, store, settings, shared.traffic),
-                dynamic_plane(names.PIPELINE_RUNS),
-                _child(names.PIPELINE, PipelineExecutor, store, settings, connector, marker=marker),
-                _child(names.WATCHER, Watcher, settings.workspace, settings.watcher, shared.watcher),
+                _child("version state machine", names.VERSIONS, VersionMachine, store, settings, shared.traffic),
+                dynamic_plane(names.PIPELINE_RUNS, "pipeline runs"),
+                _child(
+                    "pipeline executor", names.PIPELINE, PipelineExecutor, store, settings, connector, marker=marker
+                ),
+                _child("watcher", names.WATCHER, Watcher, settings.workspace, settings.watcher, shared.watcher),
             ],
-            front=[_child("front.listener", Listener, make_app, sockets)],
+            front=[_child("listener", "front.listener", Listener, make_app, sockets)],
         )
 
     def _serving(self, token: str) -> AppMaker:
@@ -341,14 +366,19 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def _child(name: str, actor: type, *args: object, **kwargs: object) -> ChildSpec:
-    """A child that is known by its name."""
-    return ChildSpec(id=name.rpartition(".")[2], actor=actor, args=args, kwargs=kwargs, name=name)
+def _child(id_: str, name: str, actor: type[GenActor], *args: Any, **kwargs: Any) -> ChildSpec:
+    """A child with an id for people and a name for messages."""
+    return ChildSpec(id=id_, actor=actor, args=args, kwargs=kwargs, name=name)
 
 
 def _node_id(store: Store) -> str:
     """What marks this node's processes: its name and where its data is, since names need not be unique."""
     return f"{store.node}@{store.data_dir.resolve()}"
+
+
+def _crash_said(report: CrashReport) -> None:
+    """Every report of a supervisor is an event, too."""
+    say(EventType.ACTOR_CRASHED, Status.FAILED, **report.as_dict())
 
 
 async def _gone(ref: Ref) -> None:

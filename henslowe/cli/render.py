@@ -158,10 +158,9 @@ def _actor(actor: ActorReply) -> str:
     details = [actor.strategy or actor.kind, actor.state]
     if actor.os_pid is not None:
         details.append(f"pid {actor.os_pid}")
-    if actor.mailbox_depth:
-        details.append(f"{actor.mailbox_depth} waiting")
-    if actor.restarts:
-        details.append(click.style(f"{actor.restarts} restarts", fg=_BUSY))
+    details.append(f"mailbox {actor.mailbox_depth}")
+    restarts = f"restarts {actor.restarts}"
+    details.append(click.style(restarts, fg=_BUSY) if actor.restarts else restarts)
     return f"{actor.id}  {dim(', '.join(details))}"
 
 

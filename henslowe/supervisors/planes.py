@@ -59,10 +59,10 @@ def static_plane(
     )
 
 
-def dynamic_plane(name: str, *, max_restarts: int = 10, max_seconds: float = 10.0) -> ChildSpec:
+def dynamic_plane(name: str, id_: str = "", *, max_restarts: int = 10, max_seconds: float = 10.0) -> ChildSpec:
     """A plane whose children come and go."""
     return ChildSpec(
-        id=name,
+        id=id_ or name,
         actor=DynamicSupervisor,
         kwargs={"max_restarts": max_restarts, "max_seconds": max_seconds},
         name=name,

@@ -116,7 +116,9 @@ class OsProcess:
         except OSError as error:
             raise LaunchFailed(f"cannot start {argv[0]}: {error}") from error
         process = cls(child, process_id, loop)
-        process._forget_owner = owner.watch(process._owner_ended) if owner is not None else None
+        if owner is not None:
+            process._forget_owner = owner.watch(process._owner_ended)
+            owner._os_pid = process.pid  # for the picture of the tree
         await process._connect(line_bytes_max)
         _Housekeeping.running.add(process)
         _Housekeeping.on(loop)

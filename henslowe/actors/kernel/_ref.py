@@ -24,6 +24,7 @@ from ._exits import KILLED, NOPROC, NORMAL, ActorExit, StartFailed, is_clean
 from ._gauges import count_dead_letter
 from ._info import ActorInfo, ActorState
 from ._messages import Exit, Info, MonitorRef, StopRequest, SystemRequest
+from ._observe import HIDDEN, ActorStatistics, Sink, log_event, observer_of, release
 from ._reply import CallFuture, Reply, _running_loop, lifecycle_lock
 from ._scheduler import Scheduler
 
@@ -170,6 +171,15 @@ class Ref(pykka.ActorRef[Any]):
         """Sends a message to `handle_info`. Never fails."""
         self.cast(Info(message))
 
+    async def tell_when_room(self, message: Any, timeout_s: float | None = 5.0) -> None:
+        """As `tell`, but waits for room in a mailbox with the policy `await`. With others it waits for nothing.
+
+        Raises:
+            CallTimeout: No room within `timeout_s` seconds; the message was not sent.
+            ActorExit: The actor is dead, or ended before there was room.
+        """
+        self.tell(message)
+
     @overload
     def ask(self, message: Any, *, block: Literal[False], timeout: float | None = None) -> Reply: ...
     @overload
@@ -259,11 +269,44 @@ class Ref(pykka.ActorRef[Any]):
 
     def get_state(self) -> Reply:
         """`await ref.get_state()`: a copy of the actor's attributes, taken between two messages."""
-        return self._system(lambda actor: {k: v for k, v in vars(actor).items() if k != "_actor_ref"})
+        return self._system(lambda actor: {k: v for k, v in vars(actor).items() if k not in HIDDEN})
 
     def replace_state(self, function: Callable[[Any], Any]) -> Reply:
         """`await ref.replace_state(f)`: calls `f(actor)` between two messages and gives its result."""
         return self._system(function)
+
+    def count(self, *, on: bool = True) -> Reply:
+        """`await ref.count()`: keeps `statistics` of this actor from now on, beginning at 0; `on=False` ends it."""
+
+        def switch(actor: Any) -> None:
+            observer_of(actor).count(on=on)
+            release(actor)
+
+        return self._system(switch)
+
+    def statistics(self) -> Reply:
+        """`await ref.statistics()`: an `ActorStatistics`, or None where nobody asked for them by `count`."""
+
+        def read(actor: Any) -> ActorStatistics | None:
+            figures = observer_of(actor).figures()
+            release(actor)
+            return figures
+
+        return self._system(read)
+
+    def trace(self, sink: Sink | None = log_event) -> Reply:
+        """`await ref.trace(sink)`: calls `sink(TraceEvent)` after each callback; None ends it.
+
+        Args:
+            sink: Runs in the actor's context, so it must be quick. One that raises is dropped. Default: the logger
+                `henslowe.kernel.trace`.
+        """
+
+        def switch(actor: Any) -> None:
+            observer_of(actor).sink = sink
+            release(actor)
+
+        return self._system(switch)
 
     def _system(self, function: Callable[[Any], Any]) -> Reply:
         reply = Reply()

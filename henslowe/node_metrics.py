@@ -1,0 +1,137 @@
+"""The node's own figures for Prometheus, read at each scrape: nothing is counted twice and nothing runs in between.
+
+| metric | labels | what |
+|---|---|---|
+| henslowe_up_seconds | | since the start |
+| henslowe_actors | kind | living actors in the tree |
+| henslowe_actor_mailbox_depth | name | messages that wait, of actors with a well-known name |
+| henslowe_actor_restarts_total | name | starts after the first one, by the present supervisor |
+| henslowe_dead_letters_total | | messages to the dead, since the start |
+| henslowe_zombies | | killed tasks and threads that still run |
+| henslowe_loop_stalls_total | | times that a handler held up the loop |
+| henslowe_events | stream | events in the log |
+| henslowe_commits_waiting | | transactions that wait for the writer |
+| henslowe_storage_bytes | kind | size of the core environment: `used`, `file` |
+| henslowe_disk_free_bytes | | where the data directory is |
+| henslowe_service_healthy | service | 1 when calls can be answered now |
+| henslowe_service_versions | service, state | versions by state |
+
+The gateway's figures are in `henslowe.transport.gateway.metrics`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from henslowe.actors.endpoints import EndpointDirectory
+from henslowe.actors.kernel import Ref, statistics
+from henslowe.actors.versions import SERVICES, VERSIONS
+from henslowe.storage import Store
+from henslowe.supervisors import TreeNode, tree_snapshot
+
+
+class MeasuredNode(Protocol):
+    """What is measured, as `henslowe.node.Node` is one."""
+
+    @property
+    def store(self) -> Store:
+        """Tables, log and environment."""
+        ...
+
+    @property
+    def root(self) -> Ref:
+        """The root supervisor."""
+        ...
+
+    @property
+    def started_s(self) -> float:
+        """Unix time."""
+        ...
+
+    @property
+    def directory(self) -> EndpointDirectory:
+        """Endpoints that are up."""
+        ...
+
+    @property
+    def stalls(self) -> int:
+        """Times that a handler held up the loop."""
+        ...
+
+
+class NodeCollector(Collector):
+    """Reads one node. Runs in: the node's loop."""
+
+    def __init__(self, node: MeasuredNode) -> None:
+        self._node = node
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is read at registration: the tree does not stand yet."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """All figures, now."""
+        node = self._node
+        yield _gauge("henslowe_up_seconds", "Since the start.", time.time() - node.started_s)
+        yield from self._actors()
+        kernel = statistics()
+        yield CounterMetricFamily("henslowe_dead_letters", "Messages to the dead.", kernel.dead_letters)
+        yield _gauge("henslowe_zombies", "Killed tasks and threads that still run.", kernel.zombies)
+        yield CounterMetricFamily("henslowe_loop_stalls", "Times that a handler held up the loop.", node.stalls)
+        yield from self._storage()
+        yield from self._services()
+
+    def _actors(self) -> Iterator[Metric]:
+        kinds: Counter[str] = Counter()
+        depth = GaugeMetricFamily("henslowe_actor_mailbox_depth", "Messages that wait.", labels=("name",))
+        restarts = CounterMetricFamily("henslowe_actor_restarts", "Starts after the first one.", labels=("name",))
+        for actor in _flat(tree_snapshot(self._node.root)):
+            kinds[actor.kind] += actor.pid is not None
+            if actor.name:
+                depth.add_metric((actor.name,), actor.mailbox_depth)
+                restarts.add_metric((actor.name,), actor.restarts)
+        actors = GaugeMetricFamily("henslowe_actors", "Living actors.", labels=("kind",))
+        for kind, count in sorted(kinds.items()):
+            actors.add_metric((kind,), count)
+        yield from (actors, depth, restarts)
+
+    def _storage(self) -> Iterator[Metric]:
+        info = self._node.store.info()
+        events = GaugeMetricFamily("henslowe_events", "Events in the log.", labels=("stream",))
+        for stream, count in info.events.items():
+            events.add_metric((stream,), count)
+        yield events
+        yield _gauge("henslowe_commits_waiting", "Transactions that wait for the writer.", info.commits_waiting)
+        size = GaugeMetricFamily("henslowe_storage_bytes", "Size of the core environment.", labels=("kind",))
+        size.add_metric(("used",), info.core.used_bytes)
+        size.add_metric(("file",), info.core.file_bytes)
+        yield size
+        yield _gauge("henslowe_disk_free_bytes", "Free where the data directory is.", info.disk_free_bytes)
+
+    def _services(self) -> Iterator[Metric]:
+        node = self._node
+        healthy = GaugeMetricFamily("henslowe_service_healthy", "Whether calls can be answered.", labels=("service",))
+        states = GaugeMetricFamily("henslowe_service_versions", "Versions by state.", labels=("service", "state"))
+        for row in node.store.table(SERVICES).rows():
+            up = bool(row.active and node.directory.of(row.key_of(row.active)))
+            healthy.add_metric((row.service,), float(up))
+            counts = Counter(version.state for version in node.store.table(VERSIONS).by("service", row.service))
+            for state, count in sorted(counts.items()):
+                states.add_metric((row.service, state.value), count)
+        yield from (healthy, states)
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value)
+
+
+def _flat(node: TreeNode) -> Iterator[TreeNode]:
+    yield node
+    for child in node.children:
+        yield from _flat(child)

@@ -154,13 +154,13 @@ def test_versions_are_listed_with_their_fate(node: Background, henslowe: Henslow
     assert [row["version"] for row in henslowe("versions", "hello", "--json").json["versions"]] == [5, 4, 3, 2]
 
 
-def test_the_tree_shows_actors_with_what_is_unusual_about_them(node: Background, henslowe: Henslowe) -> None:
+def test_the_tree_shows_each_actors_state_mailbox_and_restarts(node: Background, henslowe: Henslowe) -> None:
     run = henslowe("tree")
     assert run.exit_code == 0
     lines = run.out.splitlines()
-    assert lines[0] == "node  rest_for_one, running"
-    assert lines[1] == "├─ writer  thread, running, 4 waiting"
-    assert lines[2] == "└─ hello@3#1  process, running, pid 4242, 2 restarts"
+    assert lines[0] == "node  rest_for_one, running, mailbox 0, restarts 0"
+    assert lines[1] == "├─ writer  thread, running, mailbox 4, restarts 0"
+    assert lines[2] == "└─ hello@3#1  process, running, pid 4242, mailbox 0, restarts 2"
     assert henslowe("tree", "--json").json["children"][0]["mailbox_depth"] == 4
 
 

@@ -34,7 +34,7 @@ from henslowe.actors import names
 from henslowe.actors.ids import ServiceName
 from henslowe.actors.kernel import LoopActor
 from henslowe.actors.kernel import names as registry
-from henslowe.actors.messages import Delivery, Subscribe
+from henslowe.actors.messages import Confirm, Delivery, Subscribe
 from henslowe.actors.routes import Route
 from henslowe.actors.vocabulary import STAGE_EVENTS
 from henslowe.config.loading import Override, load
@@ -111,6 +111,7 @@ class Clock(LoopActor):
                 elif event.type == "VERSION_FAILED":
                     raise SystemExit(f"version {event.version} failed: the bench's own server is broken")
             self.changed.notify_all()
+        registry.via(names.BUS).cast(Confirm(message.subscription, message.events[-1].seq))
 
     async def until_staged(self, version: int) -> None:
         async with self.changed, asyncio.timeout(WAIT_S):

@@ -57,13 +57,16 @@ from ._exits import (
     StartFailed,
     is_clean,
 )
+from ._foreign import ForeignActor
 from ._frames import ChildFailure
 from ._gauges import KernelStatistics, statistics
+from ._groups import DuplicateRegistry
 from ._info import ActorInfo, ActorState
 from ._launcher import ProcessLimits
 from ._loop_actor import LoopActor
 from ._messages import IGNORE, NOREPLY, Continue, Down, Exit, MonitorRef, Stop
 from ._names import Registry, Via, names
+from ._observe import ActorStatistics, TraceEvent
 from ._os_process import OsProcess
 from ._process_actor import ProcessActor
 from ._reaper import sweep_orphans
@@ -89,6 +92,7 @@ __all__ = [
     "ActorExit",
     "ActorInfo",
     "ActorState",
+    "ActorStatistics",
     "Backoff",
     "CallTimeout",
     "ChildCount",
@@ -99,7 +103,9 @@ __all__ = [
     "CountChildren",
     "DeleteChild",
     "Down",
+    "DuplicateRegistry",
     "Exit",
+    "ForeignActor",
     "GenActor",
     "KernelStatistics",
     "LoopActor",
@@ -121,6 +127,7 @@ __all__ = [
     "TerminateChild",
     "ThreadActor",
     "Timer",
+    "TraceEvent",
     "Via",
     "Watchdog",
     "WhichChildren",

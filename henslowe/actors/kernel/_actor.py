@@ -32,9 +32,12 @@ class GenActor(pykka.Actor):
     caller only. A `HensloweError` is an answer in both cases: operating errors go to the caller."""
     mailbox_limit: ClassVar[int | None] = None
     """Largest number of waiting messages; None: no limit. Replies, exits and monitors do not count."""
-    mailbox_policy: ClassVar[Literal["raise", "drop"]] = "raise"
-    """At the limit, `tell`, `ask` and `call` raise `LimitReached`, or the message becomes a dead letter. `cast` and
-    `send` never raise."""
+    mailbox_policy: ClassVar[Literal["raise", "drop", "await"]] = "raise"
+    """At the limit, `tell`, `ask` and `call` raise `LimitReached`, or the message becomes a dead letter, or the sender
+    waits for its turn (see `Ref.tell_when_room`). `cast` and `send` never raise and never wait."""
+    in_pykkas_registry: ClassVar[bool] = False
+    """True: known to `pykka.ActorRegistry` while it lives, so that `stop_all`, `broadcast` and `get_by_class` reach it.
+    Costs time that grows with the number of actors in there."""
     _ref_class: ClassVar[type[Ref]]
     _bounded_ref_class: ClassVar[type[Ref]]
 
@@ -76,7 +79,11 @@ class GenActor(pykka.Actor):
     # -- starting ------------------------------------------------------------------------------------
     @classmethod
     def _make(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ref:
-        return cls(*args, **kwargs)._actor_ref
+        ref = cls(*args, **kwargs)._actor_ref
+        if cls.in_pykkas_registry:
+            pykka.ActorRegistry.register(ref)
+            ref._on_death = [lambda: pykka.ActorRegistry.unregister(ref)]
+        return ref
 
     @classmethod
     def start(cls, *args: Any, **kwargs: Any) -> Ref:

@@ -21,7 +21,18 @@ from ._timers import Timer
 class BoundedLoopRef(Bounded, LoopRef):
     """A loop actor's mailbox with a limit."""
 
-    __slots__ = ()
+    __slots__ = ("_line",)
+
+    def _drain(self) -> None:
+        super()._drain()
+        if self._line:
+            self._admit()
+
+    def _admit(self) -> None:
+        if get_ident() == self._sched.ident:
+            super()._admit()
+        else:
+            self._sched.post(self._admit)
 
 
 class LoopActor(GenActor):

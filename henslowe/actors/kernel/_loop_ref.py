@@ -12,21 +12,18 @@ from collections import deque
 from collections.abc import Coroutine, Iterator
 from threading import get_ident
 from types import CoroutineType
-from typing import Any, Final
+from typing import Any
 
 from pykka._envelope import Envelope
 
 from ._dispatch import begin
 from ._exits import KILL, KILLED, NORMAL, ActorExit, calling_self, is_clean
 from ._gauges import count_dead_letter
-from ._messages import IGNORE, NOREPLY, SPECIAL, Continue, Signal, Stop
+from ._messages import IGNORE, NOREPLY, SPECIAL, Continue, Signal, Stop, SystemRequest
 from ._ref import BUSY, DEAD, RUNNING, STARTING, STOPPING, Ref, _answer, _is_done
 from ._reply import CallFuture, Reply
 from ._scheduler import Scheduler
 from ._tasks import abandon, error_of, spawn
-
-BATCH: Final = 64
-"""Messages per turn of one actor; more lets one actor starve the others."""
 
 
 class LoopRef(Ref):
@@ -119,7 +116,7 @@ class LoopRef(Ref):
         return scheduler.current is None and self._task is not None and asyncio.current_task() is self._task
 
     def _drain(self) -> None:
-        """One turn: up to `BATCH` messages."""
+        """One turn: up to a batch of messages."""
         if self._state != RUNNING:
             if self._state == STARTING:
                 self._boot()
@@ -131,7 +128,7 @@ class LoopRef(Ref):
         if q is None or self._suspended:
             self._on = False
             return
-        pop, cast, budget = q.popleft, self._actor.handle_cast, BATCH
+        pop, cast, budget = q.popleft, self._actor.handle_cast, self._sched.batch
         item: Any = None
         try:
             while q:
@@ -140,6 +137,8 @@ class LoopRef(Ref):
                     result, reply = begin(self, item)
                     if (reply is not None or result is not None) and not self._settle(result, reply):
                         return
+                    if type(item) is SystemRequest:
+                        cast = self._actor.handle_cast  # it may be wrapped now, or unwrapped
                 else:
                     result = cast(item)
                     if result is not None and not self._settle(result, None):

@@ -15,10 +15,9 @@ import sys
 from typing import Any, ClassVar, Final
 
 from ._actor import GenActor
-from ._bounded import Bounded
 from ._exits import ActorExit
 from ._frames import HEADER, Wire, body_size, decode, decode_error, encode
-from ._loop_actor import LoopActor
+from ._loop_actor import BoundedLoopRef, LoopActor
 from ._loop_ref import LoopRef
 from ._messages import IGNORE, Continue, Down, Exit, Stop
 from ._os_process import OsProcess
@@ -37,7 +36,7 @@ class ProcessRef(LoopRef):
     __slots__ = ()
 
 
-class BoundedProcessRef(Bounded, ProcessRef):
+class BoundedProcessRef(BoundedLoopRef, ProcessRef):
     """The same with a limit."""
 
     __slots__ = ()

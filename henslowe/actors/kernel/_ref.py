@@ -171,7 +171,7 @@ class Ref(pykka.ActorRef[Any]):
         """Sends a message to `handle_info`. Never fails."""
         self.cast(Info(message))
 
-    async def tell_when_room(self, message: Any, timeout_s: float | None = 5.0) -> None:
+    async def tell_when_room(self, message: Any, timeout_s: float | None = 5.0) -> None:  # noqa: ARG002  # for bounded
         """As `tell`, but waits for room in a mailbox with the policy `await`. With others it waits for nothing.
 
         Raises:

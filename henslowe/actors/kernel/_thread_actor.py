@@ -251,7 +251,12 @@ def _answer_item(item: Any, reason: Any) -> None:
 class BoundedThreadRef(Bounded, ThreadRef):
     """A thread actor's mailbox with a limit."""
 
-    __slots__ = ()
+    __slots__ = ("_line",)
+
+    def _serve(self, item: Any) -> None:
+        if self._line:
+            self._admit()
+        super()._serve(item)
 
 
 class ThreadActor(GenActor):

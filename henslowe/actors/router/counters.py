@@ -20,6 +20,10 @@ RATE_WINDOW_S: Final = 60
 UNITS_MAX: Final = 2_000
 VERSIONS_MAX: Final = 32
 """Versions counted per service; the one unused longest is forgotten."""
+KNOWN_UNITS_MAX: Final = 100
+"""With more units the comparison of arms decides, and nobody's own past has to be looked at."""
+HEALTHY_CALLS_MIN: Final = 5
+"""Calls without a failure after which a unit is known to be well."""
 PAST_CALLS_MAX: Final = 2_000
 """The past that sets up a trial: the last calls of the service, whatever version answered."""
 
@@ -50,6 +54,7 @@ class _VersionCount:
 @dataclass(slots=True)
 class _Unit:
     calls: int = 0
+    failures: int = 0
     last_call_s: float = 0.0
 
 
@@ -83,6 +88,7 @@ class ServiceCounter:
         else:
             self._units.move_to_end(record.unit)
         unit.calls += 1
+        unit.failures += record.outcome in FAILURES
         unit.last_call_s = record.time_s
         self._recent.append((record.version, record.outcome))
         second = int(record.time_s)
@@ -109,6 +115,12 @@ class ServiceCounter:
             calls=len(outcomes),
             failures=sum(outcome in FAILURES for outcome in outcomes),
             hard_failures=sum(outcome in HARD for outcome in outcomes),
+            healthy=self._healthy() if len(self._units) <= KNOWN_UNITS_MAX else (),
+        )
+
+    def _healthy(self) -> tuple[str, ...]:
+        return tuple(
+            name for name, unit in self._units.items() if unit.calls >= HEALTHY_CALLS_MIN and not unit.failures
         )
 
     def frozen(self, trial: TrialStatus | None, now_s: float) -> ServiceTraffic:

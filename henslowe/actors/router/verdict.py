@@ -1,6 +1,6 @@
 """The verdict on a rollout: finished calls in, a decision with its reasons and numbers out. No clock, no I/O.
 
-Four judges, each with its own question:
+Five judges, each with its own question:
 
 | judge | asks | decides |
 |---|---|---|
@@ -8,6 +8,7 @@ Four judges, each with its own question:
 | acceptance | is it unlikely that a bad version would do so well? (`sequential.Acceptance`) | promote |
 | absolute test | does it fail more than may be, with no control group? (`sequential.AbsoluteTest`) | roll back |
 | breaker | did the last N calls all fail on the way, and not on the other version? | roll back at once |
+| total failure | does every call fail, of clients whose calls did not, while the other version answers? | roll back |
 
 Undecided means hold. No traffic is no evidence, either way.
 
@@ -28,6 +29,11 @@ back and forth to gain evidence: a session stays with the version that its coin 
 forty such sessions, beside a stable version that does not fail: a canary that fails one call in ten is caught after
 50 s at the median and within two minutes in 95 % of rollouts, one that fails always after 4 s and 13 s. Where all units
 are used up and the evidence says neither yes nor no, the verdict holds, and a person decides.
+
+**Total failure** is for the few: with three clients, one of them on the canary, the coin alone can never say more than
+ten to one, however often that client fails. What speaks then is its own past: it was well until the rollout, and so are
+the others still. That is no proof against a client that changed its ways in that very moment, so it is asked for twenty
+calls in a row, of two clients or of one that was known to be well.
 
 **Promotion needs units too**: `units_min` of them, or as many as there are where there are fewer, and one unit speaks
 for itself with 50 calls (more where units are few). It is not the last word: the version is then on probation, with a
@@ -65,6 +71,8 @@ OTHER_CALLS: Final = 10
 """Calls of the other version that have to be free of server failures, or the new one is not to blame alone."""
 ABSOLUTE_FAILURES_MIN: Final = 3
 """Without a control group, two failures are an accident."""
+TOTAL_FAILURES_MIN: Final = 20
+"""Calls that fail in a row before a total failure is believed."""
 UNITS_NEEDED_MIN: Final = 2
 AVAILABLE_PART: Final = 0.75
 """Of the units that the new version can expect: a balanced salt gives it about its share, not exactly."""
@@ -105,6 +113,8 @@ class Past:
     """Of the version before, lately; the next two are those of them that failed."""
     failures: int = 0
     hard_failures: int = 0
+    healthy: tuple[str, ...] = ()
+    """Units that made some calls without a failure, where units are few enough to be known one by one."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -138,6 +148,7 @@ class Side:
     broken_in_a_row: int = 0
     since_hard: int = OTHER_CALLS
     """Calls since the server itself failed last, if ever."""
+    failed_in_a_row: int = 0
 
     def add(self, outcome: Outcome) -> None:
         """One finished call."""
@@ -145,6 +156,7 @@ class Side:
         self.failures += outcome in FAILURES
         self.since_hard = 0 if outcome in HARD else self.since_hard + 1
         self.broken_in_a_row = self.broken_in_a_row + 1 if outcome in BROKEN else 0
+        self.failed_in_a_row = self.failed_in_a_row + 1 if outcome in FAILURES else 0
 
 
 class Evidence:
@@ -167,6 +179,9 @@ class Evidence:
         )
         self._absolute = AbsoluteTest(rules.margin, Baseline(hard_past.failures, hard_past.calls))
         self._hard_failures = 0
+        self._healthy = frozenset(self.past.healthy)
+        self._failing: set[str] = set()
+        """Units of the new version's present run of failures, at most as many as are asked for."""
         self._uses_absolute = trial.probation or self.past.units < rules.few_units
 
     def update(self, record: CallRecord) -> None:
@@ -184,6 +199,10 @@ class Evidence:
             if tool is not None:
                 tool.add(record.unit, new=new, failed=failed, time_s=time_s)
         if new:
+            if not failed:
+                self._failing.clear()
+            elif len(self._failing) < UNITS_NEEDED_MIN or record.unit in self._healthy:
+                self._failing.add(record.unit)
             self._acceptance.add(record.unit, failed)
             self._absolute.add(hard)
             self._hard_failures += hard
@@ -207,7 +226,7 @@ class Evidence:
         """What to do now, why in words, and the numbers behind it."""
         threshold = 1.0 / self.rules.alpha
         log_evidence = self.log_evidence
-        for judge in (self._breaker, self._comparison, self._absolute_test):
+        for judge in (self._breaker, self._comparison, self._absolute_test, self._total_failure):
             why = judge(log_evidence)
             if why:
                 return Finding(Decision.ROLL_BACK, why, self.numbers())
@@ -276,6 +295,16 @@ class Evidence:
             f"{_times(self._absolute.log_evidence)} with no control group, rolls back at {1.0 / self.rules.alpha:.0f}x"
         )
 
+    def _total_failure(self, _: float) -> str:
+        believed = len(self._failing) >= UNITS_NEEDED_MIN or bool(self._failing & self._healthy)
+        answers = self.old.calls >= OTHER_CALLS and 2 * self.old.failures < self.old.calls
+        if self.new.failed_in_a_row < TOTAL_FAILURES_MIN or not believed or not answers:
+            return ""
+        return (
+            f"the last {self.new.failed_in_a_row} calls all failed, beside {self.old.failures} of {self.old.calls} on "
+            f"version {self.trial.old.number if self.trial.old else 0}"
+        )
+
     def _accepted(self, log_evidence: float) -> bool:
         return (
             self.new.calls >= self.rules.units_min
@@ -316,6 +345,7 @@ class Evidence:
             "acceptance": self._acceptance.dump(),
             "absolute": self._absolute.dump(),
             "hard_failures": self._hard_failures,
+            "failing": sorted(self._failing),
         }
 
     @classmethod
@@ -329,6 +359,7 @@ class Evidence:
         evidence._acceptance.load(dumped["acceptance"])
         evidence._absolute.load(dumped["absolute"])
         evidence._hard_failures = dumped["hard_failures"]
+        evidence._failing = set(dumped.get("failing", ()))
         return evidence
 
 

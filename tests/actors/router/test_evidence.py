@@ -88,6 +88,56 @@ def test_the_breaker_does_not_blame_the_new_version_when_the_old_one_is_cut_off_
     assert evidence.find().decision is Decision.HOLD
 
 
+# -- total failure ----------------
+
+FEW = Past(units=9, calls_per_unit=40.0, calls=300, healthy=("the one client",))
+
+
+@pytest.mark.parametrize("outcome", [Outcome.TOOL_ERROR, Outcome.INTERNAL_ERROR])
+def test_a_client_that_was_well_and_fails_always_now_speaks_for_itself(outcome: Outcome) -> None:
+    evidence = Evidence(CANARY, Rules(), FEW)
+    feed(evidence, 30, Outcome.OK, Arm.STABLE, unit="another")
+    feed(evidence, 19, outcome, unit="the one client")
+    assert "calls all failed" not in evidence.find().why
+    feed(evidence, 1, outcome, unit="the one client")
+    finding = evidence.find()
+    assert finding.decision is Decision.ROLL_BACK
+
+
+def test_two_clients_of_which_nothing_is_known_are_believed_together_and_one_alone_is_not() -> None:
+    evidence = Evidence(CANARY, Rules(), Past(units=9, calls_per_unit=40.0, calls=300))
+    feed(evidence, 30, Outcome.OK, Arm.STABLE, unit="another")
+    feed(evidence, 40, Outcome.TOOL_ERROR, unit="a new client")
+    assert evidence.find().decision is Decision.HOLD
+    feed(evidence, 1, Outcome.TOOL_ERROR, unit="a second one")
+    assert "the last 41 calls all failed, beside 0 of 30" in evidence.find().why
+
+
+def test_a_single_answer_is_no_total_failure() -> None:
+    evidence = Evidence(CANARY, Rules(), FEW)
+    feed(evidence, 30, Outcome.OK, Arm.STABLE, unit="another")
+    feed(evidence, 19, Outcome.TOOL_ERROR, unit="the one client")
+    feed(evidence, 1, Outcome.OK, unit="the one client")
+    feed(evidence, 19, Outcome.TOOL_ERROR, unit="the one client")
+    assert evidence.find().decision is Decision.HOLD
+
+
+def test_a_total_failure_of_both_versions_is_not_held_against_the_new_one() -> None:
+    evidence = Evidence(CANARY, Rules(), FEW)
+    feed(evidence, 30, Outcome.TOOL_ERROR, Arm.STABLE, unit="another")
+    feed(evidence, 40, Outcome.TOOL_ERROR, unit="the one client")
+    assert evidence.find().decision is Decision.HOLD
+
+
+def test_a_total_failure_is_remembered_over_a_restart() -> None:
+    evidence = Evidence(CANARY, Rules(), FEW)
+    feed(evidence, 30, Outcome.OK, Arm.STABLE, unit="another")
+    feed(evidence, 19, Outcome.TOOL_ERROR, unit="the one client")
+    evidence = Evidence.load(CANARY, Rules(), evidence.dump())
+    feed(evidence, 1, Outcome.TOOL_ERROR, unit="the one client")
+    assert evidence.find().decision is Decision.ROLL_BACK
+
+
 # -- the comparison ----------------
 
 

@@ -53,6 +53,8 @@ STAGE_EVENTS_LOOKED_AT = 24
 
 _STAGE_STARTS = {start.value: stage for stage, (start, _) in STAGE_EVENTS.items()}
 _STAGE_ENDS = {end.value: stage for stage, (_, end) in STAGE_EVENTS.items()}
+ROLLBACK = "rollback"
+"""As the stage of a failure: the version had served, and was taken back."""
 _BROKEN = frozenset({VersionState.FAILED, VersionState.ROLLED_BACK})
 
 
@@ -329,7 +331,7 @@ def _state(row: ServiceRow, building: VersionRow | None, failure: FailureReply |
         ("canary", row.canary),
         ("building", building is not None),
         ("staged", row.staged),
-        ("failed", failure is not None),
+        ("failed", failure is not None and failure.stage != ROLLBACK),
         ("probation", row.probation_until_s),
         ("active", row.active),
     )
@@ -337,15 +339,14 @@ def _state(row: ServiceRow, building: VersionRow | None, failure: FailureReply |
 
 
 def _failure(row: ServiceRow, versions: Mapping[int, VersionRow], *, healthy: bool) -> FailureReply | None:
-    """The newest thing that went wrong, unless a newer version has served since."""
+    """What became of the newest version, when that is nothing good, or why the active one does not answer."""
     active = versions.get(row.active)
     if active is not None and active.reason and not healthy:
         return FailureReply(version=active.number, stage="instance", reason=active.reason, time_s=active.changed_s)
-    newer = [v for v in versions.values() if v.number > row.active or v.state is VersionState.ROLLED_BACK]
-    newest = max(newer, default=None, key=_number)
-    if newest is None or newest.state not in _BROKEN or (active is not None and active.changed_s > newest.changed_s):
+    newest = max(versions.values(), default=None, key=_number)
+    if newest is None or newest.number <= row.active or newest.state not in _BROKEN:
         return None
-    stage = newest.stage or ("canary" if newest.state is VersionState.ROLLED_BACK else "instance")
+    stage = newest.stage or (ROLLBACK if newest.state is VersionState.ROLLED_BACK else "start")
     return FailureReply(version=newest.number, stage=stage, reason=newest.reason, time_s=newest.changed_s)
 
 

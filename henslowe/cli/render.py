@@ -65,7 +65,10 @@ def service_lines(service: ServiceReply) -> Iterator[str]:
         yield f"  calls      {calls.total} total, {calls.failed} failed, {calls.per_minute:.1f}/min{latency}"
     if service.failure is not None:
         failure = service.failure
-        yield f"  {click.style('failed', fg=_BAD)}     v{failure.version} at {failure.stage}:"
+        if failure.stage == "rollback":
+            yield f"  {click.style('taken back', fg=_BUSY)} v{failure.version}:"
+        else:
+            yield f"  {click.style('failed', fg=_BAD)}     v{failure.version} at {failure.stage}:"
         lines = clean(failure.reason).strip("\n").split("\n")
         if len(lines) > FAILURE_LINES_MAX:
             yield dim(f"    ... {len(lines) - FAILURE_LINES_MAX} lines above")

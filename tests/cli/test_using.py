@@ -173,7 +173,7 @@ def test_up_refuses_a_wrong_flag_before_it_touches_the_workspace(
 
 def test_up_on_a_file_exits_with_2(henslowe: Henslowe, workspace: Path) -> None:
     (workspace / "file").write_text("")
-    run = henslowe("up", "file")
+    run = henslowe("up", "file", "--listen", "127.0.0.1:0")
     assert run.exit_code == 2
     assert "to be a folder" in run.err
 

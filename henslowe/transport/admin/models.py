@@ -79,7 +79,7 @@ class FailureReply(Reply):
 
     version: int
     stage: str
-    """The pipeline's stage, or `canary`, `probation`, `instance`."""
+    """The pipeline's stage, `start` or `instance` for a server that does not come up, or `rollback`."""
     reason: str
     """The failing lines."""
     time_s: float = 0.0

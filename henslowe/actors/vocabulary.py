@@ -111,7 +111,7 @@ class EventType(StrEnum):
     """Something of the service itself changed: its health, or whether it is wanted. `reason`."""
     # deployment
     DEPLOY_START = "DEPLOY_START"
-    """A version is about to take traffic."""
+    """A version was staged, and its instance is being started so that it can take traffic. `strategy`."""
     DEPLOY_COMPLETE = "DEPLOY_COMPLETE"
     """A version takes all traffic, without a canary before. `why`, `by`, `previous`."""
     CANARY_DEPLOY = "CANARY_DEPLOY"
@@ -129,7 +129,7 @@ class EventType(StrEnum):
     PROBATION_PASSED = "PROBATION_PASSED"
     """The active version is permanent: what a node boots after a crash. `why`, `by`."""
     ROUTE_CHANGED = "ROUTE_CHANGED"
-    """The published routes of a service changed. `stable`, `canary`, `weight`."""
+    """The route of a service changed to this stable version. `canary`, `canary_percent`, `epoch`."""
     CONTRACT_CHANGED = "CONTRACT_CHANGED"
     """The new version offers something else. `from_version`, `to_version`, `tools_added`, `tools_removed`."""
     # instances

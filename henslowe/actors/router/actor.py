@@ -173,7 +173,19 @@ class CanaryRouter(LoopActor):
 
     def _publish_routes(self) -> None:
         rows: tuple[RoutedService, ...] = self._services.rows()
-        self._routes.publish(routes_of(rows))
+        before, after = self._routes.current, routes_of(rows)
+        self._routes.publish(after)
+        for service, route in after.items():
+            if before.get(service) != route:
+                canary = route.canary.number if route.canary is not None else 0
+                say(
+                    EventType.ROUTE_CHANGED,
+                    Status.SUCCESS,
+                    key=route.stable,
+                    canary=canary,
+                    canary_percent=route.canary_weight / 100,
+                    epoch=route.epoch,
+                )
         for row in rows:
             self._set_trial(row)
 

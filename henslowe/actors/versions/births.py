@@ -106,6 +106,7 @@ def stage(change: Change, number: int) -> None:
     change.effect(EffectKind.ENSURE, number)
     change.effect(EffectKind.LINKS)
     change.say(EventType.VERSION_STAGED, Status.SUCCESS, number, build=change.version(number).build)
+    change.say(EventType.DEPLOY_START, Status.PENDING, number, strategy=change.service.strategy.value)
     collect(change)
 
 

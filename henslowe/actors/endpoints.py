@@ -52,6 +52,25 @@ class Contract:
     """SHA-256 over the canonical JSON of the four lists; equal digests mean nothing to notify."""
 
 
+OnRequest = Callable[[str, JsonObject], Awaitable[JsonObject]]
+"""Answers a server's own request (method, parameters) with `{"result": ...}` or `{"error": ...}`; never raises."""
+
+
+@dataclass(slots=True, frozen=True)
+class SoleClient:
+    """The one client behind a private connection: what the server is told of it, and how it is asked.
+
+    Only servers of the handshake era have private connections. On a shared one nothing is declared, and what the
+    server asks all the same is refused: its requests could not be attributed to one of the clients.
+    """
+
+    capabilities: JsonObject
+    """What it can be asked, as it said so: `elicitation`, `roots`, `sampling`."""
+    ask: OnRequest
+    info: JsonObject | None = None
+    """Who it says it is; None where several clients take turns."""
+
+
 class EndpointState(StrEnum):
     """Whether calls may be sent."""
 
@@ -124,8 +143,11 @@ class Connector(Protocol):
         on_server_event: ServerEvent,
         on_closed: Callable[[str], None],
         timeout_s: float,
+        client: SoleClient | None = None,
     ) -> OwnedEndpoint:
         """Handshake over a child's pipes, list its contract, and return the endpoint in state READY.
+
+        With `client` the connection is that client's alone, and speaks the handshake era.
 
         Raises:
             InstanceFailed: The child ended, printed something that is not JSON-RPC, or did not answer in time. With
@@ -144,6 +166,7 @@ class Connector(Protocol):
         on_server_event: ServerEvent,
         on_closed: Callable[[str], None],
         timeout_s: float,
+        client: SoleClient | None = None,
     ) -> OwnedEndpoint:
         """The same for a server that speaks Streamable HTTP at `url`; retries refused connections until `timeout_s`."""
         ...

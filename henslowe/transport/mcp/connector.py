@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from henslowe import __version__
-from henslowe.actors.endpoints import Era, JsonObject, ServerEvent, ServerFacts, StdioProcess
+from henslowe.actors.endpoints import Era, JsonObject, ServerEvent, ServerFacts, SoleClient, StdioProcess
 from henslowe.actors.ids import InstanceId, VersionKey
 from henslowe.config.settings import InstanceSettings
 from henslowe.errors import HensloweError, InstanceFailed, UpstreamLost
-from henslowe.transport.mcp import eras
+from henslowe.transport.mcp import eras, jsonrpc
 from henslowe.transport.mcp.contract import list_contract
 from henslowe.transport.mcp.endpoint import McpEndpoint
 from henslowe.transport.mcp.handshake import open_server
@@ -49,24 +49,26 @@ class McpConnector:
         on_server_event: ServerEvent,
         on_closed: Callable[[str], None],
         timeout_s: float,
+        client: SoleClient | None = None,
     ) -> McpEndpoint:
         """See `Connector.connect_stdio`.
 
         Some servers end when they are asked anything before `initialize`. The failure of such a start has
         `details["again"]` set: start the child once more, and it will be greeted with `initialize` at once.
         """
-        relay = _Relay(on_closed)
+        relay = _Relay(on_closed, client)
         link = StdioLink(
             process.stdin,
             process.stdout,
             peer=instance,
             on_event=relay.event,
             on_closed=relay.closed,
+            on_request=relay.request,
             in_flight_max=self._settings.in_flight_max,
             message_bytes_max=self._settings.message_bytes_max,
         )
         return await self._open(
-            version, instance, link, relay=relay, on_server_event=on_server_event, timeout_s=timeout_s
+            version, instance, link, relay=relay, on_server_event=on_server_event, timeout_s=timeout_s, client=client
         )
 
     async def connect_http(
@@ -79,6 +81,7 @@ class McpConnector:
         on_server_event: ServerEvent,
         on_closed: Callable[[str], None],
         timeout_s: float,
+        client: SoleClient | None = None,
     ) -> McpEndpoint:
         """See `Connector.connect_http`. `headers` are sent with every request.
 
@@ -86,13 +89,14 @@ class McpConnector:
             InstanceFailed: As `connect_stdio`, and when nobody listens in time.
             ConfigError: The URL or a header cannot be used.
         """
-        relay = _Relay(on_closed)
+        relay = _Relay(on_closed, client)
         link = HttpLink(
             url,
             peer=instance,
             headers=headers,
             on_event=relay.event,
             on_closed=relay.closed,
+            on_request=relay.request,
             on_reopened=relay.reopened,
             in_flight_max=self._settings.in_flight_max,
             message_bytes_max=self._settings.message_bytes_max,
@@ -110,7 +114,9 @@ class McpConnector:
                 ) from cause
             raise
         left_s = timeout_s - (asyncio.get_running_loop().time() - started_s)
-        return await self._open(version, instance, link, relay=relay, on_server_event=on_server_event, timeout_s=left_s)
+        return await self._open(
+            version, instance, link, relay=relay, on_server_event=on_server_event, timeout_s=left_s, client=client
+        )
 
     async def _open(
         self,
@@ -121,12 +127,19 @@ class McpConnector:
         relay: _Relay,
         on_server_event: ServerEvent,
         timeout_s: float,
+        client: SoleClient | None,
     ) -> McpEndpoint:
-        legacy_only = version in self._legacy_only
+        legacy_only = client is not None or version in self._legacy_only
         facts: ServerFacts | None = None
         try:
             async with asyncio.timeout(timeout_s):
-                facts = await open_server(link, self._node, timeout_s=timeout_s, legacy_only=legacy_only)
+                facts = await open_server(
+                    link,
+                    self._node if client is None or client.info is None else client.info,
+                    timeout_s=timeout_s,
+                    legacy_only=legacy_only,
+                    capabilities=None if client is None else client.capabilities,
+                )
 
                 async def ask(method: str, params: JsonObject) -> JsonObject:
                     if facts is not None and facts.era is Era.MODERN:
@@ -146,7 +159,7 @@ class McpConnector:
                 again = facts is None and not legacy_only and isinstance(link, StdioLink)
                 if again:
                     self._remember(version)
-                else:
+                elif client is None:
                     self._legacy_only.pop(version, None)
                 raise InstanceFailed(f"cannot open {instance}: {_why(cause)}", hint=cause.hint, again=again) from cause
             if isinstance(cause, InstanceFailed):
@@ -166,12 +179,13 @@ class McpConnector:
 
 
 class _Relay:
-    """Between a link and its endpoint: holds what the server announces before there is an endpoint."""
+    """Between a link and those above it: holds what the server announces before there is an endpoint."""
 
     HELD_MAX: Final = 100
 
-    def __init__(self, on_closed: Callable[[str], None]) -> None:
+    def __init__(self, on_closed: Callable[[str], None], client: SoleClient | None) -> None:
         self._on_closed = on_closed
+        self._client = client
         self._endpoint: McpEndpoint | None = None
         self._held: list[JsonObject] = []
 
@@ -185,6 +199,13 @@ class _Relay:
         if self._endpoint is not None:  # while opening, the opener is told by its exchange
             self._endpoint.lose()
             self._on_closed(reason)
+
+    async def request(self, method: str, params: JsonObject) -> JsonObject:
+        """The answer to a request of the server, from the client if there is only one and it can be asked that."""
+        client = self._client
+        if client is None or eras.ASKED_OF_CLIENTS.get(method) not in client.capabilities:
+            return jsonrpc.refusal(method)
+        return await client.ask(method, params)
 
     def reopened(self) -> None:
         if self._endpoint is not None:

@@ -6,7 +6,7 @@ How messages are turned from one era into the other is `bridge`'s business.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from henslowe.actors.endpoints import Era, JsonObject
 
@@ -30,6 +30,13 @@ CACHEABLE: Final = frozenset(
 )
 """Methods whose modern results carry `ttlMs` and `cacheScope`."""
 
+ASKED_OF_CLIENTS: Final = {
+    "elicitation/create": "elicitation",
+    "roots/list": "roots",
+    "sampling/createMessage": "sampling",
+}
+"""Requests that a server may make of its client, and the capability that the client declares for each."""
+
 NAME_PARAM: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 """The parameter that a modern HTTP request repeats in its `Mcp-Name` header."""
 
@@ -39,6 +46,13 @@ NOTIFICATION_CHANGES: Final = {
     "notifications/resources/list_changed": ("resources", "resource_templates"),
 }
 """Which lists of the contract a change notification is about."""
+
+
+def askable(capabilities: Any) -> JsonObject:
+    """Of a client's capabilities those that let a server ask it something."""
+    if not isinstance(capabilities, dict):
+        return {}
+    return {name: capabilities[name] for name in ASKED_OF_CLIENTS.values() if isinstance(capabilities.get(name), dict)}
 
 
 def era_of(protocol_version: str) -> Era:

@@ -20,7 +20,12 @@ PROBE_S: Final = 3.0
 
 
 async def open_server(
-    link: Link, client_info: JsonObject, *, timeout_s: float, legacy_only: bool = False
+    link: Link,
+    client_info: JsonObject,
+    *,
+    timeout_s: float,
+    legacy_only: bool = False,
+    capabilities: JsonObject | None = None,
 ) -> ServerFacts:
     """Open the server and return its facts; the link then speaks its era.
 
@@ -29,6 +34,7 @@ async def open_server(
         client_info: Who the node says it is.
         timeout_s: Longest wait for one answer.
         legacy_only: Send `initialize` first and nothing else: for servers that end when asked anything before it.
+        capabilities: What a server of the handshake era may ask of us; nothing by default.
 
     Raises:
         InstanceFailed: It answers, but not as an MCP server of a revision that is known here.
@@ -37,7 +43,7 @@ async def open_server(
     """
     if legacy_only:
         link.speak(Era.LEGACY, eras.LATEST_LEGACY)
-        return await _conclude(link, None, await _initialize(link, client_info, timeout_s))
+        return await _conclude(link, None, await _initialize(link, client_info, capabilities, timeout_s))
     link.speak(Era.MODERN, eras.LATEST_MODERN)
     probe = asyncio.ensure_future(_discover(link, client_info, timeout_s))
     greeting: asyncio.Future[JsonObject] | None = None
@@ -46,7 +52,7 @@ async def open_server(
         if probe.done() and (facts := _modern_facts(probe.result())) is not None:
             return facts
         link.speak(Era.LEGACY, eras.LATEST_LEGACY)
-        greeting = asyncio.ensure_future(_initialize(link, client_info, timeout_s))
+        greeting = asyncio.ensure_future(_initialize(link, client_info, capabilities, timeout_s))
         await asyncio.wait({probe, greeting}, return_when=asyncio.FIRST_COMPLETED)
         if not greeting.done() or "error" in greeting.result():
             # Either the late answer to the question came first, or the server refuses `initialize` because it took
@@ -113,8 +119,14 @@ async def _discover(link: Link, client_info: JsonObject, timeout_s: float) -> Js
     return await link.exchange("server/discover", params, timeout_s=timeout_s)
 
 
-async def _initialize(link: Link, client_info: JsonObject, timeout_s: float) -> JsonObject:
-    params = {"protocolVersion": eras.LATEST_LEGACY, "capabilities": {}, "clientInfo": client_info}
+async def _initialize(
+    link: Link, client_info: JsonObject, capabilities: JsonObject | None, timeout_s: float
+) -> JsonObject:
+    params = {
+        "protocolVersion": eras.LATEST_LEGACY,
+        "capabilities": capabilities or {},
+        "clientInfo": client_info,
+    }
     return await link.exchange("initialize", params, timeout_s=timeout_s)
 
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
-from henslowe.actors.endpoints import Era, JsonObject, OnNotification
+from henslowe.actors.endpoints import Era, JsonObject, OnNotification, OnRequest
 from henslowe.errors import HensloweError, LimitReached, UpstreamLost
 from henslowe.transport.mcp import eras, jsonrpc
+from henslowe.transport.mcp.asked import Asked
 from henslowe.transport.mcp.headers import header_lines, header_value, passed_on
 from henslowe.transport.mcp.link import NEVER_CANCELLED, NO_HEADERS, too_large, with_own_token, with_token
 from henslowe.transport.mcp.pool import Connection, Pool
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 REFUSED_MAX: Final = 3
 """Refused connections in a row after which the server counts as gone."""
 ERRANDS_MAX: Final = 64
-"""Most small messages (cancellations, notifications, replies) on their way at once."""
+"""Most small messages (cancellations, notifications) on their way at once."""
 ERRAND_S: Final = 5.0
 LISTEN_AGAIN_S: Final = 1.0
 RESUMES_MAX: Final = 100
@@ -54,6 +55,7 @@ class HttpLink:
         headers: Sent with every request (credentials of the service, never a client's).
         on_event: Called with each notification that belongs to no exchange.
         on_closed: Called once, with the reason, when the server cannot be reached any more.
+        on_request: Answers the server's own requests.
         on_reopened: Called when the server had forgotten us: it may be another one now.
         in_flight_max: Most exchanges at once.
         message_bytes_max: Longest response or event.
@@ -72,6 +74,7 @@ class HttpLink:
         headers: Mapping[str, str],
         on_event: Callable[[JsonObject], None],
         on_closed: Callable[[str], None],
+        on_request: OnRequest,
         on_reopened: Callable[[], None],
         in_flight_max: int,
         message_bytes_max: int,
@@ -92,6 +95,7 @@ class HttpLink:
         self._last_id = 0
         self._in_flight = 0
         self._errands: set[asyncio.Task[None]] = set()
+        self._asked = Asked(on_request, self._tell, peer)
         self._listening: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -162,7 +166,7 @@ class HttpLink:
         tasks = [*self._errands, *([self._listening] if self._listening else [])]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, self._asked.close(), return_exceptions=True)
         try:
             if self._session and not self._pool.refused:
                 async with asyncio.timeout(1.0):
@@ -255,7 +259,9 @@ class HttpLink:
             if call is not None and (mine or (error_without_id and "error" in message and message.get("id") is None)):
                 call.answer = jsonrpc.answer_of(message)
         elif "id" in message:
-            self._errand(self._tell(jsonrpc.reply(message["id"], jsonrpc.refusal(message["method"])), ""))
+            self._asked.take(message)
+        elif message["method"] == "notifications/cancelled":
+            self._asked.withdrawn(message.get("params"))
         elif call is None:
             self._on_event(message)
         elif call.on_notification is not None:
@@ -359,7 +365,7 @@ class HttpLink:
             raise
         return connection
 
-    async def _tell(self, body: bytes, method: str) -> None:
+    async def _tell(self, body: bytes, method: str = "") -> None:
         """Send a message to which there is no answer."""
         async with asyncio.timeout(ERRAND_S):
             (await self._send("POST", body, self._era_lines(method, None, NO_HEADERS))).discard()

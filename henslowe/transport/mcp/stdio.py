@@ -1,8 +1,7 @@
 """The link over a child's pipes: newline-delimited JSON-RPC, shared by any number of callers.
 
 Ids and progress tokens are the link's own, so callers cannot meet each other's. The process itself belongs to whoever
-started it; the link only reads and writes. A server's own requests (sampling, elicitation, roots) are refused, since
-they cannot be attributed to one of the callers; `ping` is answered.
+started it; the link only reads and writes. A server's own requests are `asked`'s business.
 """
 
 from __future__ import annotations
@@ -11,11 +10,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from henslowe.actors.endpoints import ByteReader, ByteWriter, Era, JsonObject, OnNotification
+from henslowe.actors.endpoints import ByteReader, ByteWriter, Era, JsonObject, OnNotification, OnRequest
 from henslowe.errors import HensloweError, InstanceFailed, LimitReached, UpstreamLost
 from henslowe.transport.mcp import eras, jsonrpc
+from henslowe.transport.mcp.asked import Asked
 from henslowe.transport.mcp.lines import LineCutter, TooLong
 from henslowe.transport.mcp.link import NEVER_CANCELLED, NO_HEADERS, STREAMS, too_large, with_own_token, with_token
 
@@ -23,8 +23,6 @@ log = logging.getLogger(__name__)
 
 READ_BYTES: Final = 256 * 1024
 """One read; a pipe holds 64 KiB, asyncio's reader twice its limit."""
-REPLIES_MAX: Final = 64
-"""Most answers to the server's own requests waiting to be written."""
 
 
 @dataclass(slots=True)
@@ -48,6 +46,7 @@ class StdioLink:
         peer: The child's name for messages, for example `hello@3#1`.
         on_event: Called with each notification that belongs to no exchange.
         on_closed: Called once, with the reason, when the connection ends without `close`.
+        on_request: Answers the server's own requests.
         in_flight_max: Most exchanges at once.
         message_bytes_max: Longest line accepted; a longer one is skipped and its call answered with an error.
     """
@@ -62,6 +61,7 @@ class StdioLink:
         peer: str,
         on_event: Callable[[JsonObject], None],
         on_closed: Callable[[str], None],
+        on_request: OnRequest,
         in_flight_max: int,
         message_bytes_max: int,
     ) -> None:
@@ -76,7 +76,7 @@ class StdioLink:
         self._calls: dict[int, _Call] = {}
         self._last_id = 0
         self._writing = asyncio.Lock()
-        self._replies: set[asyncio.Task[None]] = set()
+        self._asked = Asked(on_request, self._send, peer)
         self._end: HensloweError | None = None
         self._opening = True
         self.garbage_lines = 0
@@ -140,7 +140,7 @@ class StdioLink:
         self._finish(UpstreamLost(f"cannot call {self._peer}: the connection was closed"))
         self._reader.cancel()
         self._stdin.close()
-        await asyncio.gather(self._reader, *self._replies, return_exceptions=True)
+        await asyncio.gather(self._reader, self._asked.close(), return_exceptions=True)
 
     async def _flush(self, call: _Call) -> None:
         """Wait until the child has read enough of what was written before, or the connection ends."""
@@ -179,7 +179,7 @@ class StdioLink:
             if "method" not in message:
                 self._response(message)
             elif "id" in message:
-                self._request(message)
+                self._asked.take(message)
             else:
                 self._notification(message)
 
@@ -194,6 +194,9 @@ class StdioLink:
 
     def _notification(self, message: JsonObject) -> None:
         method, params = message["method"], message.get("params")
+        if method == "notifications/cancelled":
+            self._asked.withdrawn(params)
+            return
         if isinstance(params, dict):
             if method == "notifications/progress":
                 call = self._call(params.get("progressToken"))
@@ -222,21 +225,10 @@ class StdioLink:
         if call is not None and not call.reply.done():
             call.reply.set_result(too_large(self._message_bytes_max))
 
-    def _request(self, message: JsonObject) -> None:
-        if len(self._replies) >= REPLIES_MAX:
-            log.warning("server_request_dropped", extra={"peer": self._peer, "method": message["method"]})
-            return
-        task = asyncio.ensure_future(self._reply(message["id"], jsonrpc.refusal(message["method"])))
-        self._replies.add(task)
-        task.add_done_callback(self._replies.discard)
-
-    async def _reply(self, request_id: Any, answer: JsonObject) -> None:
+    async def _send(self, message: bytes) -> None:
         async with self._writing:
-            try:
-                await self._stdin.drain()
-                self._stdin.write(jsonrpc.reply(request_id, answer) + b"\n")
-            except (ConnectionError, RuntimeError):
-                return  # the reader notices the end
+            await self._stdin.drain()
+            self._stdin.write(message + b"\n")
 
     def _garbage(self, line: bytes) -> None:
         text = line[:200].decode(errors="replace").strip()

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from henslowe.actors.endpoints import Contract
+from henslowe.actors.endpoints import Contract, SoleClient
 from henslowe.actors.ids import BuildId, InstanceId, ServiceName, VersionKey
 from henslowe.actors.kernel import Ref
 from henslowe.actors.launch import LaunchSpec
@@ -215,6 +215,28 @@ class ReleaseInstance:
     """Cast to INSTANCES: a version is no longer wanted: drain, then stop (idempotent)."""
 
     version: VersionKey
+    drain_s: float = 30.0
+
+
+# -- gateway -> instances ----------------
+
+
+@dataclass(slots=True, frozen=True)
+class OpenPrivate:
+    """Call to INSTANCES: a connection of a running version for one client. Reply: its `Endpoint`, in no directory.
+
+    Fails with `Unavailable` (the version is not up, or on its way out), `LimitReached`, `InstanceFailed`.
+    """
+
+    version: VersionKey
+    client: SoleClient
+
+
+@dataclass(slots=True, frozen=True)
+class ClosePrivate:
+    """Cast to INSTANCES: a private connection is not wanted any more: finish its calls, and end it."""
+
+    instance: InstanceId
     drain_s: float = 30.0
 
 

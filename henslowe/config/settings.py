@@ -107,6 +107,9 @@ class InstanceSettings(Section):
     """Most calls in flight towards one instance."""
     message_bytes_max: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
     """Longest single message accepted from a server."""
+    private_max: Annotated[int, Field(ge=0)] = 32
+    """Most connections of a service that belong to one client each (with a process of their own for servers on pipes),
+    so that a server of the handshake era can ask that client something. Clients beyond it share one that cannot ask."""
 
 
 class GatewaySettings(Section):
@@ -126,6 +129,10 @@ class GatewaySettings(Section):
     sse_keepalive_s: Annotated[float, Field(ge=1)] = 15.0
     list_ttl_ms: Annotated[int, Field(ge=0)] = 5_000
     """How long modern clients may cache lists when no canary is under way."""
+    private_idle_s: Annotated[float, Field(gt=0)] = 300.0
+    """How long a connection that belongs to one client is kept without a call."""
+    parked_s: Annotated[float, Field(gt=0)] = 600.0
+    """How long a call waits for a stateless client to bring the answers to its server's questions."""
 
 
 class AdminSettings(Section):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from henslowe.actors.endpoints import ByteReader, ByteWriter, Connector, OwnedEndpoint, ServerEvent
+from henslowe.actors.endpoints import ByteReader, ByteWriter, Connector, OwnedEndpoint, ServerEvent, SoleClient
 from henslowe.actors.ids import InstanceId, VersionKey
 from henslowe.actors.instances.environment import command, free_port
 from henslowe.actors.instances.output import Output
@@ -32,7 +32,8 @@ class StartOrder:
     """Everything a driver needs to start one server.
 
     `owner` is the actor with which the server's processes end, whatever happens. `on_lost` is called at once, on the
-    loop, when the server can take no more calls.
+    loop, when the server can take no more calls. `client` makes the connection that client's alone. With `url` a server
+    that runs already is connected to, and not started or stopped.
     """
 
     version: VersionKey
@@ -43,6 +44,8 @@ class StartOrder:
     output: Output
     on_server_event: ServerEvent
     on_lost: Callable[[str], None]
+    client: SoleClient | None = None
+    url: str = ""
 
 
 class Server(Protocol):
@@ -56,6 +59,11 @@ class Server(Protocol):
     @property
     def pid(self) -> int | None:
         """The process's number; None for a remote one."""
+        ...
+
+    @property
+    def url(self) -> str:
+        """Where it listens; "" on pipes."""
         ...
 
     async def end(self, reason: str) -> str:
@@ -125,9 +133,10 @@ class ProcessDriver:
         launch = order.launch
         data = self._data_dir / "services" / order.version.service
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        ready = command(launch, order.root, port=0 if launch.remote else free_port(), data=data)
+        elsewhere = launch.remote or bool(order.url)
+        ready = command(launch, order.root, port=0 if elsewhere else free_port(), data=data)
         process = None
-        if not launch.remote:
+        if not elsewhere:
             process = await OsProcess.spawn(
                 ready.argv,
                 cwd=ready.cwd,
@@ -137,9 +146,10 @@ class ProcessDriver:
                 marker=self._marker,
                 line_bytes_max=READ_AHEAD_BYTES,
             )
-        server = ProcessServer(order, process)
+        url = order.url or ready.url
+        server = ProcessServer(order, process, url)
         try:
-            await server.open(self._connect(order, process, ready.url, server))
+            await server.open(self._connect(order, process, url, server))
         except BaseException as failure:
             status = await server.exit_status()
             await server.stop(0.0)
@@ -159,6 +169,7 @@ class ProcessDriver:
                 on_server_event=order.on_server_event,
                 on_closed=server.lost,
                 timeout_s=order.launch.ready_timeout_s,
+                client=order.client,
             )
         return await self._connector.connect_http(
             order.version,
@@ -168,6 +179,7 @@ class ProcessDriver:
             on_server_event=order.on_server_event,
             on_closed=server.lost,
             timeout_s=order.launch.ready_timeout_s,
+            client=order.client,
         )
 
 
@@ -176,12 +188,14 @@ class ProcessServer:
 
     Args:
         order: What was asked for.
-        process: The child; None for a remote server.
+        process: The child; None for a server that is not ours to start.
+        url: Where it listens; "" on pipes.
     """
 
-    def __init__(self, order: StartOrder, process: OsProcess | None) -> None:
+    def __init__(self, order: StartOrder, process: OsProcess | None, url: str) -> None:
         self._order = order
         self._process = process
+        self.url = url
         self._endpoint: OwnedEndpoint | None = None
         self._exit: asyncio.Task[str] | None = None
         self._readers: list[asyncio.Task[None]] = []

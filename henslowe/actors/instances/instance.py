@@ -68,6 +68,8 @@ class History:
     """Whether it was told to drain and end."""
     up: InstanceUp | None = None
     """The last announcement, while it is true."""
+    url: str = ""
+    """Where the last incarnation listens; "" on pipes."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -177,7 +179,7 @@ class Instance(LoopActor):
 
     def _ready(self, server: Server, took_s: float) -> None:
         endpoint, history = server.endpoint, self._history
-        history.ready_once, history.crash = True, ""
+        history.ready_once, history.crash, history.url = True, "", server.url
         up = history.up = InstanceUp(
             self._version, self._id, endpoint.contract, endpoint.facts.era.value, round(took_s, 3)
         )

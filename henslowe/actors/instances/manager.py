@@ -1,6 +1,7 @@
 """The manager keeps one instance per wanted version, each under a supervisor of its own.
 
-`SERVICES` (dynamic) holds one supervisor per service, that one per version, that the instance. The inner two are
+`SERVICES` (dynamic) holds one supervisor per service, that one per version, that the instance, and beside it the
+version's private connections, which somebody asks for and gives back (`private`). The inner two supervisors are
 temporary children: when a version has used up its restarts, its supervisor gives up and nothing above or beside it
 notices, but the manager does, by a monitor. The manager holds no process: after a crash it finds what runs by asking
 the supervisors.
@@ -18,7 +19,7 @@ from typing import Any, Final
 
 from henslowe.actors import names
 from henslowe.actors.endpoints import Connector, EndpointDirectory
-from henslowe.actors.ids import ServiceName, VersionKey
+from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
 from henslowe.actors.instances.driver import ProcessDriver
 from henslowe.actors.instances.instance import (
     History,
@@ -29,7 +30,9 @@ from henslowe.actors.instances.instance import (
     instance_name,
     tell_versions_and_router,
 )
+from henslowe.actors.instances.private import PrivateInstance, PrivateOrder
 from henslowe.actors.kernel import (
+    NOREPLY,
     SHUTDOWN,
     ActorExit,
     Backoff,
@@ -47,9 +50,9 @@ from henslowe.actors.kernel import (
     is_clean,
 )
 from henslowe.actors.kernel import names as registry
-from henslowe.actors.messages import EnsureInstance, InstanceBroken, ReleaseInstance
+from henslowe.actors.messages import ClosePrivate, EnsureInstance, InstanceBroken, OpenPrivate, ReleaseInstance
 from henslowe.config.settings import InstanceSettings, Settings
-from henslowe.errors import HensloweError
+from henslowe.errors import HensloweError, LimitReached, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +74,25 @@ class _Wanted:
 
     ensure: EnsureInstance
     history: History
-    supervisor: MonitorRef
+    supervisor: Ref
+    monitor: MonitorRef
+    """Of the supervisor."""
     releasing: MonitorRef | None = None
     """Set while the instance drains: it is over when this monitor fires."""
     stopping: bool = False
     again: EnsureInstance | None = None
     """Asked for once more while it was being stopped."""
+    drained: bool = False
+    """Whether the released instance has ended, and only private connections still drain."""
+
+
+@dataclass(slots=True, frozen=True)
+class _Private:
+    """One private connection."""
+
+    version: VersionKey
+    ref: Ref
+    monitor: MonitorRef
 
 
 @dataclass(slots=True, frozen=True)
@@ -87,7 +103,7 @@ class _Stopped:
 
 
 class InstanceManager(LoopActor):
-    """Answers `EnsureInstance` and `ReleaseInstance`; casts `InstanceBroken`.
+    """Answers `EnsureInstance`, `ReleaseInstance`, `OpenPrivate` and `ClosePrivate`; casts `InstanceBroken`.
 
     Args:
         settings: The node's settings; headers of remote services are in `services`.
@@ -120,6 +136,8 @@ class InstanceManager(LoopActor):
         self._around = Surroundings(driver, directory, self._settings.stop_grace_s)
         self._wanted: dict[VersionKey, _Wanted] = {}
         self._numbers: dict[VersionKey, Iterator[int]] = {}
+        self._private: dict[InstanceId, _Private] = {}
+        self._private_numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def init(self) -> None:
@@ -127,16 +145,55 @@ class InstanceManager(LoopActor):
         for service in await _children(registry.whereis(names.SERVICES)):
             for version in await _children(service.ref):
                 for instance in await _children(version.ref):
-                    if version.ref is not None and instance.spec.actor is Instance:
+                    if version.ref is None:
+                        continue
+                    if instance.spec.actor is Instance:
                         ensure, history, _ = instance.spec.args
-                        self._adopt(_Wanted(ensure, history, self.monitor(version.ref)))
+                        self._adopt(_Wanted(ensure, history, version.ref, self.monitor(version.ref)))
+                    elif instance.ref is not None:
+                        order = instance.spec.args[0]
+                        self._keep_private(order.ensure.version, order.instance, instance.ref)
+
+    async def handle_call(self, message: Any, sender: Any) -> Any:
+        """Take `OpenPrivate`."""
+        assert isinstance(message, OpenPrivate)
+        version = message.version
+        wanted = self._wanted.get(version)
+        if wanted is None or wanted.stopping or wanted.releasing is not None or wanted.history.up is None:
+            raise Unavailable(f"cannot open a private connection to {version}: it is not up")
+        if (
+            sum(each.version.service == version.service for each in self._private.values())
+            >= self._settings.private_max
+        ):
+            raise LimitReached(
+                f"cannot open a private connection to {version}: {self._settings.private_max} are open",
+                hint="raise instances.private_max",
+            )
+        instance = InstanceId(f"{version}~{next(self._private_numbers)}")
+        spec = ChildSpec(
+            instance,
+            PrivateInstance,
+            args=(PrivateOrder(wanted.ensure, instance, message.client, wanted.history.url), self._around, sender),
+            restart=RestartType.TEMPORARY,
+            shutdown_s=self._settings.stop_grace_s + STOP_SPARE_S,
+        )
+        try:
+            ref = await wanted.supervisor.call(StartChild(spec))
+        except (ActorExit, CallTimeout) as failure:
+            raise Unavailable(f"cannot open a private connection to {version}: {failure}") from failure
+        self._keep_private(version, instance, ref)
+        return NOREPLY
 
     async def handle_cast(self, message: Any) -> None:
-        """Take `EnsureInstance`, `ReleaseInstance` and the instances' `StartRefused`."""
+        """Take `EnsureInstance`, `ReleaseInstance`, `ClosePrivate` and the instances' `StartRefused`."""
         if isinstance(message, EnsureInstance):
             await self._ensure(message)
         elif isinstance(message, ReleaseInstance):
             self._release(message)
+        elif isinstance(message, ClosePrivate):
+            private = self._private.get(message.instance)
+            if private is not None:
+                private.ref.cast(Release(message.drain_s))
         elif isinstance(message, StartRefused):
             wanted = self._wanted.get(message.version)
             if wanted is not None and not wanted.stopping:
@@ -146,16 +203,22 @@ class InstanceManager(LoopActor):
     async def handle_info(self, message: Any) -> None:
         """Take the ends of supervisors and of released instances."""
         if isinstance(message, Down):
+            for instance, private in self._private.items():
+                if message.mref is private.monitor:
+                    del self._private[instance]
+                    self._drained(private.version)
+                    return
             for version, wanted in self._wanted.items():
                 if message.mref is wanted.releasing:
-                    self._dismantle(version, wanted)
+                    wanted.drained = True
+                    self._drained(version)
                     return
-                if message.mref is wanted.supervisor:
+                if message.mref is wanted.monitor:
                     await self._supervisor_down(version, wanted, message.reason)
                     return
         elif isinstance(message, _Stopped):
             wanted = self._wanted.pop(message.version)
-            self.demonitor(wanted.supervisor)
+            self.demonitor(wanted.monitor)
             if wanted.again is not None:
                 await self._ensure(wanted.again)
 
@@ -194,7 +257,7 @@ class InstanceManager(LoopActor):
             spec = self._supervisor(str(version), settings.max_restarts, settings.max_seconds)
             supervisor = await service.call(StartChild(spec))
             assert isinstance(supervisor, Ref)
-            self._wanted[version] = _Wanted(ensure, history, self.monitor(supervisor))
+            self._wanted[version] = _Wanted(ensure, history, supervisor, self.monitor(supervisor))
             backoff = Backoff(
                 first_s=settings.backoff_first_s, max_s=max(settings.backoff_first_s, settings.backoff_max_s)
             )
@@ -239,9 +302,23 @@ class InstanceManager(LoopActor):
             self._dismantle(release.version, wanted)  # starting, or waiting for its restart: nothing to drain
         elif wanted.releasing is None:
             wanted.releasing = self.monitor(instance)
+            for private in self._private.values():
+                if private.version == release.version:
+                    private.ref.cast(Release(release.drain_s))
             instance.cast(Release(release.drain_s))
 
+    def _keep_private(self, version: VersionKey, instance: InstanceId, ref: Ref) -> None:
+        self._private[instance] = _Private(version, ref, self.monitor(ref))
+
     # -- ends ----------------
+
+    def _drained(self, version: VersionKey) -> None:
+        """Dismantle a released version once its last connection has ended."""
+        wanted = self._wanted.get(version)
+        if wanted is None or not wanted.drained or wanted.stopping:
+            return
+        if not any(private.version == version for private in self._private.values()):
+            self._dismantle(version, wanted)
 
     async def _supervisor_down(self, version: VersionKey, wanted: _Wanted, reason: Any) -> None:
         if wanted.stopping:

@@ -59,7 +59,7 @@ from henslowe.supervisors import CrashReport, add_listener
 from henslowe.supervisors.planes import Planes, contained_supervisor, dynamic_plane, start_tree
 from henslowe.transport.admin.edge import Admin
 from henslowe.transport.application import application_maker
-from henslowe.transport.gateway import Gateway, ManagedSessions
+from henslowe.transport.gateway import Gateway, ManagedConnections, ManagedSessions
 from henslowe.transport.listener import AppMaker, Listener, bind_tcp, bind_unix
 from henslowe.transport.mcp import McpConnector
 from henslowe.transport.rate_limit import RateLimiter
@@ -296,6 +296,7 @@ class Node:
             registry=shared.metrics,
             node_info={"name": "henslowe", "version": __version__},
             sticky_epoch_s=settings.delivery.sticky_epoch_s,
+            private=ManagedConnections(),
         )
         self._stack.callback(shared.directory.on_server_event(self._gateway.server_event))
         admin = Admin(

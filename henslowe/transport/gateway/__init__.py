@@ -3,15 +3,26 @@
 `Gateway` and `add_gateway` are what the composition root uses; `Sessions` is what it must provide. Inside, from the
 edge inwards: `gateway` (HTTP), `inbound` (decoding, era, headers), `legacy` and `modern` (the two eras), `serving` and
 `exchange` (responses and event streams), `scopes` and `naming` (one service or all of them), `streams` and `watches`
-(changes), `calls`, `sticky` and `evidence` (routing, waiting, repeating, recording), `pins` and
-`questions` (servers that ask for input). Towards servers, see `henslowe.transport.mcp`.
+(changes), `calls`, `sticky` and `evidence` (routing, waiting, repeating, recording), and `dialogue` with `questions`,
+`private`, `parked` and `pins` (servers that ask their client something). Towards servers: `henslowe.transport.mcp`.
 """
 
 from __future__ import annotations
 
 from henslowe.transport.gateway.gateway import Gateway, add_gateway
-from henslowe.transport.gateway.managed import ManagedSessions
+from henslowe.transport.gateway.managed import ManagedConnections, ManagedSessions
+from henslowe.transport.gateway.private import PrivateConnections
 from henslowe.transport.gateway.serving import PRINCIPAL
 from henslowe.transport.gateway.sessions import MemorySessions, Session, Sessions
 
-__all__ = ["PRINCIPAL", "Gateway", "ManagedSessions", "MemorySessions", "Session", "Sessions", "add_gateway"]
+__all__ = [
+    "PRINCIPAL",
+    "Gateway",
+    "ManagedConnections",
+    "ManagedSessions",
+    "MemorySessions",
+    "PrivateConnections",
+    "Session",
+    "Sessions",
+    "add_gateway",
+]

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Final
 
-from henslowe.actors.endpoints import Endpoint, EndpointDirectory, EndpointState, Era, JsonObject, OnNotification
+from henslowe.actors.endpoints import Endpoint, EndpointDirectory, EndpointState, Era, JsonObject
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.routes import Arm, CallRecord, Observations, Outcome, Route, RouteTable
 from henslowe.errors import LimitReached, NotFound, Unavailable, UpstreamLost
 from henslowe.transport.gateway import evidence
+from henslowe.transport.gateway.dialogue import Ask, Dialogues, Way
 from henslowe.transport.gateway.metrics import GatewayMetrics
 from henslowe.transport.gateway.pins import Pin, Pins
 from henslowe.transport.gateway.protocol import NODE_ERROR, node_error
-from henslowe.transport.gateway.questions import AskedClient, Request, converse
 from henslowe.transport.gateway.sticky import Unit
 from henslowe.transport.mcp import jsonrpc
 
@@ -33,22 +32,6 @@ PAUSE_MAX_S: Final = 1.0
 """Between attempts that were not sent while the endpoint still counts as up: a server that listens but refuses."""
 WAITING_MAX: Final = 10_000
 """Calls that may wait for instances at once; beyond it they fail at once instead of filling memory."""
-
-_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
-
-
-@dataclass(slots=True, frozen=True)
-class Ask:
-    """What a client asks, and as whom."""
-
-    unit: Unit
-    method: str
-    params: JsonObject | None
-    era: Era
-    headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
-    on_notification: OnNotification | None = None
-    client: AskedClient | None = None
-    """Of the handshake era, if the server may ask it something."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -81,6 +64,7 @@ class Caller:
         call_timeout_s: Longest time from a call's start to its answer, repeats included.
         wait_for_instance_s: Longest wait for an instance within it.
         clock: Unix seconds, for the evidence.
+        dialogues: Make the attempts.
     """
 
     def __init__(
@@ -93,6 +77,7 @@ class Caller:
         call_timeout_s: float,
         wait_for_instance_s: float,
         clock: Callable[[], float],
+        dialogues: Dialogues,
     ) -> None:
         self._routes = routes
         self._directory = directory
@@ -101,6 +86,7 @@ class Caller:
         self._call_timeout_s = call_timeout_s
         self._wait_s = wait_for_instance_s
         self._clock = clock
+        self._dialogues = dialogues
         self._pins = Pins()
         self._waiting: set[asyncio.Future[None]] = set()
         self._cancels = (
@@ -114,6 +100,7 @@ class Caller:
         for cancel in self._cancels:
             cancel()
         self._wake()
+        self._dialogues.close()
 
     def peek(self, service: ServiceName, unit: Unit) -> Endpoint | None:
         """The endpoint that a call of this unit would use now, if one is up. Records nothing."""
@@ -158,12 +145,19 @@ class Caller:
 
     async def _attempts(self, service: ServiceName, ask: Ask) -> JsonObject:
         pinned: Choice | None = None
+        resumed: Way | None = None
         if ask.era is Era.MODERN and ask.params is not None and "requestState" in ask.params:
             unwrapped = self._pins.unwrap(service, ask.params)
             if unwrapped is None:
                 return jsonrpc.error(jsonrpc.INVALID_PARAMS, "requestState is not one that this node gave out")
             ask = replace(ask, params=unwrapped[1])
-            pinned = self._pinned(service, unwrapped[0])
+            if self._dialogues.parked(ask):
+                resumed = self._dialogues.resume(ask)
+                if resumed is None:
+                    return jsonrpc.error(jsonrpc.INVALID_PARAMS, "the call of this requestState is over; call again")
+                pinned = self._choice(service, resumed.endpoint)
+            else:
+                pinned = self._pinned(service, unwrapped[0])
         started_s = time.monotonic()
         deadline_s = started_s + self._call_timeout_s
         wait_until_s = min(deadline_s, started_s + self._wait_s)
@@ -175,11 +169,14 @@ class Caller:
                 or self._choose(service, ask, stable_only)
                 or await self._wait_and_choose(service, ask, stable_only, wait_until_s)
             )
-            pinned = None
-            endpoint = choice.endpoint
+            way = resumed or await self._dialogues.prepare(
+                choice.endpoint, ask, timeout_s=deadline_s - time.monotonic()
+            )
+            pinned = resumed = None
+            endpoint = way.endpoint
             attempt_s = time.monotonic()
             try:
-                answer = await _request(endpoint, ask, deadline_s - attempt_s)
+                answer = await self._dialogues.run(way, ask, timeout_s=deadline_s - attempt_s)
             except UpstreamLost as error:
                 if endpoint.state is not EndpointState.DRAINING:  # it was told to go: nobody's fault
                     crashed = endpoint.state is EndpointState.GONE
@@ -216,12 +213,18 @@ class Caller:
         Without it the usual choice is made: a server whose states outlive its process understands them, and any other
         says that it does not.
         """
-        route = self._routes.current.get(service)
         for endpoint in self._directory.of(pin.version):
-            if route is not None and endpoint.instance == pin.instance and endpoint.state is EndpointState.READY:
-                arms = {route.stable: Arm.STABLE, route.canary: Arm.CANARY}
-                return Choice(route, arms.get(pin.version), endpoint)
+            if endpoint.instance == pin.instance and endpoint.state is EndpointState.READY:
+                return self._choice(service, endpoint)
         return None
+
+    def _choice(self, service: ServiceName, endpoint: Endpoint) -> Choice | None:
+        """The choice of this very endpoint; None for a service that is gone."""
+        route = self._routes.current.get(service)
+        if route is None:
+            return None
+        arms = {route.stable: Arm.STABLE, route.canary: Arm.CANARY}
+        return Choice(route, arms.get(endpoint.version), endpoint)
 
     def _choose(self, service: ServiceName, ask: Ask, stable_only: bool, blame: bool = True) -> Choice | None:
         """An endpoint for the call, or None when none is up. A canary that is down is evidence, and stable serves."""
@@ -324,21 +327,6 @@ class Caller:
         for future in waiting:
             if not future.done():
                 future.set_result(None)
-
-
-def _request(endpoint: Endpoint, ask: Ask, timeout_s: float) -> Awaitable[JsonObject]:
-    """One attempt: the request itself, or a conversation where the server asks and the client answers."""
-    if ask.client is not None and endpoint.facts.era is Era.MODERN:
-        request = Request(ask.method, ask.params, ask.headers, ask.on_notification)
-        return converse(endpoint, ask.client, request, timeout_s=timeout_s)
-    return endpoint.request(
-        ask.method,
-        ask.params,
-        era=ask.era,
-        headers=ask.headers,
-        timeout_s=timeout_s,
-        on_notification=ask.on_notification,
-    )
 
 
 def no_such_service(service: str) -> NotFound:

@@ -22,10 +22,12 @@ from henslowe.config.settings import GatewaySettings
 from henslowe.errors import HensloweError, LimitReached, NotFound, Unavailable
 from henslowe.transport.gateway import inbound, naming
 from henslowe.transport.gateway.calls import Caller, no_such_service
+from henslowe.transport.gateway.dialogue import Dialogues
 from henslowe.transport.gateway.exchange import json_response
 from henslowe.transport.gateway.legacy import Legacy
 from henslowe.transport.gateway.metrics import GatewayMetrics
 from henslowe.transport.gateway.modern import Modern
+from henslowe.transport.gateway.private import PrivateConnections, Privates
 from henslowe.transport.gateway.protocol import NODE_ERROR, SESSION_HEADER, VERSION_HEADER, Refused, node_error
 from henslowe.transport.gateway.scopes import AggregateScope, HeaderSchemas, Scope, ServiceScope
 from henslowe.transport.gateway.serving import Serving
@@ -53,6 +55,7 @@ class Gateway:
         node_info: `{"name", "version"}` as the aggregate endpoint's `serverInfo`.
         sticky_epoch_s: How long a stateless client keeps its arm (`delivery.sticky_epoch_s`).
         clock: Unix seconds.
+        private: Opens connections for one client each; None where everybody shares.
     """
 
     def __init__(
@@ -67,9 +70,15 @@ class Gateway:
         node_info: JsonObject,
         sticky_epoch_s: float = 300.0,
         clock: Callable[[], float] = time.time,
+        private: PrivateConnections | None = None,
     ) -> None:
         self._routes = routes
         self._metrics = GatewayMetrics(registry)
+        privates = None
+        if private is not None:
+            privates = Privates(
+                private, settings.private_idle_s, lambda session_id: sessions.get(session_id) is not None
+            )
         self._caller = Caller(
             routes,
             directory,
@@ -78,13 +87,14 @@ class Gateway:
             call_timeout_s=settings.call_timeout_s,
             wait_for_instance_s=settings.wait_for_instance_s,
             clock=clock,
+            dialogues=Dialogues(privates, parked_s=settings.parked_s, call_timeout_s=settings.call_timeout_s),
         )
         self._settings = settings
         self._streams = Streams(routes, directory, settings.streams_max)
         watches = Watches(routes, directory, self._wanted)
         self._streams.on_refreshed = watches.reconcile
         sticky = StickyKeys(sticky_epoch_s, clock)
-        serving = Serving(settings, sessions, self._streams, sticky, self._metrics, watches)
+        serving = Serving(settings, sessions, self._streams, sticky, self._metrics, watches, privates)
         self._serving = serving
         self._legacy, self._modern = Legacy(serving), Modern(serving)
         self._schemas = HeaderSchemas()
@@ -94,6 +104,7 @@ class Gateway:
             in_flight=lambda: self._caller.in_flight,
             sessions=lambda: len(sessions),
             streams=lambda: len(self._streams),
+            private=lambda: 0 if privates is None else len(privates),
         )
 
     async def service(self, request: web.Request) -> web.StreamResponse:

@@ -15,12 +15,14 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from henslowe.actors.endpoints import Era, JsonObject
+from henslowe.actors.endpoints import Era, JsonObject, SoleClient
 from henslowe.errors import HensloweError
 from henslowe.transport.gateway import inbound
-from henslowe.transport.gateway.calls import Ask
+from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.exchange import Exchange, json_response
+from henslowe.transport.gateway.private import SessionClient
 from henslowe.transport.gateway.protocol import (
+    CLIENT_FAILED,
     LOG_RANK,
     SESSION_HEADER,
     SESSION_NOT_FOUND,
@@ -104,9 +106,11 @@ class Legacy:
                 del self._stream_of[session_id]
 
     async def delete(self, request: web.Request, scope: Scope) -> web.StreamResponse:
-        """End the session and its stream."""
+        """End the session, its stream and its connections."""
         session = self._session(request, scope)
         await self._serving.sessions.close(session.id)
+        if self._serving.privates is not None:
+            self._serving.privates.end_session(session.id)
         stream = self._stream_of.get(session.id)
         if stream is not None:
             stream.end()
@@ -150,9 +154,11 @@ class Legacy:
         return json_response(message["id"], {"result": result}, session_id=session_id)
 
     def _notified(self, session: Session, method: str, params: JsonObject | None) -> None:
-        """Take a notification. Only a cancellation means anything to a gateway that owns the handshake."""
+        """Take a notification. Of what means nothing to a gateway that owns the handshake, servers hear of roots."""
         if method == "notifications/cancelled" and params is not None:
             self._serving.cancel(session.id, params.get("requestId"))
+        elif method == "notifications/roots/list_changed" and self._serving.privates is not None:
+            self._serving.privates.notify(session.id, method, params)
 
     async def _request(
         self, request: web.Request, scope: Scope, session: Session, message: JsonObject, *, sse: bool
@@ -187,12 +193,29 @@ class Legacy:
         if method in _MODERN_ONLY:
             return _now(jsonrpc.error(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}"))
         listening = exchange if exchange is not None and exchange.sse else None
-        on_notification = question = None
+        on_notification = question = own = None
         if listening is not None:
-            on_notification, question = listening.notify, partial(self._serving.question, listening, session.id)
-        client = AskedClient(session.client_info, session.capabilities, session.log_level, question)
+            on_notification, question = listening.notify, partial(self._serving.question, listening.send, session.id)
+            if able := eras.askable(session.capabilities):
+                client = SoleClient(able, partial(self._asked, session.id), session.client_info)
+                own = SessionClient(session.id, client)
+        asked = AskedClient(session.client_info, session.capabilities, session.log_level, question)
         unit = session_unit(session.id)
-        return scope.call(Ask(unit, method, params, Era.LEGACY, on_notification=on_notification, client=client))
+        return scope.call(
+            Ask(unit, method, params, Era.LEGACY, on_notification=on_notification, client=asked, session=own)
+        )
+
+    async def _asked(self, session_id: str, method: str, params: JsonObject) -> JsonObject:
+        """The answer of a session's client to a request of its server, on whichever of its streams is open."""
+        exchange, stream = self._serving.listening(session_id), self._stream_of.get(session_id)
+        send = exchange.send if exchange is not None else stream.ask if stream is not None else None
+        if send is None:
+            return jsonrpc.error(CLIENT_FAILED, "the client does not listen")
+        try:
+            async with asyncio.timeout(self._serving.settings.call_timeout_s):
+                return await self._serving.question(send, session_id, method, params)
+        except TimeoutError:
+            return jsonrpc.error(CLIENT_FAILED, "the client did not answer in time")
 
     async def _set_level(self, session: Session, params: JsonObject | None) -> JsonObject:
         level = (params or {}).get("level")

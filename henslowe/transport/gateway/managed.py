@@ -1,4 +1,7 @@
-"""The gateway's sessions as the session manager keeps them: reads from the published table, changes by message."""
+"""What the gateway has of the node's actors: its sessions, and connections that belong to one client each.
+
+Sessions are read from the published table and changed by message; connections are opened and ended by message.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,41 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from henslowe.actors import names
-from henslowe.actors.endpoints import JsonObject
+from henslowe.actors.endpoints import Endpoint, JsonObject, SoleClient
+from henslowe.actors.ids import VersionKey
 from henslowe.actors.kernel import names as registry
-from henslowe.actors.messages import CloseSession, OpenSession, SessionsSeen, UpdateSession
+from henslowe.actors.messages import (
+    ClosePrivate,
+    CloseSession,
+    OpenPrivate,
+    OpenSession,
+    SessionsSeen,
+    UpdateSession,
+)
 from henslowe.transport.gateway.sessions import Session
 
 SEEN_INTERVAL_S: Final = 1.0
 """How often the manager is told which sessions were used."""
+
+
+OPEN_S: Final = 630.0
+"""Longest wait for a private connection: a little more than the longest `ready_timeout_s`, which bounds it."""
+
+
+class ManagedConnections:
+    """`PrivateConnections` of the instance manager. Runs in: the node's loop."""
+
+    def __init__(self) -> None:
+        self._manager = registry.via(names.INSTANCES)
+
+    async def open(self, version: VersionKey, client: SoleClient) -> Endpoint:
+        """See `PrivateConnections.open`."""
+        endpoint: Endpoint = await self._manager.call(OpenPrivate(version, client), timeout_s=OPEN_S)
+        return endpoint
+
+    def close(self, endpoint: Endpoint) -> None:
+        """See `PrivateConnections.close`."""
+        self._manager.cast(ClosePrivate(endpoint.instance))
 
 
 class SessionTable(Protocol):

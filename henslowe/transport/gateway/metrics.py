@@ -9,6 +9,7 @@
 | henslowe_gateway_in_flight | | calls under way |
 | henslowe_gateway_sessions | | open handshake-era sessions |
 | henslowe_gateway_streams | | open change streams |
+| henslowe_gateway_private_connections | | connections that belong to one client each |
 """
 
 from __future__ import annotations
@@ -44,16 +45,25 @@ class GatewayMetrics:
         self._in_flight = Gauge("henslowe_gateway_in_flight", "Calls under way.", registry=registry)
         self._sessions = Gauge("henslowe_gateway_sessions", "Open handshake-era sessions.", registry=registry)
         self._streams = Gauge("henslowe_gateway_streams", "Open change streams.", registry=registry)
+        self._private = Gauge(
+            "henslowe_gateway_private_connections", "Connections that belong to one client each.", registry=registry
+        )
         self._call_of: dict[tuple[VersionKey, Outcome], Counter] = {}
         self._seconds_of: dict[str, Histogram] = {}
 
     def watch(
-        self, *, in_flight: Callable[[], float], sessions: Callable[[], float], streams: Callable[[], float]
+        self,
+        *,
+        in_flight: Callable[[], float],
+        sessions: Callable[[], float],
+        streams: Callable[[], float],
+        private: Callable[[], float],
     ) -> None:
         """Read these at each scrape."""
         self._in_flight.set_function(in_flight)
         self._sessions.set_function(sessions)
         self._streams.set_function(streams)
+        self._private.set_function(private)
 
     def call(self, version: VersionKey, outcome: Outcome, seconds: float) -> None:
         """Count one attempt that ended."""

@@ -14,7 +14,7 @@ from mcp.shared.inbound import validate_mcp_param_headers
 
 from henslowe.actors.endpoints import Era, JsonObject
 from henslowe.transport.gateway import inbound
-from henslowe.transport.gateway.calls import Ask
+from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.exchange import Exchange, json_response
 from henslowe.transport.gateway.protocol import LOG_RANK, MODERN_STATUS, VERSION_HEADER, Refused, sse_frame
 from henslowe.transport.gateway.scopes import Scope, cache_policy
@@ -73,7 +73,17 @@ class Modern:
             log_rank_min=LOG_RANK.get(level) if isinstance(level, str) else None,
             keepalive_s=self._serving.settings.sse_keepalive_s,
         )
-        work = scope.call(Ask(unit, method, params, Era.MODERN, forwarded, exchange.notify if sse else None))
+        work = scope.call(
+            Ask(
+                unit,
+                method,
+                params,
+                Era.MODERN,
+                forwarded,
+                exchange.notify if sse else None,
+                capabilities=eras.askable(meta.get(eras.CLIENT_CAPABILITIES_META)),
+            )
+        )
         if method not in eras.CACHEABLE:
             return await self._serving.run(exchange, work, status_of=status_of)
         return await self._serving.run(

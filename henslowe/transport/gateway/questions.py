@@ -5,7 +5,7 @@ and is called again with the responses. A client of the handshake era expects to
 under way. Here the gateway stands in between: it calls the server as a stateless client with this client's own
 capabilities, asks what the server asks on the client's event stream, and calls again, a bounded number of times.
 
-Not here: the other direction. A server of the handshake era that sends requests is refused by `henslowe.transport.mcp`.
+Not here: servers of the handshake era, which send requests themselves; see `dialogue`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ ROUNDS_MAX: Final = 16
 """Times that one call may ask; a server that goes on is not going to be satisfied."""
 QUESTIONS_MAX: Final = 32
 """Questions in one round."""
-ASKABLE: Final = {"elicitation/create": "elicitation", "roots/list": "roots", "sampling/createMessage": "sampling"}
-"""Requests that a server may make, and the client's capability for each."""
 
 Question = Callable[[str, JsonObject], Awaitable[JsonObject]]
 """Sends the client a request (method, params) and waits for its answer, `{"result": ...}` or `{"error": ...}`."""
@@ -46,7 +44,7 @@ class AskedClient:
         """The client's parameters with the envelope of a stateless request."""
         sent = params or {}
         meta = sent.get("_meta")
-        able = {} if self.question is None else {k: v for k, v in self.capabilities.items() if k in ASKABLE.values()}
+        able = {} if self.question is None else eras.askable(self.capabilities)
         envelope = {
             **eras.envelope(version, dict(self.info)),
             eras.CLIENT_CAPABILITIES_META: able,
@@ -104,7 +102,7 @@ async def _ask(client: AskedClient, questions: Any, *, timeout_s: float) -> Json
     asked: dict[str, Awaitable[JsonObject]] = {}
     for name, question in questions.items():
         method = question.get("method") if isinstance(question, dict) else None
-        if method not in ASKABLE:
+        if method not in eras.ASKED_OF_CLIENTS:
             return jsonrpc.error(jsonrpc.INTERNAL_ERROR, f"the server asked for {str(method)[:80]!r}")
         asked[name] = client.question(method, question.get("params") or {})
     try:

@@ -17,7 +17,8 @@ from henslowe.actors.endpoints import Contract, Endpoint, Era, JsonObject, Serve
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.routes import Route, RouteTable
 from henslowe.transport.gateway import naming
-from henslowe.transport.gateway.calls import Ask, Caller, no_such_service
+from henslowe.transport.gateway.calls import Caller, no_such_service
+from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.sticky import Unit
 from henslowe.transport.gateway.streams import View
 from henslowe.transport.mcp import eras, jsonrpc

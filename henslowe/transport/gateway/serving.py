@@ -20,6 +20,7 @@ from henslowe.actors.endpoints import JsonObject, ServerFacts
 from henslowe.config.settings import GatewaySettings
 from henslowe.transport.gateway.exchange import Exchange
 from henslowe.transport.gateway.metrics import GatewayMetrics
+from henslowe.transport.gateway.private import Privates
 from henslowe.transport.gateway.protocol import KEEPALIVE, NODE_ERROR, SSE_HEADERS, sse_frame
 from henslowe.transport.gateway.sessions import Sessions
 from henslowe.transport.gateway.sticky import StickyKeys
@@ -49,6 +50,7 @@ class Serving:
     sticky: StickyKeys
     metrics: GatewayMetrics
     watches: Watches
+    privates: Privates | None = None
     _open: dict[Exchange, float] = field(default_factory=dict)
     _by_request: dict[tuple[str, Any], Exchange] = field(default_factory=dict)
     _questions: dict[tuple[str, str], asyncio.Future[JsonObject]] = field(default_factory=dict)
@@ -106,13 +108,22 @@ class Serving:
             exchange.cancelled_by_client = True
             exchange.task.cancel()
 
-    async def question(self, exchange: Exchange, session_id: str, method: str, params: JsonObject) -> JsonObject:
-        """Ask a session's client on the event stream of one of its own requests, and wait for its answer."""
+    def listening(self, session_id: str) -> Exchange | None:
+        """The latest request under way of a session whose response may be an event stream."""
+        for (owner, _), exchange in reversed(self._by_request.items()):
+            if owner == session_id and exchange.sse:
+                return exchange
+        return None
+
+    async def question(
+        self, send: Callable[[JsonObject], None], session_id: str, method: str, params: JsonObject
+    ) -> JsonObject:
+        """Ask a session's client something on one of its event streams, and wait for its answer."""
         question_id = f"henslowe-{next(self._numbers)}"
         future: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
         self._questions[session_id, question_id] = future
         try:
-            exchange.send({"jsonrpc": "2.0", "id": question_id, "method": method, "params": params})
+            send({"jsonrpc": "2.0", "id": question_id, "method": method, "params": params})
             return await future
         finally:
             del self._questions[session_id, question_id]

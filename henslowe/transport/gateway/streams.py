@@ -80,6 +80,10 @@ class ChangeStream:
         if uri in self.subscribed():
             self._offer((UPDATED, uri), {"method": UPDATED, "params": params})
 
+    def ask(self, message: JsonObject) -> None:
+        """Queue a request to its client."""
+        self._offer(("", str(message["id"])), message)
+
     def services(self) -> Collection[ServiceName]:
         """The services that its client sees, up or not."""
         return self._routed()

@@ -1,0 +1,146 @@
+"""One attempt at a server, where the server may ask its client something before it answers: all four pairs of eras.
+
+| client | server | who is asked, and how |
+|---|---|---|
+| handshake | stateless | the client, by a request on its event stream, for an `input_required` (`questions`) |
+| handshake | handshake | the client, by the server's own request passed on, over a connection of its own (`private`) |
+| stateless | handshake | the client, by an `input_required` result, while the call is parked (`parked`) |
+| stateless | stateless | the client, by the server's own `input_required` (`pins` brings it back) |
+
+A client that can be asked nothing shares the connection that all share. Which server, and what becomes of a failure, is
+the business of `calls`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from henslowe.actors.endpoints import Endpoint, Era, JsonObject, OnNotification
+from henslowe.transport.gateway.parked import STATE_PREFIX, Parked, Parking, Subject
+from henslowe.transport.gateway.private import OWN_METHODS, Own, Privates, SessionClient
+from henslowe.transport.gateway.questions import ROUNDS_MAX, AskedClient, Request, converse
+from henslowe.transport.gateway.sticky import Unit
+from henslowe.transport.mcp import eras
+
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(slots=True, frozen=True)
+class Ask:
+    """What a client asks, and as whom."""
+
+    unit: Unit
+    method: str
+    params: JsonObject | None
+    era: Era
+    headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
+    on_notification: OnNotification | None = None
+    client: AskedClient | None = None
+    """Of the handshake era, if a stateless server may ask it something."""
+    session: SessionClient | None = None
+    """Of the handshake era, if a server of that era may ask it something."""
+    capabilities: JsonObject = field(default_factory=dict)
+    """Of the stateless era: what the client can be asked."""
+
+
+@dataclass(slots=True, frozen=True)
+class Way:
+    """The connection that an attempt uses, and as what."""
+
+    endpoint: Endpoint
+    own: Own | None = None
+    """Leased for this call."""
+    parked: Parked | None = None
+    """The call that goes on."""
+
+
+class Dialogues:
+    """Makes attempts. One per gateway, on the node's loop.
+
+    Args:
+        privates: The private connections; None where everybody shares.
+        parked_s: How long a call waits for a stateless client.
+        call_timeout_s: Longest part of a call between two questions.
+    """
+
+    def __init__(self, privates: Privates | None, *, parked_s: float, call_timeout_s: float) -> None:
+        self._privates = privates
+        self._parking = None if privates is None else Parking(parked_s, privates.give_back)
+        self._call_s = (ROUNDS_MAX + 1) * (parked_s + call_timeout_s)
+        """Longest call at a server of the handshake era, with all the questions that it may ask."""
+
+    async def prepare(self, endpoint: Endpoint, ask: Ask, *, timeout_s: float) -> Way:
+        """The client's own connection to the same version where it needs one, else the endpoint as it is."""
+        if self._privates is None or endpoint.facts.era is Era.MODERN or ask.method not in OWN_METHODS:
+            return Way(endpoint)
+        version = endpoint.version
+        if ask.session is not None:
+            return Way(await self._privates.of_session(version, ask.session, timeout_s=timeout_s) or endpoint)
+        if ask.era is Era.MODERN and ask.capabilities:
+            unit = _client(ask.unit)
+            own = await self._privates.lease(version, unit, ask.capabilities, timeout_s=timeout_s)
+            if own is not None and own.opened is not None:
+                return Way(own.opened, own)
+        return Way(endpoint)
+
+    def parked(self, ask: Ask) -> bool:
+        """Whether a request claims to continue a parked call."""
+        return str((ask.params or {}).get("requestState")).startswith(STATE_PREFIX)
+
+    def resume(self, ask: Ask) -> Way | None:
+        """The way on for a parked call; None when that is over, or another one's."""
+        if self._parking is None or ask.params is None:
+            return None
+        call = self._parking.take(ask.params.get("requestState"), _subject(ask))
+        return None if call is None else Way(call.endpoint, parked=call)
+
+    async def run(self, way: Way, ask: Ask, *, timeout_s: float) -> JsonObject:
+        """The answer, as the client's era has it.
+
+        Raises:
+            UpstreamLost, LimitReached, TimeoutError: As `Endpoint.request`.
+        """
+        endpoint, on_notification = way.endpoint, ask.on_notification
+        if self._parking is not None and way.parked is not None:
+            responses = (ask.params or {}).get("inputResponses")
+            return await self._parking.resume(way.parked, responses, on_notification, timeout_s)
+        if self._parking is not None and way.own is not None:
+
+            async def call(notify: OnNotification) -> JsonObject:
+                return await endpoint.request(
+                    ask.method, ask.params, era=ask.era, timeout_s=self._call_s, on_notification=notify
+                )
+
+            return await self._parking.begin(way.own, _subject(ask), call, on_notification, timeout_s)
+        if ask.client is not None and endpoint.facts.era is Era.MODERN:
+            request = Request(ask.method, ask.params, ask.headers, on_notification)
+            return await converse(endpoint, ask.client, request, timeout_s=timeout_s)
+        return await endpoint.request(
+            ask.method,
+            ask.params,
+            era=ask.era,
+            headers=ask.headers,
+            timeout_s=timeout_s,
+            on_notification=on_notification,
+        )
+
+    def close(self) -> None:
+        """Give up what is parked, and end the connections that rest. Idempotent."""
+        if self._parking is not None:
+            self._parking.close()
+        if self._privates is not None:
+            self._privates.close()
+
+
+def _subject(ask: Ask) -> Subject:
+    params = ask.params or {}
+    name: Any = params.get(eras.NAME_PARAM.get(ask.method, ""))
+    return Subject(_client(ask.unit), ask.method, name)
+
+
+def _client(unit: Unit) -> str:
+    """Who it is, whatever the epoch of its unit of routing."""
+    return unit.key.rpartition(":")[0]

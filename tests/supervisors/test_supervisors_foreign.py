@@ -165,6 +165,7 @@ async def test_ours_are_run_by_an_actor_of_theirs_and_found_in_their_registry(ki
         assert parent.ask("x", timeout=BOUND_S) == ("ours", "x")
         (child,) = pykka.ActorRegistry.get_by_class(kind)
         assert pykka.ActorRegistry.get_by_urn(child.actor_urn) is child
+        assert repr(child) == f"<ActorRef for {kind.__name__} ({child.actor_urn})>"
         child.stop(timeout=BOUND_S)
         assert parent.ask("y", timeout=BOUND_S) == ("ours", "y")
         pykka.ActorRegistry.broadcast("all", target_class=kind)

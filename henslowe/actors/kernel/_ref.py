@@ -140,10 +140,16 @@ class Ref(pykka.ActorRef[Any]):
         return self._state != DEAD
 
     def __str__(self) -> str:
+        if self._is_pykkas():
+            return f"{self.actor_class.__name__} ({self.actor_urn})"
         return f"{self.actor_class.__name__}<{self.pid}{f' {self.name}' if self.name else ''}>"
 
     def __repr__(self) -> str:
-        return str(self)
+        return f"<ActorRef for {self}>" if self._is_pykkas() else str(self)
+
+    def _is_pykkas(self) -> bool:
+        """Whether it shows itself as pykka's refs do, to those that find it in pykka's registry."""
+        return getattr(self.actor_class, "in_pykkas_registry", False)
 
     # -- messages --------------------------------------------------------------------------------
     def put(self, item: Any, /) -> None:
@@ -482,7 +488,7 @@ class Ref(pykka.ActorRef[Any]):
             self._deferred.add(reply)
 
     def _noproc(self) -> ActorExit:
-        return ActorExit(NOPROC, f"{self} not found: {self.reason!r}")
+        return ActorExit(NOPROC, f"{self} not found" if self._is_pykkas() else f"{self} not found: {self.reason!r}")
 
 
 def _nothing() -> None:

@@ -159,14 +159,13 @@ class CanaryRouter(LoopActor):
         now_s = self._now_s()
         for service, watched in self._watched.items():
             self._judge(service, watched, now_s)
-        if now_s - self._published_s >= PUBLISH_S:
+        if _due(now_s, self._published_s, PUBLISH_S):
             self._published_s = now_s
             self._say_health(now_s)
             self._publish_traffic(now_s)
-        if now_s - self._saved_s >= SAVE_S:
+        if _due(now_s, self._saved_s, SAVE_S):
             self._save(now_s)
         if isinstance(message, Tick):
-            self._timer = None
             self._arm()
 
     # -- routes ----------------
@@ -235,7 +234,7 @@ class CanaryRouter(LoopActor):
         if evidence is None:
             return
         finding = watched.finding = evidence.find()
-        if finding.decision is Decision.HOLD or now_s - watched.sent_s < PUBLISH_S:
+        if finding.decision is Decision.HOLD or not _due(now_s, watched.sent_s, PUBLISH_S):
             return
         watched.sent_s = now_s
         trial = evidence.trial
@@ -337,6 +336,11 @@ def rules_of(settings: DeliverySettings) -> Rules:
         breaker_failures=settings.breaker_failures,
         few_units=settings.auto_units_min,
     )
+
+
+def _due(now_s: float, last_s: float, every_s: float) -> bool:
+    """Whether it is time again; also when the clock was set back, or nothing would happen until it has caught up."""
+    return not 0 <= now_s - last_s < every_s
 
 
 def _healthy(finding: Finding) -> bool:

@@ -196,3 +196,22 @@ async def test_the_traffic_that_is_published_decides_strategy_auto(delivery: Del
     assert delivery.states()[3] == "CANARY"
     met = {delivery.serve(f"session-{at}", session=True) for at in range(25)}
     assert met == {1, 3}, "also a small canary meets somebody"
+
+
+async def test_a_failing_canary_is_taken_back_although_the_clock_went_back(delivery: Delivery, clock: Clock) -> None:
+    for number in (2, 3):
+        for n in range(500):
+            delivery.serve(f"unit-{n}", FAILING | {3: Outcome.TOOL_ERROR})
+        await tick(delivery, clock, 0.0)
+        await until(lambda number=number: delivery.states()[number] == "ROLLED_BACK")
+        clock.now_s -= 3_600
+        if number == 2:
+            await delivery.ship("c", Strategy.CANARY)
+
+
+async def test_a_tick_that_comes_while_routes_change_is_no_second_clock(delivery: Delivery, clock: Clock) -> None:
+    for _ in range(10):
+        await tick(delivery, clock)
+    router = registry.whereis(names.ROUTER)
+    assert router is not None
+    assert len(router._timers or ()) == 1

@@ -18,18 +18,18 @@ from weakref import WeakSet
 
 from henslowe.actors import names
 from henslowe.actors.ids import ServiceName, VersionKey
-from henslowe.actors.kernel import ActorExit, CallTimeout, Continue, Down, LoopActor, Reply, Timer
+from henslowe.actors.kernel import ActorExit, CallTimeout, Continue, Down, LoopActor, Ref, Reply, Timer
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import InstanceBroken, InstanceDown, InstanceUp, NameVersion
 from henslowe.actors.routes import WEIGHT_SCALE
 from henslowe.actors.traffic import TrafficStats
 from henslowe.actors.versions.births import unique_semver
 from henslowe.actors.versions.change import Facts, Policy, State, in_order
-from henslowe.actors.versions.effects import Effects, everything_of
+from henslowe.actors.versions.effects import Effects, everything_of, unwanted_of
 from henslowe.actors.versions.machine import Boot, ProbationOver, TryAgain, service_of, transition
 from henslowe.actors.versions.rows import OUTBOX, SERVICES, VERSIONS, OutboxRow, ServiceRow
 from henslowe.config.settings import DeliverySettings, Settings
-from henslowe.errors import StorageError
+from henslowe.errors import HensloweError, LimitReached, StorageError
 from henslowe.storage import Store
 
 log = logging.getLogger("henslowe.versions")
@@ -40,6 +40,8 @@ TRY_AGAIN_S: Final = 10.0
 TRY_AGAIN_MAX_S: Final = 600.0
 """From a version that cannot be kept running to the next try, doubled each time: beyond the instance's own restarts."""
 ATTEMPTS_MAX: Final = 1_000
+PROBATION_LOOK_S: Final = 0.1
+"""Until a probation is looked at again whose time should be up but is not, by the clock on the wall."""
 
 _booted: WeakSet[Store] = WeakSet()
 """Stores whose unclean stop was dealt with: a machine that restarts alone is no second boot of the node."""
@@ -92,6 +94,8 @@ class VersionMachine(LoopActor):
         self._probations: dict[ServiceName, Timer] = {}
         self._attempts: OrderedDict[VersionKey, int] = OrderedDict()
         self._redriving = False
+        self._manager: Ref | None = None
+        """The instance manager that was told everything."""
 
     def init(self) -> Continue:
         """Recovery comes after the start, so that whoever waits for this actor does not wait for instances."""
@@ -101,13 +105,15 @@ class VersionMachine(LoopActor):
         """Go on with the rows of the last life: transitions of the boot, leftovers, then everything as it should be."""
         unclean = self._store.recovered and self._store not in _booted
         _booted.add(self._store)
-        self._watch_instances()
         for row in self._services.rows():
-            await self._apply(Boot(row.service, unclean=unclean))
+            try:
+                await self._apply(Boot(row.service, unclean=unclean))
+            except (StorageError, LimitReached) as error:
+                # What it would have tidied stays as it was; crashing would take down what serves.
+                log.warning("boot_not_stored service=%s reason=%s", row.service, error)
             self._arm_probation(row.service)
         await self._drive(in_order(self._outbox.rows()))
-        for row in self._services.rows():
-            await self._drive(everything_of(row.service, row))
+        await self._ensure_all()
 
     async def handle_call(self, message: Any, _sender: Reply) -> Any:
         """Commands of people and of the pipeline; the answer comes once the commit is durable."""
@@ -130,7 +136,7 @@ class VersionMachine(LoopActor):
                     self._try_again_later(version)
         try:
             await self._apply(message)
-        except StorageError as error:
+        except (StorageError, LimitReached) as error:
             log.warning("transition_not_stored message=%s reason=%s", type(message).__name__, error)
             self.send_after(RETRY_S, message)
 
@@ -141,16 +147,32 @@ class VersionMachine(LoopActor):
                 self._redriving = False
                 await self._drive(in_order(self._outbox.rows()))
             case Down():
+                self._manager = None
                 self._ready.clear()
                 self.send_after(RETRY_S, EnsureAll())
             case EnsureAll():
-                if self._watch_instances():
-                    for row in self._services.rows():
-                        await self._drive(everything_of(row.service, row))
-                else:
-                    self.send_after(RETRY_S, message)
+                await self._ensure_all()
+            case ProbationOver(name):
+                await self.handle_cast(message)
+                # The timer and the wall do not run alike; what is not over yet is looked at again.
+                self._arm_probation(name)
             case _:
                 await self.handle_cast(message)
+
+    async def _ensure_all(self) -> None:
+        """Tell an instance manager everything, as soon as there is one: who was to hear it before may have died of it.
+
+        What is not wanted is told as well: an instance whose release died with a manager would run for ever.
+        """
+        if not self._watch_instances():
+            self.send_after(RETRY_S, EnsureAll())
+            return
+        done = True
+        for row in self._services.rows():
+            versions = self._versions.by("service", row.service)
+            done &= await self._drive([*everything_of(row.service, row), *unwanted_of(row, versions)])
+        if not done:  # these effects are in no outbox
+            self.send_after(RETRY_S, EnsureAll())
 
     # -- one transition ----------------
 
@@ -182,8 +204,8 @@ class VersionMachine(LoopActor):
         await self._drive(result.effects)
         return result.reply
 
-    async def _drive(self, effects: Iterable[OutboxRow]) -> None:
-        """Performs effects in order. One that fails keeps its service's later ones waiting: routes before releases."""
+    async def _drive(self, effects: Iterable[OutboxRow]) -> bool:
+        """Performs effects in order; whether all were. One that fails keeps its service's later ones waiting."""
         done: list[OutboxRow] = []
         waiting: set[ServiceName] = set()
         for effect in effects:
@@ -192,7 +214,7 @@ class VersionMachine(LoopActor):
             try:
                 await self._effects.perform(effect)
                 done.append(effect)
-            except (ActorExit, CallTimeout, StorageError, OSError) as error:
+            except (ActorExit, CallTimeout, HensloweError, OSError) as error:
                 log.warning("effect_postponed service=%s effect=%s reason=%s", effect.service, effect.effect, error)
                 waiting.add(effect.service)
                 self._redrive_later()
@@ -203,9 +225,10 @@ class VersionMachine(LoopActor):
                 txn.delete(self._outbox, OUTBOX.key_of(effect))
             try:
                 await txn.commit()
-            except StorageError as error:
+            except (StorageError, LimitReached) as error:
                 log.warning("outbox_not_cleared reason=%s", error)
                 self._redrive_later()
+        return not waiting
 
     def _redrive_later(self) -> None:
         if not self._redriving:
@@ -235,15 +258,15 @@ class VersionMachine(LoopActor):
             armed.cancel()
         row = self._services.lookup(name)
         if row is not None and row.probation_until_s:
-            left_s = max(0.0, row.probation_until_s - self._now_s())
+            left_s = max(PROBATION_LOOK_S, row.probation_until_s - self._now_s())
             self._probations[name] = self.send_after(left_s, ProbationOver(name))
 
     def _watch_instances(self) -> bool:
         manager = registry.whereis(names.INSTANCES)
-        if manager is None:
-            return False
-        self.monitor(manager)
-        return True
+        if manager is not None and manager is not self._manager:
+            self.monitor(manager)
+        self._manager = manager
+        return manager is not None
 
 
 def policy_of(settings: DeliverySettings) -> Policy:

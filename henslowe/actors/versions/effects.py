@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -141,4 +141,19 @@ def everything_of(service: ServiceName, row: ServiceRow) -> list[OutboxRow]:
     return [
         OutboxRow(service=service, epoch=row.epoch, effect=f"{kind}:{number}", kind=kind, version=number)
         for kind, number in plans
+    ]
+
+
+def unwanted_of(row: ServiceRow, versions: Iterable[VersionRow]) -> list[OutboxRow]:
+    """The releases that follow from the rows as they are: of every version whose instance should not be running."""
+    numbers = sorted(version.number for version in versions if version.number not in row.wanted)
+    return [
+        OutboxRow(
+            service=row.service,
+            epoch=row.epoch,
+            effect=f"{EffectKind.RELEASE}:{number}",
+            kind=EffectKind.RELEASE,
+            version=number,
+        )
+        for number in numbers
     ]

@@ -165,6 +165,7 @@ def activate(change: Change, number: int, *, why: str, by: str = "auto", judged:
     holdback = policy.holdback if judged and probation and len(facts.units) >= policy.units_min else 0
     base = f"{change.name}:{service.epoch + 1}"
     salt, balance = balanced_salt(facts.units, holdback, base) if holdback else (base, 1.0)
+    change.effect(EffectKind.ENSURE, number)  # it is up, or draining since this was decided: then it has to come back
     for other in service.wanted - {number, previous, service.staged}:
         change.effect(EffectKind.RELEASE, other)
     if service.canary not in (0, number):
@@ -280,6 +281,7 @@ def roll_back_active(change: Change, target: int, why: str, by: str = "auto") ->
 def _swap_back(change: Change, target: int, by: str = "auto") -> None:
     service = change.service
     bad, why = service.active, change.version(service.active).reason
+    change.effect(EffectKind.ENSURE, target)
     for other in service.wanted - {target, service.staged, service.canary}:
         change.effect(EffectKind.RELEASE, other)
     change.set_version(bad, state=VersionState.ROLLED_BACK, probation=False)

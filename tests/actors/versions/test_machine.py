@@ -162,7 +162,7 @@ def test_routes_change_before_anything_is_released(hello: Service) -> None:
     hello.ship("a")
     hello.ship("b")
     hello.ship("c")
-    assert hello.effects() == ["routes:0", "links:0", "release:1"]
+    assert hello.effects() == ["ensure:3", "routes:0", "links:0", "release:1"]
 
 
 def test_the_previous_version_stays_warm_and_the_one_before_it_is_released(hello: Service) -> None:
@@ -630,3 +630,11 @@ def test_numbers_are_never_used_again() -> None:
         assert hello.create(f"source-{n}") == n
         hello.do(VersionBroken(VersionKey(HELLO, n), "lint", "no"))
     assert len(hello.states()) == 3
+
+
+def test_whoever_serves_next_is_ensured_even_if_it_was_up_when_that_was_decided(hello: Service) -> None:
+    for source in "abc":
+        hello.ship(source)
+    hello.up(1)  # announced while it was being released, and heard of afterwards
+    hello.command(Action.ROLLBACK, to_version=1)
+    assert (hello.row.active, hello.effects()[0]) == (1, "ensure:1")

@@ -164,6 +164,69 @@ async def test_a_new_instance_manager_is_told_what_has_to_run(delivery: Delivery
     await until(lambda: delivery.heard_of(EnsureInstance) == [1])
 
 
+async def test_a_new_instance_manager_is_told_what_must_not_run(delivery: Delivery) -> None:
+    for source in "abc":
+        await delivery.ship(source)
+    await settled(delivery)
+    await delivery.stop(names.INSTANCES, kill=True)
+    delivery.heard.clear()
+    await delivery.start(names.INSTANCES)
+    await until(lambda: delivery.heard_of(ReleaseInstance) == [1])
+    assert delivery.heard_of(EnsureInstance) == [3, 2]
+
+
+async def test_a_machine_that_is_up_before_the_instance_manager_tells_it_later(delivery: Delivery) -> None:
+    await delivery.ship("a")
+    await settled(delivery)
+    await delivery.stop(names.VERSIONS, names.INSTANCES, kill=True)
+    delivery.heard.clear()
+    await delivery.start(names.VERSIONS)
+    await delivered(delivery)
+    await delivery.start(names.INSTANCES)
+    await until(lambda: delivery.heard_of(EnsureInstance) == [1])
+    await delivery.stop(names.INSTANCES, kill=True)
+    await delivery.start(names.INSTANCES)
+    await until(lambda: delivery.heard_of(EnsureInstance) == [1, 1])
+
+
+async def test_instances_are_told_when_the_router_is_there_again(delivery: Delivery) -> None:
+    await delivery.ship("a")
+    await settled(delivery)
+    await delivery.stop(names.ROUTER, names.VERSIONS, kill=True)
+    delivery.heard.clear()
+    await delivery.start(names.VERSIONS)
+    await delivered(delivery)
+    await delivery.start(names.ROUTER)
+    await until(lambda: delivery.heard_of(EnsureInstance) == [1])
+
+
+async def test_a_probation_ends_although_its_timer_was_faster_than_the_clock(store: Store, tmp_path: Path) -> None:
+    now_s, looks = 1_000_000.0, 0
+
+    def clock() -> float:
+        nonlocal looks
+        looks += 1
+        return now_s
+
+    plane = Delivery(store, tmp_path / "workspace", clock, probation_s=0.05)
+    await plane.start()
+    await plane.ship("a")
+    await plane.ship("b")
+    await plane.stop(names.ROUTER)  # it looks at the clock as well
+    await delivered(plane)
+    seen = looks
+    await until(lambda: looks > seen)  # the timer has come, and it is too early
+    assert plane.version(2).probation
+    now_s += 1.0
+    await until(lambda: plane.row.permanent == 2)
+    await plane.stop()
+
+
+async def delivered(delivery: Delivery) -> None:
+    """Everything that was sent to the machine was handled."""
+    assert await delivery.call(NameVersion(key(1), "9.9.9", BuildId("f" * 64)))
+
+
 async def test_a_version_that_does_not_start_fails_and_the_old_one_serves(delivery: Delivery) -> None:
     await delivery.ship("a")
     delivery.broken.add(2)
@@ -200,7 +263,7 @@ async def test_a_declared_service_runs_without_folder_and_links_and_heals(delive
     machine.send(TryAgain(HELLO, 1))
     await until(lambda: delivery.row.active == 1)
     ensures = [message for message in delivery.heard if isinstance(message, EnsureInstance)]
-    assert [ensure.root for ensure in ensures] == [None, None]
+    assert {ensure.root for ensure in ensures} == {None}
     assert delivery.link("active") is None
 
 

@@ -7,7 +7,9 @@ none of this module's business; see `henslowe.transport.gateway` and `henslowe.t
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import functools
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -85,6 +87,8 @@ class Listener(LoopActor):
         self._sockets = tuple(sockets)
         self._shutdown_s = shutdown_s
         self._runner: web.AppRunner | None = None
+        self._closing: asyncio.Task[None] | None = None
+        """Held here, since the loop does not."""
 
     async def init(self) -> None:
         """Start serving."""
@@ -98,8 +102,21 @@ class Listener(LoopActor):
         await self._runner.setup()
         for sock in self._sockets:
             await web.SockSite(self._runner, sock.dup()).start()
+        self.ref.watch(functools.partial(self._gone, asyncio.get_running_loop()))
 
     async def terminate(self, reason: object) -> None:  # noqa: ARG002 (a callback's signature)
         """Stop accepting, let requests in flight end, close connections."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._close()
+
+    async def _close(self) -> None:
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    def _gone(self, loop: asyncio.AbstractEventLoop, *_: object) -> None:
+        """After a kill, when `terminate` does not run: else this application would go on accepting for ever."""
+        if self._runner is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._close_soon)
+
+    def _close_soon(self) -> None:
+        self._closing = asyncio.ensure_future(self._close())

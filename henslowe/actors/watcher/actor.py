@@ -301,7 +301,9 @@ class Watcher(ThreadActor):
             self._health.add(Problem("platform", DEV, f"expected Linux for watching, got {sys.platform}"))
             return
         try:
-            self._watches = WatchTree(self._box.hint, self._box.trouble, watches_max=self._watches_max)
+            watches = self._watches = WatchTree(self._box.hint, self._box.trouble, watches_max=self._watches_max)
+            # Also after a kill, when `terminate` does not run: a thread and an inotify instance are scarce.
+            self.ref.watch(lambda *_: watches.give_up())
         except OSError as error:
             hint = "raise the kernel's limit: sysctl fs.inotify.max_user_instances=512"
             text = f"cannot open inotify: {error.strerror or error}"

@@ -135,8 +135,12 @@ class WatchTree:
         """Give everything back: watches, descriptors and the thread. Waits for the thread, at most 5 s."""
         for key in tuple(self._groups):
             self.unwatch(key)
-        self._source.stop()
+        self.give_up()
         self._source.join(5.0)
+
+    def give_up(self) -> None:
+        """As `close`, for any thread: the reading thread gives everything back, and nobody waits for it. Idempotent."""
+        self._source.stop()
 
     def hint(self, key: str, path: str) -> None:
         """For the groups: pass a hint on."""

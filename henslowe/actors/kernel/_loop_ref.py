@@ -153,6 +153,7 @@ class LoopRef(Ref):
             return
         if q:
             self._sched.ready.append(self)
+            self._sched.arm()  # a call in place may be this turn, and then nobody else does
         else:
             self._on = False
 

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from kernel_specimens import BOUND_S, KINDS, Boom, OnLoop, OnThread, gone
+from kernel_specimens import BOUND_S, KINDS, Boom, OnLoop, OnThread, eventually, gone
 
 from henslowe.actors.kernel import (
     IGNORE,
@@ -486,3 +486,18 @@ async def test_info_describes_the_actor_without_asking_it(kind):
     assert names.whereis(info.name) is ref
     ref.exit(KILL)
     assert (ref.info().state, ref.info().reason) == ("dead", KILLED)
+
+
+async def test_more_messages_to_itself_during_a_call_than_one_turn_takes_are_all_handled():
+    ref = await OnLoop.start_link()
+    many = 200
+
+    def flood(actor):
+        for number in range(many):
+            actor.ref.cast(number)
+        return "flooded"
+
+    assert await ref.call(flood) == "flooded"
+    await eventually(lambda: ref.info().mailbox_depth == 0)
+    assert len(await ref.call("log")) == many + 2
+    ref.exit(KILL)

@@ -210,5 +210,5 @@ class Kernel(RuleBasedStateMachine):
         logging.disable(logging.NOTSET)
 
 
-Kernel.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+Kernel.TestCase.settings = settings(max_examples=200, stateful_step_count=25, deadline=None)
 TestKernelMachine = Kernel.TestCase

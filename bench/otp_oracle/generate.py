@@ -1,9 +1,12 @@
-"""Random supervision scenarios, the same for the same seed; prints them as Erlang terms for `record.exs`."""
+"""Random scenarios, the same for the same seed, as data and as Erlang terms.
+
+Kinds: `static` and `dynamic` supervisors (recorded by `trees.exs`), and `peers`: processes that link, monitor, signal
+and register (recorded by `peers.exs`).
+"""
 
 from __future__ import annotations
 
 import random
-import sys
 from typing import Any
 
 RESTARTS = ["permanent", "permanent", "transient", "temporary"]
@@ -39,6 +42,8 @@ def step(rng: random.Random, ids: list[str], *, dynamic: bool, significant: bool
 
 def scenario(kind: str, seed: int) -> dict[str, Any]:
     """One scenario: the supervisor, its first children, and up to a dozen steps."""
+    if kind == "peers":
+        return peers_scenario(seed)
     rng = random.Random(f"{kind}-{seed}")
     dynamic = kind == "dynamic"
     auto = "never" if dynamic else rng.choice(["never"] * 4 + ["any_significant", "all_significant"])
@@ -56,6 +61,33 @@ def scenario(kind: str, seed: int) -> dict[str, Any]:
     }
 
 
+def peers_scenario(seed: int) -> dict[str, Any]:
+    """Three or four processes, some of which trap exits, and up to a dozen things that one of them does."""
+    rng = random.Random(f"peers-{seed}")
+    names = [f"p{number}" for number in range(rng.randint(3, 4))]
+    return {
+        "peers": {name: rng.random() < 0.5 for name in names},
+        "steps": [peers_step(rng, names) for _ in range(rng.randint(4, 12))],
+    }
+
+
+def peers_step(rng: random.Random, names: list[str]) -> list[Any]:
+    """One thing that a process does."""
+    a, b = rng.sample(names, 2)
+    kinds = ["link"] * 5 + ["monitor"] * 3 + ["unlink"] + ["exit"] * 4 + ["crash", "stop"]
+    kind = rng.choice([*kinds, *["register"] * 3, "unregister", *["join"] * 3, "leave"])
+    if kind in ("link", "monitor", "unlink"):
+        return [kind, a, b]
+    if kind == "exit":
+        return [kind, a, rng.choice([a, b, b]), rng.choice(["normal", "shutdown", "kill", "odd"])]
+    if kind == "stop":
+        return [kind, a, rng.choice(["normal", "shutdown", "odd"])]
+    if kind == "crash":
+        return [kind, a]
+    key = rng.choice(["k1", "k2"])
+    return [kind, a, key, rng.randint(1, 3)] if kind == "join" else [kind, a, key]
+
+
 def term(value: Any) -> str:
     """An Erlang term."""
     if isinstance(value, bool):
@@ -65,9 +97,3 @@ def term(value: Any) -> str:
     if isinstance(value, dict):
         return "#{" + ",".join(f"{key} => {term(item)}" for key, item in value.items()) + "}"
     return str(value)
-
-
-if __name__ == "__main__":
-    kind, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    for number in range(count):
-        print(f"{term(scenario(kind, seed + number))}.")

@@ -7,9 +7,10 @@ a first start that fails is not tried again, since nothing shows that the versio
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from henslowe.actors import names
@@ -56,16 +57,18 @@ class Surroundings:
 class History:
     """What the incarnations of one version's instance leave to each other, and to the manager.
 
-    Written by the living incarnation only.
+    Written by the living incarnation only, but for `released`, which the manager sets.
     """
 
     numbers: Iterator[int]
     """Numbers of instances of this version, never used twice."""
+    private_numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    """The same for its private connections."""
     ready_once: bool = False
     crash: str = ""
     """Why the last incarnation crashed; "" while one runs, or when it ended as it was told."""
     released: bool = False
-    """Whether it was told to drain and end."""
+    """Whether it is to drain and end."""
     up: InstanceUp | None = None
     """The last announcement, while it is true."""
     url: str = ""
@@ -145,7 +148,6 @@ class Instance(LoopActor):
         """Take `Release`."""
         assert isinstance(message, Release)
         assert self._server is not None
-        self._history.released = True
         endpoint = self._server.endpoint
         self._around.directory.remove(endpoint)
         left = 0

@@ -82,8 +82,8 @@ class _Wanted:
     stopping: bool = False
     again: EnsureInstance | None = None
     """Asked for once more while it was being stopped."""
-    drained: bool = False
-    """Whether the released instance has ended, and only private connections still drain."""
+    drain_s: float = 30.0
+    """While it is released: how long calls may take to finish, of the private connections and then of the instance."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -137,7 +137,6 @@ class InstanceManager(LoopActor):
         self._wanted: dict[VersionKey, _Wanted] = {}
         self._numbers: dict[VersionKey, Iterator[int]] = {}
         self._private: dict[InstanceId, _Private] = {}
-        self._private_numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def init(self) -> None:
@@ -153,6 +152,13 @@ class InstanceManager(LoopActor):
                     elif instance.ref is not None:
                         order = instance.spec.args[0]
                         self._keep_private(order.ensure.version, order.instance, instance.ref)
+        for version_key, wanted in self._wanted.items():
+            if wanted.history.released:
+                running = registry.whereis(instance_name(version_key))
+                if running is None:
+                    self._dismantle(version_key, wanted)
+                else:
+                    self._drain(version_key, wanted, running)
 
     async def handle_call(self, message: Any, sender: Any) -> Any:
         """Take `OpenPrivate`."""
@@ -169,7 +175,7 @@ class InstanceManager(LoopActor):
                 f"cannot open a private connection to {version}: {self._settings.private_max} are open",
                 hint="raise instances.private_max",
             )
-        instance = InstanceId(f"{version}~{next(self._private_numbers)}")
+        instance = InstanceId(f"{version}~{next(wanted.history.private_numbers)}")
         spec = ChildSpec(
             instance,
             PrivateInstance,
@@ -206,12 +212,11 @@ class InstanceManager(LoopActor):
             for instance, private in self._private.items():
                 if message.mref is private.monitor:
                     del self._private[instance]
-                    self._drained(private.version)
+                    self._drain_instance(private.version)
                     return
             for version, wanted in self._wanted.items():
                 if message.mref is wanted.releasing:
-                    wanted.drained = True
-                    self._drained(version)
+                    self._dismantle(version, wanted)
                     return
                 if message.mref is wanted.monitor:
                     await self._supervisor_down(version, wanted, message.reason)
@@ -231,12 +236,6 @@ class InstanceManager(LoopActor):
         version = wanted.ensure.version
         self._wanted[version] = wanted
         self._numbers[version] = wanted.history.numbers
-        if wanted.history.released:
-            instance = registry.whereis(instance_name(version))
-            if instance is None:
-                self._dismantle(version, wanted)
-            else:
-                wanted.releasing = self.monitor(instance)
 
     # -- wanting and not wanting ----------------
 
@@ -301,24 +300,29 @@ class InstanceManager(LoopActor):
         if instance is None or wanted.history.up is None:
             self._dismantle(release.version, wanted)  # starting, or waiting for its restart: nothing to drain
         elif wanted.releasing is None:
-            wanted.releasing = self.monitor(instance)
-            for private in self._private.values():
-                if private.version == release.version:
-                    private.ref.cast(Release(release.drain_s))
-            instance.cast(Release(release.drain_s))
+            wanted.history.released, wanted.drain_s = True, release.drain_s
+            self._drain(release.version, wanted, instance)
 
     def _keep_private(self, version: VersionKey, instance: InstanceId, ref: Ref) -> None:
         self._private[instance] = _Private(version, ref, self.monitor(ref))
 
     # -- ends ----------------
 
-    def _drained(self, version: VersionKey) -> None:
-        """Dismantle a released version once its last connection has ended."""
-        wanted = self._wanted.get(version)
-        if wanted is None or not wanted.drained or wanted.stopping:
+    def _drain(self, version: VersionKey, wanted: _Wanted, instance: Ref) -> None:
+        """Let what runs of a version finish. Private connections go first: they may be to the instance's process."""
+        wanted.releasing = self.monitor(instance)
+        for private in self._private.values():
+            if private.version == version:
+                private.ref.cast(Release(wanted.drain_s))
+        self._drain_instance(version)
+
+    def _drain_instance(self, version: VersionKey) -> None:
+        """Release the instance of a version that is on its way out, once its private connections have ended."""
+        wanted, instance = self._wanted.get(version), registry.whereis(instance_name(version))
+        if wanted is None or wanted.releasing is None or wanted.stopping or instance is None:
             return
         if not any(private.version == version for private in self._private.values()):
-            self._dismantle(version, wanted)
+            instance.cast(Release(wanted.drain_s))
 
     async def _supervisor_down(self, version: VersionKey, wanted: _Wanted, reason: Any) -> None:
         if wanted.stopping:

@@ -77,6 +77,9 @@ class Parked:
         task = self._task = asyncio.ensure_future(call())
 
         def done(task: asyncio.Task[JsonObject]) -> None:
+            for question in self._questions.values():
+                if not question.answer.done():
+                    question.answer.set_result(jsonrpc.error(CLIENT_FAILED, "the call that this is about is over"))
             self._news.set()
             ended(self, not task.cancelled() and task.exception() is None)
 

@@ -6,157 +6,46 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 from henslowe.actors import names
-from henslowe.actors.endpoints import EndpointDirectory, Era
-from henslowe.actors.ids import ServiceName, VersionKey
-from henslowe.actors.instances import InstanceManager, instance_name
+from henslowe.actors.endpoints import Era
+from henslowe.actors.ids import VersionKey
+from henslowe.actors.instances import instance_name
 from henslowe.actors.kernel import (
-    INFINITY,
     KILL,
-    ChildSpec,
-    LoopActor,
-    Ref,
-    RestartType,
-    Scheduler,
     TerminateChild,
-    WhichChildren,
 )
 from henslowe.actors.kernel import names as registry
-from henslowe.actors.launch import LaunchSpec, Wire
+from henslowe.actors.launch import Wire
 from henslowe.actors.messages import (
-    EnsureInstance,
     InstanceBroken,
     InstanceDown,
     InstanceUp,
-    Publish,
     ReleaseInstance,
 )
-from henslowe.config.settings import InstanceSettings, Settings
-from henslowe.supervisors import DynamicSupervisor, Supervisor
-from henslowe.transport.mcp import McpConnector
-
-SERVERS = Path(__file__).parents[2] / "transport" / "mcp" / "servers"
-RAW = (sys.executable, "-S", "-E", str(SERVERS / "raw_server.py"))
-ONE = VersionKey(ServiceName("hello"), 1)
-TWO = VersionKey(ServiceName("hello"), 2)
-
-T = TypeVar("T")
-
-
-class Ear(LoopActor):
-    """Keeps what it is told; stands for the version machine, the router and the bus."""
-
-    def __init__(self, heard: list[Any], news: asyncio.Condition) -> None:
-        super().__init__()
-        self.heard = heard
-        self.news = news
-
-    async def handle_cast(self, message: Any) -> None:
-        self.heard.append(message)
-        async with self.news:
-            self.news.notify_all()
-
-
-@dataclass
-class Node:
-    """The part of a node that instances live in."""
-
-    tmp: Path
-    news: asyncio.Condition = field(default_factory=asyncio.Condition)
-    heard: list[Any] = field(default_factory=list)
-    routed: list[Any] = field(default_factory=list)
-    said: list[Any] = field(default_factory=list)
-    directory: EndpointDirectory = field(default_factory=EndpointDirectory)
-
-    @property
-    def manager(self) -> Any:
-        return registry.via(names.INSTANCES)
-
-    def ensure(self, version: VersionKey, *command: str, root: Path | None = None, **launch: Any) -> None:
-        spec = LaunchSpec(command=command, **launch)
-        self.manager.cast(EnsureInstance(version, spec, root))
-
-    async def until(self, look: Callable[[], T | None]) -> T:
-        """Wait until `look` finds something; looks again whenever anybody is told anything."""
-        async with asyncio.timeout(10), self.news:
-            while (found := look()) is None:
-                await self.news.wait()
-        return found
-
-    async def told(self, kind: type[T], count: int = 1) -> T:
-        """The latest message of a kind to the version machine, once there are `count`."""
-        of_kind = lambda: [m for m in self.heard if type(m) is kind]  # noqa: E731
-        return await self.until(lambda: of_kind()[count - 1] if len(of_kind()) >= count else None)
-
-    def events(self, event_type: str) -> list[Any]:
-        return [e for publish in self.said if type(publish) is Publish for e in publish.events if e.type == event_type]
-
-    async def event(self, event_type: str, count: int = 1) -> Any:
-        return await self.until(lambda: found[count - 1] if len(found := self.events(event_type)) >= count else None)
-
-    def pid(self) -> int:
-        """The process of the latest instance."""
-        pid: int = self.events("INSTANCE_READY")[-1].data["pid"]
-        return pid
-
-
-def supervisor(id_: str, max_restarts: int, max_seconds: float) -> ChildSpec:
-    return ChildSpec(
-        id_,
-        DynamicSupervisor,
-        kwargs={"max_restarts": max_restarts, "max_seconds": max_seconds},
-        restart=RestartType.TEMPORARY,
-        shutdown_s=INFINITY,
-    )
+from tests.actors.instances.small_node import (
+    ONE,
+    RAW,
+    SERVERS,
+    TWO,
+    Node,
+    child_ref,
+    crash_the_manager,
+    gone,
+    nothing_of,
+    small_node,
+)
 
 
 @pytest.fixture
 async def node(tmp_path: Path) -> AsyncIterator[Node]:
-    Scheduler.install()
-    node = Node(tmp_path)
-    settings = Settings(instances=InstanceSettings(max_restarts=2, max_seconds=30, stop_grace_s=0.5))
-    connector = McpConnector(settings.instances)
-    manager = ChildSpec(
-        "manager",
-        InstanceManager,
-        args=(settings, connector, node.directory, tmp_path / "data", "test-node:1"),
-        kwargs={"supervisor": supervisor},
-        name=names.INSTANCES,
-    )
-    root = await Supervisor.start_link(
-        [
-            ChildSpec("ear", Ear, args=(node.heard, node.news), name=names.VERSIONS),
-            ChildSpec("router", Ear, args=(node.routed, node.news), name=names.ROUTER),
-            ChildSpec("bus", Ear, args=(node.said, node.news), name=names.BUS),
-            ChildSpec("services", DynamicSupervisor, name=names.SERVICES, shutdown_s=INFINITY),
-            manager,
-        ]
-    )
-    yield node
-    done = asyncio.get_running_loop().create_future()
-    root.watch(lambda _ref, reason: done.set_result(reason))
-    root.stop(block=False)
-    async with asyncio.timeout(10):
-        await done
-
-
-def gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
-async def child_ref(of: Ref, id_: str) -> Ref:
-    return next(child.ref for child in await of.call(WhichChildren()) if child.id == id_)
+    async with small_node(tmp_path) as running:
+        yield running
 
 
 async def test_a_wanted_version_comes_up_and_is_published_before_anybody_is_told(node: Node) -> None:
@@ -268,7 +157,7 @@ async def test_a_released_version_finishes_its_calls_takes_no_new_ones_and_ends(
     async with asyncio.timeout(5):
         while not gone(pid):
             await asyncio.sleep(0.001)
-    await _nothing_of(node, ONE)
+    await nothing_of(node, ONE)
 
 
 async def test_a_drain_ends_at_its_limit(node: Node) -> None:
@@ -298,7 +187,7 @@ async def test_a_version_that_is_released_while_it_starts_never_comes_up(node: N
     node.ensure(ONE, *RAW, "mute")
     await node.event("INSTANCE_START")
     node.manager.cast(ReleaseInstance(ONE))
-    await _nothing_of(node, ONE)
+    await nothing_of(node, ONE)
     assert not [m for m in node.heard if isinstance(m, InstanceUp | InstanceBroken)]
 
 
@@ -315,7 +204,7 @@ async def test_a_server_that_does_not_end_with_its_input_is_killed_with_its_tree
     grandchild = int((await node.event("INSTANCE_OUTPUT")).data["line"])
     pid = node.pid()
     node.manager.cast(ReleaseInstance(ONE))
-    await _nothing_of(node, ONE)
+    await nothing_of(node, ONE)
     assert gone(pid)
     async with asyncio.timeout(5):
         while not gone(grandchild):
@@ -341,11 +230,11 @@ async def test_killing_the_actor_kills_the_server_and_withdraws_its_endpoint(nod
 async def test_instances_survive_a_crash_of_the_manager_which_finds_them_again(node: Node) -> None:
     node.ensure(ONE, *RAW)
     await node.told(InstanceUp)
-    await _crash_the_manager(node)
+    await crash_the_manager(node)
     assert len(node.directory.of(ONE)) == 1
     node.manager.cast(ReleaseInstance(ONE))
     assert (await node.told(InstanceDown)).expected is True
-    await _nothing_of(node, ONE)
+    await nothing_of(node, ONE)
     node.ensure(ONE, *RAW)
     assert (await node.told(InstanceUp, 2)).instance == "hello@1#2"
 
@@ -361,10 +250,10 @@ async def test_a_drain_goes_on_when_the_manager_crashes(node: Node) -> None:
     node.manager.cast(ReleaseInstance(ONE))
     async with asyncio.timeout(5):
         await withdrawn.wait()
-    await _crash_the_manager(node)
+    await crash_the_manager(node)
     waiting.cancel()
     assert (await node.told(InstanceDown)).expected is True
-    await _nothing_of(node, ONE)
+    await nothing_of(node, ONE)
 
 
 async def test_a_version_whose_supervisor_is_killed_is_reported_broken(node: Node) -> None:
@@ -423,32 +312,3 @@ async def test_stopping_a_service_stops_its_servers_and_reports_nothing_broken(n
     assert gone(pid)
     assert (await node.told(InstanceDown)).expected is True
     assert not [m for m in node.heard if isinstance(m, InstanceBroken)]
-
-
-async def _crash_the_manager(node: Node) -> None:
-    """The manager crashes, and its supervisor has started another."""
-    manager = registry.whereis(names.INSTANCES)
-    assert manager is not None
-    dead = asyncio.Event()
-    manager.watch(lambda _ref, _reason: dead.set())
-    manager.exit(RuntimeError("crash"))
-    async with asyncio.timeout(5):
-        await dead.wait()
-    await node.manager.up(timeout_s=5)
-
-
-async def _nothing_of(node: Node, version: VersionKey) -> None:
-    """Wait until no actor of the version is left."""
-    services = registry.whereis(names.SERVICES)
-    assert services is not None
-    async with asyncio.timeout(10):
-        while True:
-            ids = [
-                child.id
-                for service in await services.call(WhichChildren())
-                if service.ref is not None
-                for child in await service.ref.call(WhichChildren(), timeout_s=10)
-            ]
-            if str(version) not in ids:
-                return
-            await asyncio.sleep(0.001)

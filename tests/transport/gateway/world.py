@@ -28,7 +28,7 @@ from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
 from henslowe.actors.routes import Observations, Route, RouteTable
 from henslowe.config.settings import GatewaySettings
 from henslowe.errors import UpstreamLost
-from henslowe.transport.gateway import Gateway, MemorySessions, add_gateway
+from henslowe.transport.gateway import Gateway, MemorySessions, PrivateConnections, add_gateway
 from henslowe.transport.mcp import bridge
 
 MODERN = "2026-07-28"
@@ -266,9 +266,11 @@ async def events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, J
 
 
 @contextlib.asynccontextmanager
-async def world(**settings: Any) -> AsyncIterator[World]:
+async def world(
+    directory: EndpointDirectory | None = None, private: PrivateConnections | None = None, **settings: Any
+) -> AsyncIterator[World]:
     """A running gateway without services."""
-    routes, directory, observations = RouteTable(), EndpointDirectory(), Observations()
+    routes, directory, observations = RouteTable(), directory or EndpointDirectory(), Observations()
     limits = GatewaySettings(**{"wait_for_instance_s": 2.0, "call_timeout_s": 4.0, **settings})
     sessions = MemorySessions(limits.sessions_max)
     registry = CollectorRegistry()
@@ -282,6 +284,7 @@ async def world(**settings: Any) -> AsyncIterator[World]:
         registry=registry,
         node_info={"name": "henslowe", "version": "0"},
         clock=lambda: now[0],
+        private=private,
     )
     app = web.Application()
     add_gateway(app, gateway)
@@ -296,3 +299,4 @@ async def world(**settings: Any) -> AsyncIterator[World]:
             yield World(url, gateway, routes, directory, observations, sessions, registry, http, app, now)
         finally:
             await runner.cleanup()
+            await gateway.close()

@@ -34,7 +34,17 @@ from henslowe.actors.endpoints import EndpointDirectory
 from henslowe.actors.ids import ServiceName, service_name
 from henslowe.actors.instances import InstanceManager
 from henslowe.actors.journal import draft, say
-from henslowe.actors.kernel import SHUTDOWN, ChildSpec, GenActor, Ref, Scheduler, Watchdog, sweep_orphans
+from henslowe.actors.kernel import (
+    SHUTDOWN,
+    ActorExit,
+    CallTimeout,
+    ChildSpec,
+    GenActor,
+    Ref,
+    Scheduler,
+    Watchdog,
+    sweep_orphans,
+)
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.launch import LaunchSpec, Wire
 from henslowe.actors.messages import DeclareService, Publish, RetireService
@@ -52,6 +62,7 @@ from henslowe.config.node_file import NodeFile, admin_socket, announce, boot_id
 from henslowe.config.provenance import Loaded
 from henslowe.config.sample import ensure_sample, ensure_workspace
 from henslowe.config.settings import DeclaredService, Settings
+from henslowe.errors import HensloweError
 from henslowe.node_metrics import NodeCollector
 from henslowe.node_view import View
 from henslowe.storage import Store
@@ -71,6 +82,8 @@ STOP_S = 60.0
 """Longest orderly stop; then the process leaves anyway: children die with it, and the store is safe at any moment."""
 SWITCH_INTERVAL_S = 0.0005
 """Python's own 5 ms lets a busy thread (the writer, a digest) hold up the loop ten times longer than this does."""
+DECLARE_S = 60.0
+"""Longest wait for one declaration: the version machine first lays out and starts what served in the last life."""
 STALL_S = 1.0
 """A handler that holds up the loop for longer is named in the log."""
 GC_GEN2_THRESHOLD = 100
@@ -177,7 +190,10 @@ class Node:
             await self._gateway.close()
         if self._root is not None:
             if self._root.is_alive():
-                await _say(EventType.NODE_STOP, Status.SUCCESS, pid=os.getpid())
+                try:
+                    await _say(EventType.NODE_STOP, Status.SUCCESS, pid=os.getpid())
+                except (HensloweError, ActorExit, CallTimeout) as error:
+                    log.warning("stop_not_said", extra={"reason": str(error)})  # a full disk is no reason to stay
                 self._root.exit(SHUTDOWN)
                 await _gone(self._root)
             self._root = None
@@ -397,10 +413,10 @@ async def _declare(store: Store, settings: Settings) -> None:
     """Make the declared services those of the configuration: new and changed ones are started, missing ones retired."""
     versions = registry.via(names.VERSIONS)
     for name, service in settings.services.items():
-        await versions.call(DeclareService(service_name(name), launch_of(service)))
+        await versions.call(DeclareService(service_name(name), launch_of(service)), DECLARE_S)
     for row in list(store.table(SERVICES).rows()):
         if row.kind is Kind.DECLARED and row.service not in settings.services:
-            await versions.call(RetireService(row.service))
+            await versions.call(RetireService(row.service), DECLARE_S)
 
 
 def launch_of(service: DeclaredService) -> LaunchSpec:

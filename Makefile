@@ -67,13 +67,13 @@ reference: setup
 	$(PY) tools/reference.py
 
 prove-storage: setup
-	$(PY) bench/prove_storage.py --check $(ARGS)
+	$(PY) -m bench.prove_storage --check $(ARGS)
 
 prove-delivery: setup
-	$(PY) bench/prove_verdict.py --check $(ARGS)
+	$(PY) -m bench.prove_verdict --check $(ARGS)
 
 prove-live: setup
-	$(PY) bench/prove_live.py --check $(ARGS)
+	$(PY) -m bench.prove_live --check $(ARGS)
 
 conformance: setup
 	.ci/run npm

@@ -1,6 +1,6 @@
 """What a call through an endpoint costs: CPU of this process per call over pipes, beside a bare exchange of lines.
 
-    python bench/upstream.py [--json] [--check] [--calls N]
+    python bench/upstream.py [--quick] [--json] [--check] [--calls N]
 
 Both talk to the same child program. The bare exchange writes a line and reads a line, one call at a time, which is the
 least that anybody could do. `--check` fails when a call at 32 callers costs more CPU than a bare exchange does at one:
@@ -36,10 +36,12 @@ ROUNDS = 5
 async def main() -> int:
     """Measure in turns, print, and judge."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--quick", action="store_true")
     arguments.add_argument("--json", action="store_true")
     arguments.add_argument("--check", action="store_true")
     arguments.add_argument("--calls", type=int, default=4_000)
     options = arguments.parse_args()
+    calls = options.calls // 10 if options.quick else options.calls
     Scheduler.install()
     bare, child = await OsProcess.spawn(ECHO), await OsProcess.spawn(ECHO)
     endpoint = await McpConnector(InstanceSettings()).connect_stdio(
@@ -71,7 +73,7 @@ async def main() -> int:
         "endpoint and bridge, 1 caller": (bridged, 1),
         "endpoint and bridge, 32 callers": (bridged, 32),
     }
-    rounds = [{name: await cost_us(call, n, options.calls) for name, (call, n) in cases.items()} for _ in range(ROUNDS)]
+    rounds = [{name: await cost_us(call, n, calls) for name, (call, n) in cases.items()} for _ in range(ROUNDS)]
     median = {name: round(statistics.median(found[name] for found in rounds), 1) for name in cases}
     await endpoint.close()
     await asyncio.gather(bare.stop(1.0), child.stop(1.0))

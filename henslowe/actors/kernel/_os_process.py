@@ -55,6 +55,8 @@ class OsProcess:
         self._forget_owner: Callable[[], None] | None = None
         self._abandoned = False
         self._seen: dict[int, int] = {}  # descendants noticed so far: pid -> start time
+        stat = _reaper.read_stat(child.pid)
+        self._start_time = stat.start_time if stat is not None else 0
         self._pidfd = os.pidfd_open(child.pid)
         _reaper.adopt_started(child.pid)
         loop.add_reader(self._pidfd, self._on_exit)
@@ -178,10 +180,11 @@ class OsProcess:
         Runs in: any thread.
         """
         running = self.pid if self.is_running() else None
-        # Look before killing: a child loses its place in the tree with its parent.
-        found = _reaper.tree_of(running, self.id, self._seen)
-        self.signal_group(signal.SIGKILL)
-        _reaper.kill_repeatedly(lambda: _reaper.tree_of(running, self.id, self._seen), found)
+        if running is not None:
+            # Look before killing: a child loses its place in the tree with its parent.
+            self._seen |= _reaper.below(running)
+            self.signal_group(signal.SIGKILL)
+        _reaper.kill_repeatedly(lambda: _reaper.tree_of(running, self.id, self._seen, self._start_time))
 
     def close_stdin(self) -> None:
         """Ends its standard input, which most servers take as the wish that they end."""

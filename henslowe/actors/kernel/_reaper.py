@@ -14,10 +14,10 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from ._procfs import ProcessStat, all_processes, children_of, descendants_of, read_environ, read_stat
+from ._procfs import ProcessStat, all_processes, carries, children_of, descendants_of, read_environ, read_stat
 
 log = logging.getLogger("henslowe.kernel")
 
@@ -81,21 +81,22 @@ def kill_exactly(process: ProcessStat, number: int = signal.SIGKILL) -> bool:
     return True
 
 
-def tree_of(pid: int | None, process_id: str, seen: Mapping[int, int]) -> list[ProcessStat]:
+def tree_of(pid: int | None, process_id: str, seen: Mapping[int, int], since: int = 0) -> list[ProcessStat]:
     """Living processes of one `OsProcess`.
 
     Args:
         pid: Its number; None once it is reaped.
         process_id: The mark that its descendants carry.
         seen: Descendants noticed earlier, with their start times.
+        since: Its start time. Whoever is older is no descendant, and need not be looked at closely.
     """
-    processes = all_processes()
+    processes = [process for process in all_processes() if process.start_time >= since]
     roots = {
         process.pid
         for process in processes
         if process.pid == pid
         or seen.get(process.pid) == process.start_time
-        or read_environ(process.pid).get(PROCESS_VARIABLE) == process_id
+        or carries(process.pid, PROCESS_VARIABLE, process_id)
     }
     below_roots = {process.pid for process in descendants_of(roots, processes)}
     return [p for p in processes if p.pid in roots | below_roots and p.state != "Z" and p.pid != os.getpid()]
@@ -119,19 +120,19 @@ def lives(pid: int, start_time: int) -> bool:
     return stat is not None and stat.start_time == start_time
 
 
-def kill_repeatedly(find: Callable[[], list[ProcessStat]], first: Sequence[ProcessStat] = ()) -> list[int]:
-    """Kills `first`, then what `find` finds until it finds nothing new, since a tree may fork while it is swept."""
+def kill_repeatedly(find: Callable[[], list[ProcessStat]]) -> list[int]:
+    """Kills what `find` finds until it finds nothing new, since a tree may fork while it is swept."""
     killed: dict[int, int] = {}
-    fresh = list(first) or find()
+    fresh = find()
     for _ in range(SWEEP_ROUNDS_MAX):
         for process in fresh:
             if kill_exactly(process):
                 killed[process.pid] = process.start_time
                 if process.pid not in _Orphans.started:
                     _Orphans.ours[process.pid] = process.start_time
-        fresh = [p for p in find() if killed.get(p.pid) != p.start_time]
         if not fresh:
             break
+        fresh = [p for p in find() if killed.get(p.pid) != p.start_time]
     return list(killed)
 
 

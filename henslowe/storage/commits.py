@@ -4,12 +4,17 @@ Order is everything here. Commits are applied, published to readers and acknowle
 When one fails, all that were submitted before the loop learned of it fail too: their guards were checked against rows
 that will never be. The *generation* counts these failures.
 
+A writer may be killed between any two steps, and its thread goes on until it is back from the disk: `writing` lets its
+successor in only then. A batch stays in the queue until it was handed back, and the next writer asks the disk what
+became of it: stored, it is acknowledged; not stored, it is committed like any other.
+
 `CommitQueue.submit` and what it schedules run in the loop; `CommitQueue.run_once` runs in the writer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -60,6 +65,8 @@ class Commit:
     number: int = 0
     generation: int = 0
     first_seq: int = 0
+    settled: bool = False
+    """Whether the loop has published or refused it: it may be handed back twice."""
     acknowledged: asyncio.Future[Committed] = field(init=False)
 
 
@@ -70,6 +77,10 @@ class BatchCommitter(Protocol):
         """Raises: StorageDegraded when nothing was stored and the next batch may try; else the writer crashes."""
         ...
 
+    def stored(self, batch: Sequence[Commit]) -> bool:
+        """Whether the disk has this batch, the last one that was begun."""
+        ...
+
 
 class CommitQueue:
     """Commits waiting for the writer, at most `commits_max`. It outlives the writer: a restarted one goes on."""
@@ -78,14 +89,20 @@ class CommitQueue:
         self._commits_max = commits_max
         self._batch_max = batch_max
         self._waiting: deque[Commit] = deque()
+        self.writing = threading.Lock()
+        """Held by the one writer that works."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: Callable[[], None] | None = None
         self._woken = False
         self._closed = False
         self._number = 0
         self._generation = 0
-        self._failed_generation = -1
-        self._failure: StorageError | None = None
+        self._failed: tuple[int, StorageError | None] = (-1, None)
+        """The last generation that failed, and why."""
+        self._in_hand: list[Commit] = []
+        """The batch that the writer began last."""
+        self._done = 0
+        """Number of the last commit that was handed back."""
         self.tables: list[TableBase[Any, Any]] = []
         self.listeners: list[Callable[[tuple[Event, ...]], None]] = []
 
@@ -134,7 +151,9 @@ class CommitQueue:
         """Refuses commits from now on and fails those that no writer took."""
         self._closed = True
         error = StorageError("cannot commit: the store is closed")
-        for commit in self._take(len(self._waiting)):
+        self._drop_done()
+        while self._waiting:
+            commit = self._waiting.popleft()
             if not commit.acknowledged.done() and not commit.acknowledged.get_loop().is_closed():
                 commit.acknowledged.set_exception(error)
 
@@ -152,38 +171,57 @@ class CommitQueue:
 
     def run_once(self, committer: BatchCommitter) -> bool:
         """Commits what waits, at most one batch; whether more does."""
+        with self.writing:
+            return self._run_once(committer)
+
+    def _run_once(self, committer: BatchCommitter) -> bool:
         # First, so that a commit arriving while the queue is being emptied wakes the writer again.
         self._woken = False
-        taken = self._take(self._batch_max)
-        stale = [commit for commit in taken if commit.generation <= self._failed_generation]
+        if self._in_hand and self._in_hand[-1].number > self._done and committer.stored(self._in_hand):
+            self._hand_back(self._in_hand, None)
+        self._drop_done()
+        taken = [self._waiting[at] for at in range(min(self._batch_max, len(self._waiting)))]
+        failed, why = self._failed
+        stale = [commit for commit in taken if commit.generation <= failed]
         batch = taken[len(stale) :]
         if stale:
-            self._hand_back(stale, self._failure)
+            self._hand_back(stale, why)
         if batch:
-            failure: StorageError | None = StorageDegraded("cannot commit: the writer crashed")
+            self._in_hand = batch
             try:
                 committer.commit(batch)
-                failure = None
             except StorageDegraded as error:
-                failure = error
-            finally:
-                if failure is not None:
-                    self._failed_generation, self._failure = batch[-1].generation, failure
-                self._hand_back(batch, failure)
+                self._fail(batch, error)
+            except Exception:
+                self._fail(batch, StorageDegraded("cannot commit: the writer crashed"))
+                raise
+            else:
+                self._hand_back(batch, None)
+        self._drop_done()
         return bool(self._waiting)
 
-    def _take(self, most: int) -> list[Commit]:
-        return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+    def _fail(self, batch: list[Commit], failure: StorageError) -> None:
+        self._failed = (batch[-1].generation, failure)
+        self._hand_back(batch, failure)
+
+    def _drop_done(self) -> None:
+        while self._waiting and self._waiting[0].number <= self._done:
+            self._waiting.popleft()
 
     def _hand_back(self, batch: list[Commit], failure: StorageError | None) -> None:
         assert self._loop is not None
         # A loop that ended has nobody left who waits.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._settle, batch, failure)
+        self._done = batch[-1].number
 
     # -- in the loop, after the batch ----------------
 
     def _settle(self, batch: list[Commit], failure: StorageError | None) -> None:
+        if batch[-1].settled:
+            return
+        for commit in batch:
+            commit.settled = True
         if failure is not None:
             self._refuse(batch, failure)
             return

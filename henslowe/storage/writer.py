@@ -68,6 +68,8 @@ class Committer:
         self._ballast = ballast
         self.degraded: str = ""
         """Why the last batch was refused, "" when it was not. Any thread may look."""
+        self._begun: tuple[Sequence[Commit], int] = ((), -1)
+        """The batch that was begun last, and the number of its transaction."""
 
     def commit(self, batch: Sequence[Commit]) -> None:
         """Makes `batch` durable, in order.
@@ -89,6 +91,11 @@ class Committer:
             hint="free space on the disk of the data directory" if full else "look at the disk's health",
         ) from error
 
+    def stored(self, batch: Sequence[Commit]) -> bool:
+        """Whether the disk has `batch`, if it is the last one that was begun: for the successor of a killed writer."""
+        begun, txn_id = self._begun
+        return begun is batch and txn_id <= self._env.last_txn_id()
+
     def recover(self) -> None:
         """Brings the memory of the writer in line with the disk, after a failure or a restart."""
         if self._env.closed:
@@ -105,6 +112,7 @@ class Committer:
             txn = self._env.begin()
             try:
                 txn_id = txn.id()
+                self._begun = (batch, txn_id)
                 self._apply(txn, batch)
                 txn.commit()
             except BaseException:
@@ -155,7 +163,8 @@ class WriterActor(ThreadActor):
 
     def init(self) -> None:
         """Reads where the log ends and asks the queue for work."""
-        self._committer.recover()
+        with self._queue.writing:
+            self._committer.recover()
         ref = self.ref
         self._queue.attach(lambda: ref.cast(_WORK))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel
 from henslowe.actors.kernel import Scheduler, names
 from henslowe.config.settings import StorageSettings
 from henslowe.errors import StorageDegraded, StorageError
-from henslowe.storage import EventDraft, Store, TableSpec
+from henslowe.storage import EventDraft, Store, TableSpec, open_readonly
 from henslowe.supervisors import Supervisor
 from tests.storage.faults import Fault, Faults
 from tests.storage.stores import running
@@ -204,3 +205,40 @@ async def test_a_disk_that_is_really_full_refuses_writes_serves_reads_and_recove
         assert store.info().degraded == ""
     async with running(small_disk / "data", Faults()) as store:
         assert store.events.last_seq() == acknowledged + 1
+
+
+async def test_a_commit_is_stored_and_acknowledged_once_however_often_its_writer_is_killed(tmp_path):
+    Scheduler.install()
+    dice = random.Random(7)
+    store = Store.open(tmp_path / "data", "n1", StorageSettings(map_size_gib=1))
+    table = store.table(ROWS)
+    supervisor = await Supervisor.start_link([store.child_spec()], parent=None, max_restarts=1_000, max_seconds=1)
+    killed = asyncio.Event()
+    acknowledged = 0
+
+    async def count_up(name):
+        nonlocal acknowledged
+        while not killed.is_set():
+            txn = store.transaction()
+            row = table.lookup(name, Row(name=name))
+            txn.put(table, row.model_copy(update={"value": row.value + 1}))
+            txn.append(EventDraft("lifecycle", "COUNTED", "SUCCESS", name, row.value + 1, {}))
+            await txn.commit()
+            acknowledged += 1
+
+    counting = [asyncio.create_task(count_up(name)) for name in "abcd"]
+    for _ in range(60):
+        seen = acknowledged
+        while acknowledged == seen and not any(task.done() for task in counting):
+            await asyncio.sleep(dice.random() * 0.01)
+        names.whereis("storage.writer").exit("kill")
+        await names.via("storage.writer").up()
+    killed.set()
+    await asyncio.wait_for(asyncio.gather(*counting), 5)
+    counted = [(event.service, event.version) for event in store.events.scan(streams=("lifecycle",))]
+    assert len(counted) == len(set(counted)) == acknowledged
+    in_memory = table.rows()
+    await supervisor.stop(block=False)
+    store.close()
+    with open_readonly(tmp_path / "data") as disk:
+        assert sorted(disk.table(ROWS).rows(), key=str) == sorted(in_memory, key=str)

@@ -4,7 +4,7 @@
     python tools/conformance.py      with the suite in build/npm already
     python tools/conformance.py --only pipes --keep /tmp/results
 
-What is judged, each in both revisions unless it knows only one:
+What is judged, each in both revisions:
 
 | target | what the suite talks to |
 |---|---|
@@ -14,7 +14,9 @@ What is judged, each in both revisions unless it knows only one:
 | bare | a node in front of a stateless server made without a library, over pipes |
 | old-http, old-pipes | a node in front of the fixture that knows the handshake era only and asks its clients itself |
 
-Exits with 1 when a required scenario fails anywhere. Needs `.ci/run npm`. Everything listens on loopback only.
+The last two pass 36 of 37: one scenario wants a question by its name, which no question of their era has. On a slow
+machine old-pipes passes 35: another one has no time for the start of a client's own process.
+Exits with 1 when any other required scenario fails. Needs `.ci/run npm`. Everything listens on loopback only.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ class Target:
 
     name: str
     table: str
-    revisions: tuple[str, ...] = (MODERN, LEGACY)
+    excused: frozenset[str] = frozenset()
+    """Required scenarios that may fail, for reasons that are not the node's."""
 
 
 def _table(*arguments: str, script: Path = FIXTURE, url: bool = False) -> str:
@@ -63,13 +66,17 @@ def _table(*arguments: str, script: Path = FIXTURE, url: bool = False) -> str:
     return f"command = {command!r}\n" + ('url = "http://127.0.0.1:{port}/mcp"\n' if url else "")
 
 
+UNNAMED: Final = frozenset({"input-required-result-basic-elicitation"})
+"""Wants the question by a name that a stateless server gives to it; questions of the handshake era have none."""
+HURRIED: Final = frozenset({"server-stateless"})
+"""Has 0.6 s for a first answer, in which a client's own process of a Python server does not always start."""
 TARGETS: Final = (
     Target("direct", ""),
     Target("http", _table("{port}", url=True)),
     Target("pipes", _table("stdio")),
     Target("bare", _table(script=BARE)),
-    Target("old-http", _table("--legacy", "{port}", url=True), (LEGACY,)),
-    Target("old-pipes", _table("--legacy", "stdio"), (LEGACY,)),
+    Target("old-http", _table("--legacy", "{port}", url=True), UNNAMED),
+    Target("old-pipes", _table("--legacy", "stdio"), UNNAMED | HURRIED),
 )
 
 
@@ -136,7 +143,7 @@ def run(programs: Path, targets: list[Target], results: Path) -> Iterator[tuple[
     for target in targets:
         if not target.table:
             with fixture() as url:
-                for revision in target.revisions:
+                for revision in REQUIRED:
                     yield target, revision, judge(programs, url, revision, results / target.name / revision)
     if not behind:
         return
@@ -148,7 +155,7 @@ def run(programs: Path, targets: list[Target], results: Path) -> Iterator[tuple[
         with Node(workspace) as node:
             for target in behind:
                 node.wait_for_active(target.name, 1, START_S)
-                for revision in target.revisions:
+                for revision in REQUIRED:
                     url = node.mcp(target.name)
                     yield target, revision, judge(programs, url, revision, results / target.name / revision)
 
@@ -169,10 +176,11 @@ def main() -> int:
         print(f"{'target':<12}{'revision':<13}passed/required", flush=True)
         for target, revision, score in run(programs, targets, arguments.keep or Path(folder)):
             required = REQUIRED[revision]
-            enough = len(score.passed) >= required and not score.failed
-            short = short or not enough
-            failed = "" if enough else f"   failed: {', '.join(sorted(score.failed)) or 'the suite itself'}"
-            print(f"{target.name:<12}{revision:<13}{len(score.passed)}/{required}{failed}", flush=True)
+            complete = len(score.passed) + len(score.failed) == required
+            short = short or not complete or not score.failed <= target.excused
+            failed = ", ".join(sorted(score.failed)) or ("" if complete else "the suite itself")
+            note = f"   failed: {failed}" if failed else ""
+            print(f"{target.name:<12}{revision:<13}{len(score.passed)}/{required}{note}", flush=True)
     return 1 if short else 0
 
 

@@ -74,9 +74,9 @@ async def handle(ctx, _params) -> dict:
         result = await suite.answer(request)
         while ctx.protocol_version != MODERN and result.get("resultType") == "input_required":
             request.params["requestState"] = result.get("requestState")
-            request.responses = {
-                name: await request.ask(question) for name, question in result["inputRequests"].items()
-            }
+            questions = result["inputRequests"]
+            answers = await asyncio.gather(*map(request.ask, questions.values()))
+            request.responses = dict(zip(questions, answers, strict=True))
             result = await suite.answer(request)
     except suite.Refused as refused:
         raise MCPError(**refused.error) from None

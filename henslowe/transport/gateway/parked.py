@@ -23,6 +23,8 @@ from henslowe.transport.gateway.questions import QUESTIONS_MAX, ROUNDS_MAX
 from henslowe.transport.mcp import bridge, eras, jsonrpc
 
 STATE_PREFIX: Final = "henslowe.parked."
+GATHER_S: Final = 0.02
+"""Wait after a question for others that the server asks at the same time: each round costs the client a request."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -103,6 +105,8 @@ class Parked:
                 while not self._task.done() and not self._questions:
                     self._news.clear()
                     await self._news.wait()
+                if not self._task.done():
+                    await asyncio.sleep(GATHER_S)
         except BaseException:
             self.end()
             raise

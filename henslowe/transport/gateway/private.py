@@ -252,7 +252,7 @@ class Privates:
                 self._resting[lease_key] = kept
             else:
                 del self._resting[lease_key]
-        left = self._of_session or self._leased or self._resting
+        left = self._of_session or self._leased or self._resting or self._refused_until_s
         loop = asyncio.get_running_loop()
         self._sweeping = loop.call_later(min(SWEEP_S, self.idle_s), self._sweep) if left else None
 

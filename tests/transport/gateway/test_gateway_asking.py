@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -422,3 +423,26 @@ async def test_a_server_of_the_sdk_asks_over_pipes_and_over_http(tmp_path: Path,
         (pid,) = place.private_pids()
         assert (pid is None) is (wire is Wire.HTTP), "who listens is joined, not started once more"
         await nothing_of(place.node, ONE)
+
+
+# -- a server of the TypeScript SDK, which offers tools by what its client can be asked ----------------
+
+NPM_BIN = os.environ.get("HENSLOWE_NPM_BIN", "")
+
+
+@BOTH
+@pytest.mark.npm
+@pytest.mark.skipif(not NPM_BIN, reason="HENSLOWE_NPM_BIN does not name the folder of the npm packages' programs")
+async def test_the_everything_server_offers_and_runs_what_asks_its_client(tmp_path: Path, mode: str) -> None:
+    async with placed(tmp_path) as place:
+        place.node.ensure(ONE, str(Path(NPM_BIN).absolute() / "mcp-server-everything"), "stdio")
+        shared = {tool["name"] for tool in (await place.node.told(InstanceUp)).contract.tools}
+        place.gw.route(Route(ONE.service, ONE))
+        async with place.client(mode) as client:
+            offered = {tool.name for tool in (await client.list_tools()).tools}
+            asking = {"get-roots-list", "trigger-elicitation-request", "trigger-sampling-request"}
+            assert offered - shared >= asking
+            assert "file:///home" in await said(client, "get-roots-list")
+            assert "provided the requested information" in await said(client, "trigger-elicitation-request")
+            result = await asyncio.wait_for(client.call_tool("trigger-sampling-request", {"prompt": "hi"}), 5)
+            assert "ho" in result.content[0].text  # type: ignore[union-attr]

@@ -346,7 +346,7 @@ def _failure(row: ServiceRow, versions: Mapping[int, VersionRow], *, healthy: bo
     newest = max(versions.values(), default=None, key=_number)
     if newest is None or newest.number <= row.active or newest.state not in _BROKEN:
         return None
-    stage = newest.stage or (ROLLBACK if newest.state is VersionState.ROLLED_BACK else "start")
+    stage = ROLLBACK if newest.state is VersionState.ROLLED_BACK else newest.stage or "start"
     return FailureReply(version=newest.number, stage=stage, reason=newest.reason, time_s=newest.changed_s)
 
 

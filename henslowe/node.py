@@ -62,10 +62,10 @@ from henslowe.config.node_file import NodeFile, admin_socket, announce, boot_id
 from henslowe.config.provenance import Loaded
 from henslowe.config.sample import ensure_sample, ensure_workspace
 from henslowe.config.settings import DeclaredService, Settings
-from henslowe.errors import HensloweError
+from henslowe.errors import HensloweError, ListenFailed
 from henslowe.node_metrics import NodeCollector
 from henslowe.node_view import View
-from henslowe.storage import Store
+from henslowe.storage import Store, busy, holder
 from henslowe.supervisors import CrashReport, add_listener
 from henslowe.supervisors.planes import Planes, contained_supervisor, dynamic_plane, start_tree
 from henslowe.transport.admin.edge import Admin
@@ -168,7 +168,7 @@ class Node:
         """
         settings = loaded.settings
         with ExitStack() as stack:
-            tcp = bind_tcp(check_listen(settings))
+            tcp = _listen(settings)
             stack.callback(tcp.close)
             ensure_workspace(settings.workspace)
             store = Store.open(settings.data_dir, settings.name, settings.storage)
@@ -327,7 +327,7 @@ class Node:
 
 
 def run(loaded: Loaded, *, on_ready: Callable[[Node], None] | None = None) -> int:
-    """Run a node until SIGTERM, SIGINT, or somebody's `stop`; the exit status of the process.
+    """Run a node until SIGTERM, SIGINT, SIGHUP, or somebody's `stop`; the exit status of the process.
 
     Args:
         loaded: Its settings.
@@ -350,6 +350,9 @@ async def _main(loaded: Loaded, on_ready: Callable[[Node], None] | None) -> int:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, node.stopping.set)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means: go on without the terminal
+        # Never given back: the shell and the kernel may both say that the terminal is gone.
+        loop.add_signal_handler(signal.SIGHUP, node.stopping.set)
     if on_ready is not None:
         on_ready(node)
     gc.collect()
@@ -371,6 +374,17 @@ async def _main(loaded: Loaded, on_ready: Callable[[Node], None] | None) -> int:
         log.error("tree_fell", extra={"hint": "the reports above name the actor that kept crashing"})
         return 1
     return 0
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The node's bound port; when a node of this workspace has it, the error says that instead."""
+    try:
+        return bind_tcp(check_listen(settings))
+    except ListenFailed as error:
+        running = holder(settings.data_dir)
+        if running is None:
+            raise
+        raise busy(settings.data_dir, running) from error
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

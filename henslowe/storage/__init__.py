@@ -25,7 +25,7 @@ from henslowe.storage.events import STREAMS, Event, EventDraft
 from henslowe.storage.filesystem import remove_tree
 from henslowe.storage.keys import Key
 from henslowe.storage.manifest import Build, Entry, EntryKind
-from henslowe.storage.nodelock import Holder, NodeLock, holder
+from henslowe.storage.nodelock import Holder, NodeLock, busy, holder
 from henslowe.storage.store import WRITER_NAME, ReadonlyStore, Store, StoreInfo, open_readonly
 from henslowe.storage.tables import Table, TableSpec
 from henslowe.storage.transaction import Transaction
@@ -57,6 +57,7 @@ __all__ = [
     "Table",
     "TableSpec",
     "Transaction",
+    "busy",
     "holder",
     "open_readonly",
     "remove_tree",

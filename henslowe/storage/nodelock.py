@@ -56,7 +56,7 @@ class NodeLock:
         path = _lock_path(data_dir)
         with _held_guard:
             if path in _held:
-                raise _busy(path, _held[path].holder)
+                raise busy(path.parent, _held[path].holder)
             try:
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except OSError as error:
@@ -67,7 +67,7 @@ class NodeLock:
                 holder = _read(fd)
                 os.close(fd)
                 if error.errno in _BUSY:
-                    raise _busy(path, holder) from error
+                    raise busy(path.parent, holder) from error
                 raise StorageError(f"cannot lock {path}: {error.strerror}") from error
             lock = _held[path] = cls(path, fd, Holder(os.getpid(), boot_id()))
         lock._write()
@@ -143,11 +143,12 @@ def _read(fd: int) -> Holder | None:
         return None
 
 
-def _busy(path: Path, described: Holder | None) -> DataDirBusy:
+def busy(data_dir: Path, described: Holder | None) -> DataDirBusy:
+    """The error for a data directory that a running node has."""
     who = f"process {described.pid}" if described else "another process"
     return DataDirBusy(
-        f"cannot open {path.parent}: {who} holds it",
-        hint="stop that node first, or choose another data directory",
+        f"cannot open {data_dir}: a node is running on it, {who} holds it",
+        hint="henslowe status shows it, henslowe stop ends it; or choose another data directory with --data",
         pid=described.pid if described else None,
         url=described.url if described else "",
     )

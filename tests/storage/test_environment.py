@@ -59,7 +59,7 @@ def test_a_directory_of_a_newer_henslowe_is_refused_and_not_changed(tmp_path):
 
 def test_a_store_has_one_holder_in_a_process_and_is_free_after_close(tmp_path):
     store = Store.open(tmp_path / "data", "n1", SETTINGS)
-    with pytest.raises(DataDirBusy, match=f"process {os.getpid()} holds it"):
+    with pytest.raises(DataDirBusy, match=f"a node is running on it, process {os.getpid()} holds it"):
         Store.open(tmp_path / "data", "n1", SETTINGS)
     store.close()
     assert holder(tmp_path / "data") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -63,4 +64,6 @@ def validate_command(*, workspace: Path | None, console: Console) -> None:
         raise SystemExit(error.exit_code) from error
     file = str(loaded.file or "")
     said = f"{file} is valid" if file else f"no henslowe.toml in {loaded.settings.workspace}: all defaults are valid"
-    console.show({"ok": True, "file": file, "problems": []}, [said], f"henslowe up {loaded.settings.workspace}")
+    console.show(
+        {"ok": True, "file": file, "problems": []}, [said], f"henslowe up {shlex.quote(str(loaded.settings.workspace))}"
+    )

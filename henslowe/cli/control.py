@@ -5,7 +5,12 @@ Each is awaited by the node: exit code 0 means that it happened, not that it was
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import select
+import shlex
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -15,6 +20,8 @@ from henslowe.cli.console import Console, duration, node_options
 from henslowe.config.node_file import NodeFile
 from henslowe.errors import HensloweError, StageFailed
 
+STOP_S = 75.0
+"""Longest wait for a node's end: it gives itself 60 s."""
 _NEXT = {
     "promote": "henslowe status {service}",
     "rollback": "henslowe versions {service}",
@@ -81,9 +88,33 @@ def build_command(*, service: str, wait: bool, console: Console, node: NodeFile)
 @click.command("stop")
 @node_options
 def stop_command(*, console: Console, node: NodeFile) -> None:
-    """Drain and stop the node. Servers end after their calls in flight."""
-    done = NodeClient(node).post("/stop")
-    console.show(done, [f"the node of {node.workspace} is stopping"], f"henslowe up {node.workspace}")
+    """Drain and stop the node, and wait for its end. Servers end after their calls in flight."""
+    with _process(node) as process:
+        done = NodeClient(node).post("/stop")
+        stopped = _ends(process)
+    console.show(
+        done | {"stopped": stopped},
+        [f"the node of {node.workspace} {'has stopped' if stopped else 'is stopping'}"],
+        f"henslowe up {shlex.quote(node.workspace)}",
+    )
+
+
+@contextlib.contextmanager
+def _process(node: NodeFile) -> Iterator[int | None]:
+    """A descriptor of the node's process, opened while it surely is the node's; None where it cannot be waited for."""
+    fd = None
+    if node.pid != os.getpid():  # a node inside this very process ends after this command
+        with contextlib.suppress(OSError):
+            fd = os.pidfd_open(node.pid)
+    try:
+        yield fd
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def _ends(process: int | None) -> bool:
+    return process is not None and bool(select.select([process], [], [], STOP_S)[0])
 
 
 def _await_pipeline(client: NodeClient, service: str, version: int, since: int, console: Console) -> None:

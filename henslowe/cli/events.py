@@ -54,8 +54,9 @@ def events_command(
         following = "henslowe events --follow"
         if page["more"]:
             following = f"henslowe events --since {page['next_since']}"
-        lines = (event_line(EventReply.model_validate(each)) for each in page["events"])
-        console.show(page, lines, following)
+        lines = [event_line(EventReply.model_validate(each)) for each in page["events"]]
+        none = "no event is of this kind" if any(filters.values()) else "no events yet"
+        console.show(page, lines or [none], following)
         return
     with until_interrupted():
         for each in chain(page["events"], _follow(client, page["next_since"], filters)):
@@ -87,7 +88,8 @@ def logs_command(
     page = client.get(f"{service_path(service)}/logs", version=version, stage=stage, limit=limit)
     if not follow:
         lines = [line_line(LineReply.model_validate(each)) for each in page["lines"]]
-        console.show(page, lines or ["nothing printed yet"], f"henslowe logs {service} --follow")
+        way_on = f"henslowe logs {service} --follow" if lines else f"henslowe events --service {service}"
+        console.show(page, lines or ["nothing printed yet"], way_on)
         return
     filters = {"stream": "output", "service": service, "version": version, "source": stage}
     with until_interrupted():

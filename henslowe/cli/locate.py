@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from henslowe.config.node_file import DATA_FOLDER, FILE_NAME, NODE_FILE, NodeFile, boot_id, read_node_file
@@ -29,7 +30,7 @@ def find_node(workspace: Path | None = None, data: Path | None = None) -> NodeFi
     if node is None:
         raise NodeUnreachable(
             f"cannot find a running node: none has announced itself in {place}",
-            hint=f"start one with: henslowe up {workspace or '.'} (or say which with --workspace or --data)",
+            hint=f"start one with: {_up(workspace or '.')} (or say which with --workspace or --data)",
         )
     return node
 
@@ -47,19 +48,25 @@ def _workspace_around(here: Path) -> Path:
 
 def unreachable(node: NodeFile, cause: object) -> NodeUnreachable:
     """The error for a node that announced itself and does not answer."""
+    hint = f"start it with: {_up(node.workspace)}"
     if node.boot_id != boot_id():
         state = "the machine was restarted since"
     elif _alive(node.pid):
-        state = f"its process {node.pid} is there: it may be starting or stuck"
+        state = f"its process {node.pid} is there: it may be stopping or stuck"
+        hint = f"try again in a moment; if that does not help: kill {node.pid}, then {_up(node.workspace)}"
     else:
         state = f"its process {node.pid} has ended"
     return NodeUnreachable(
         f"cannot reach the node of {node.workspace}: {cause}; {state}",
-        hint=f"start it with: henslowe up {node.workspace}",
+        hint=hint,
         pid=node.pid,
         socket=node.socket,
         url=node.url,
     )
+
+
+def _up(workspace: Path | str) -> str:
+    return f"henslowe up {shlex.quote(str(workspace))}"
 
 
 def _alive(pid: int) -> bool:

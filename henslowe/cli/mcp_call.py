@@ -1,4 +1,4 @@
-"""One tool call as a modern MCP client makes it: one POST, no session, the answer as JSON or as an event stream.
+"""One request as a modern MCP client makes it, to call a tool or to list them: one POST, no session, JSON or a stream.
 
 Just enough for a person at a terminal; a program uses an MCP SDK against the same endpoint.
 Source: MCP 2026-07-28, Streamable HTTP.
@@ -16,7 +16,7 @@ from henslowe import __version__
 from henslowe.cli.client import parse_stream, read_token_of, tcp_connection
 from henslowe.cli.locate import unreachable
 from henslowe.config.node_file import NodeFile
-from henslowe.errors import ConfigError, HensloweError
+from henslowe.errors import ConfigError, HensloweError, Unavailable
 
 PROTOCOL: Final = "2026-07-28"
 _META: Final = "io.modelcontextprotocol/"
@@ -29,15 +29,28 @@ def call_tool(
 
     Raises:
         NodeUnreachable: Nobody answers, or the answer ends too early.
+        Unavailable: No answer within `timeout_s`.
         HensloweError: The answer is not MCP.
     """
+    return _ask(node, path, "tools/call", {"name": tool, "arguments": arguments}, timeout_s=timeout_s)
+
+
+def list_tools(node: NodeFile, path: str, *, cursor: str = "", timeout_s: float) -> dict[str, Any]:
+    """The JSON-RPC response with one page of tools; raises as `call_tool` does."""
+    answer, _ = _ask(node, path, "tools/list", {"cursor": cursor} if cursor else {}, timeout_s=timeout_s)
+    return answer
+
+
+def _ask(
+    node: NodeFile, path: str, method: str, params: dict[str, Any], *, timeout_s: float
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    what = str(params.get("name", method))
     message = {
         "jsonrpc": "2.0",
         "id": 1,
-        "method": "tools/call",
+        "method": method,
         "params": {
-            "name": tool,
-            "arguments": arguments,
+            **params,
             "_meta": {
                 f"{_META}protocolVersion": PROTOCOL,
                 f"{_META}clientInfo": {"name": "henslowe-cli", "version": __version__},
@@ -49,9 +62,10 @@ def call_tool(
         "Content-Type": "application/json",
         "Accept": "application/json, text/event-stream",
         "MCP-Protocol-Version": PROTOCOL,
-        "Mcp-Method": "tools/call",
-        "Mcp-Name": header_value(tool),
+        "Mcp-Method": method,
     }
+    if "name" in params:
+        headers["Mcp-Name"] = header_value(what)
     with contextlib.suppress(ConfigError):  # a node on loopback needs none, and it may belong to another user
         headers["Authorization"] = f"Bearer {read_token_of(node)}"
     connection = tcp_connection(node.url, timeout_s)
@@ -62,6 +76,11 @@ def call_tool(
             messages = [json.loads(event.data) for event in parse_stream(response) if event.data]
         else:
             messages = [_message(response.status, response.read())]
+    except TimeoutError as error:
+        raise Unavailable(
+            f"cannot wait for {what} at {path} any longer: no answer within {timeout_s:g} s",
+            hint="give it more time with --timeout; henslowe status says how the service is",
+        ) from error
     except (OSError, http.client.HTTPException) as error:
         raise unreachable(node, error) from error
     finally:
@@ -69,7 +88,7 @@ def call_tool(
     answers = [each for each in messages if "result" in each or "error" in each]
     if not answers:
         raise HensloweError(
-            f"expected an answer of {tool} at {path}, got: an empty stream", hint="the node's log says why"
+            f"expected an answer of {what} at {path}, got: an empty stream", hint="the node's log says why"
         )
     return answers[-1], [each for each in messages if "method" in each]
 

@@ -10,6 +10,7 @@ from henslowe.cli.console import clean, clock, dim, duration, moment, table
 from henslowe.transport.admin.models import (
     ActorReply,
     EventReply,
+    FailureReply,
     LineReply,
     NodeReply,
     ServiceReply,
@@ -91,7 +92,7 @@ def next_step(node: NodeReply) -> str:
     """The most useful thing to do after looking at the status."""
     for service in node.services:
         if service.failure is not None:
-            return f"henslowe logs {service.name} --version {service.failure.version}"
+            return _way_on(service, service.failure)
         if service.held:
             return f"henslowe resume {service.name}"
         if service.canary is not None:
@@ -99,6 +100,15 @@ def next_step(node: NodeReply) -> str:
     if not node.services:
         return f"put an MCP server into {node.workspace}/dev/NAME/server.py"
     return "edit a file under dev/, or connect a client: henslowe client snippet"
+
+
+def _way_on(service: ServiceReply, failure: FailureReply) -> str:
+    """What to do about a failure: mend what no log says more about, else read the log."""
+    if failure.stage == "manifest":
+        return f"edit dev/{service.name}/service.toml and save: it is built again by itself"
+    if failure.stage == "start" and service.kind == "declared":
+        return f"correct [services.{service.name}] in henslowe.toml, then restart the node"
+    return f"henslowe logs {service.name} --version {failure.version}"
 
 
 def versions_lines(reply: VersionsReply) -> Iterator[str]:

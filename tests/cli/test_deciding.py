@@ -85,4 +85,4 @@ def test_stop_asks_the_node_to_stop(node: Background, henslowe: Henslowe) -> Non
     run = henslowe("stop")
     assert run.exit_code == 0
     assert node.node.stopped.is_set()
-    assert henslowe("stop", "--json").json == {"stopping": True}
+    assert henslowe("stop", "--json").json == {"stopping": True, "stopped": False}, "it runs in this very process"

@@ -155,6 +155,12 @@ def test_followed_logs_have_the_same_shape_before_and_after_now(node: Background
     assert set(before) == set(after)
 
 
+def test_nothing_to_show_is_said(node: Background, henslowe: Henslowe) -> None:
+    assert henslowe("events", "--type", "NO_SUCH").out.startswith("no event is of this kind\n")
+    run = henslowe("logs", "hello", "--version", "99")
+    assert run.out == "nothing printed yet\n\nnext: henslowe events --service hello\n"
+
+
 def test_logs_of_no_service_exit_with_2(node: Background, henslowe: Henslowe) -> None:
     run = henslowe("logs", "nobody")
     assert run.exit_code == 2

@@ -219,3 +219,24 @@ def test_a_node_that_ended_without_saying_so_is_told_apart(workspace: Path, hens
     assert "restarted since" in henslowe("status").err
     path.write_text("{")
     assert henslowe("status").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage", "step"),
+    [
+        ("developed", "test", "henslowe logs hello --version 5"),
+        ("developed", "manifest", "edit dev/hello/service.toml and save: it is built again by itself"),
+        ("declared", "start", "correct [services.hello] in henslowe.toml, then restart the node"),
+    ],
+)
+def test_the_next_step_after_a_failure_leads_to_where_it_can_be_mended(kind: str, stage: str, step: str) -> None:
+    from henslowe.cli.render import next_step
+    from henslowe.transport.admin.models import FailureReply, HealthReply, NodeReply, ServiceReply
+
+    failure = FailureReply(version=5, stage=stage, reason="it broke")
+    service = ServiceReply(name="hello", state="failed", healthy=True, kind=kind, path="/mcp/hello", failure=failure)
+    well = HealthReply(ok=True)
+    node = NodeReply(
+        name="n", version="1", pid=1, url="", workspace="", data="", uptime_s=1.0, health=well, services=(service,)
+    )
+    assert next_step(node) == step

@@ -77,15 +77,26 @@ def test_a_newcomer_gets_a_service_calls_it_and_stops_the_node(
     )
     assert second.returncode == 1
     assert len(second.stderr.splitlines()) == 2, "cause and fix, no traceback"
+    same_port = subprocess.run(
+        [sys.executable, "-m", "henslowe", "up", str(workspace), "--listen", ready["url"].removeprefix("http://")],
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=False,
+    )
+    assert "a node is running on it" in same_port.stderr, "not: choose another port"
     assert "held by process" in henslowe("doctor").out
-    assert henslowe("stop").exit_code == 0
-    assert up.wait(15) == 0
+    assert "has stopped" in henslowe("stop").out
+    assert up.wait(1) == 0, "stop comes back when the node is gone"
     assert henslowe("status").exit_code == 3
 
 
-def test_ctrl_c_stops_the_node_in_order(up: subprocess.Popen[str], workspace: Path) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_and_a_terminal_that_is_gone_stop_the_node_in_order(
+    up: subprocess.Popen[str], workspace: Path, signum: signal.Signals
+) -> None:
     assert up.stdout is not None
     json.loads(up.stdout.readline())
-    up.send_signal(signal.SIGINT)
+    up.send_signal(signum)
     assert up.wait(15) == 0
     assert not (workspace / ".henslowe" / "node.json").exists()

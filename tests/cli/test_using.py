@@ -41,7 +41,31 @@ def test_a_protocol_error_is_an_error_with_the_next_step(node: Background, hensl
     run = henslowe("call", "hello", "nothing")
     assert run.exit_code == 1
     assert run.err.splitlines()[0] == "error: cannot call nothing of hello: Unknown tool: nothing"
-    assert "henslowe versions hello" in run.err
+    assert run.err.splitlines()[1] == "fix:   henslowe call hello lists its tools; henslowe status hello says how it is"
+
+
+def test_without_a_tool_the_tools_of_every_page_are_listed_with_their_arguments(
+    node: Background, henslowe: Henslowe
+) -> None:
+    run = henslowe("call", "hello")
+    assert run.exit_code == 0
+    assert run.out.splitlines() == [
+        "tool      arguments    what it does",
+        "greet     name [loud]  Greet somebody.",
+        "fail�[2J  -",
+        "",
+        "next: henslowe call hello greet '{...}'",
+    ]
+    assert [each["name"] for each in henslowe("call", "hello", "--json").json["tools"]] == ["greet", "fail\x1b[2J"]
+
+
+def test_a_tool_that_does_not_answer_in_time_is_not_taken_for_a_node_that_is_gone(
+    node: Background, henslowe: Henslowe
+) -> None:
+    run = henslowe("call", "hello", "hang", "--timeout", "0.2")
+    assert run.exit_code == 1
+    assert "no answer within 0.2 s" in run.err
+    assert "--timeout" in run.err
 
 
 def test_a_tool_that_asks_its_user_is_refused_with_the_way_out(node: Background, henslowe: Henslowe) -> None:

@@ -295,6 +295,8 @@ async def mcp_hello(request: web.Request) -> web.StreamResponse:
             {"jsonrpc": "2.0", "id": 1, "error": {"code": -32600, "message": f"{route}"}}, status=400
         )
     params = message["params"]
+    if message["method"] == "tools/list":
+        return web.json_response({"jsonrpc": "2.0", "id": message["id"], "result": _tools_page(params.get("cursor"))})
     name, arguments = params["name"], params["arguments"]
     result: dict[str, Any] = {"resultType": "complete", "content": [], "isError": False}
     if name == "greet":
@@ -303,6 +305,8 @@ async def mcp_hello(request: web.Request) -> web.StreamResponse:
         result |= {"structuredContent": {"gruß": "Hallo"}}
     elif name == "fail":
         result |= {"content": [{"type": "text", "text": "it\x1b[2J broke"}], "isError": True}
+    elif name == "hang":
+        await asyncio.Event().wait()
     elif name == "ask":
         result = {"resultType": "input_required", "inputRequests": {}}
     else:
@@ -317,6 +321,15 @@ async def mcp_hello(request: web.Request) -> web.StreamResponse:
     for each in (progress, answer):
         await response.write(b"event: message\ndata: " + orjson.dumps(each) + b"\n\n")
     return response
+
+
+def _tools_page(cursor: str | None) -> dict[str, Any]:
+    """Two pages of one tool each."""
+    if cursor is None:
+        schema = {"type": "object", "properties": {"name": {}, "loud": {}}, "required": ["name"]}
+        tool = {"name": "greet", "description": "Greet somebody.\nBy name.", "inputSchema": schema}
+        return {"resultType": "complete", "tools": [tool], "nextCursor": "2"}
+    return {"resultType": "complete", "tools": [{"name": "fail\x1b[2J", "inputSchema": {"type": "object"}}]}
 
 
 class Background:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from henslowe.actors.ids import ServiceName
-from henslowe.actors.versions.rows import ServiceRow, VersionRow
-from henslowe.actors.vocabulary import VersionState
+from henslowe.actors.versions.rows import ServiceRow, VersionRow, VersionState
 from henslowe.node_view import _failure, _state
 
 HELLO = ServiceName("hello")

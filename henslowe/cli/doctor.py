@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,7 @@ import click
 from henslowe.cli.console import Console, json_option, table
 from henslowe.config.listen import check_listen
 from henslowe.config.loading import load
-from henslowe.config.node_file import NODE_FILE, admin_socket, read_node_file
+from henslowe.config.node_file import DATA_FOLDER, NODE_FILE, admin_socket, read_node_file
 from henslowe.config.settings import Settings
 from henslowe.errors import ConfigError, HensloweError
 
@@ -90,9 +91,10 @@ def examine(workspace: Path | None) -> Iterator[Finding]:
         yield Finding("config", Level.FAIL, error.message, error.hint)
         return
     yield Finding("config", Level.OK, "valid")
-    yield disk(settings.data_dir)
-    yield writable(settings.data_dir)
-    yield from node_at_home(settings)
+    data_dir = data_in_use(settings)
+    yield disk(data_dir)
+    yield writable(data_dir)
+    yield from node_at_home(settings, data_dir)
 
 
 def python_version(version: tuple[int, int, int]) -> Finding:
@@ -117,10 +119,11 @@ def program(name: str, flag: str, purpose: str, fix: str) -> Finding:
 
 def node_program() -> Finding:
     """Node.js, of a version that MCP servers of today run on."""
-    found = program("node", "--version", "runs Node services", f"install Node.js {NODE_MAJOR_MIN} or newer")
+    fix = f"install Node.js {NODE_MAJOR_MIN} or newer"
+    found = replace(program("node", "--version", "runs Node services", fix), name="node.js")
     major = found.detail.removeprefix("v").partition(".")[0]
     if found.level is Level.OK and major.isdigit() and int(major) < NODE_MAJOR_MIN:
-        return Finding("node", Level.WARN, f"{found.detail} is old", f"install Node.js {NODE_MAJOR_MIN} or newer")
+        return Finding("node.js", Level.WARN, f"{found.detail} is old", fix)
     return found
 
 
@@ -156,17 +159,28 @@ def writable(data_dir: Path) -> Finding:
     return Finding("data directory", Level.FAIL, f"{place} is not a writable folder", "change its mode, or use --data")
 
 
-def node_at_home(settings: Settings) -> Iterator[Finding]:
+def data_in_use(settings: Settings) -> Path:
+    """The data directory of the workspace's running node, which a flag may have put elsewhere; else the settings'."""
+    from henslowe.storage import holder
+
+    with contextlib.suppress(ConfigError):  # a file that cannot be read is found again below, with its fix
+        announced = read_node_file(settings.workspace / DATA_FOLDER / NODE_FILE)
+        if announced is not None and holder(Path(announced.data)) is not None:
+            return Path(announced.data)
+    return settings.data_dir
+
+
+def node_at_home(settings: Settings, data_dir: Path) -> Iterator[Finding]:
     """The running node, if there is one: its lock, and whether it answers. Else whether the port is free."""
     from henslowe.storage import holder
 
-    held = holder(settings.data_dir) if settings.data_dir.is_dir() else None
+    held = holder(data_dir) if data_dir.is_dir() else None
     if held is None:
         yield Finding("node", Level.OK, "not running")
         yield port_free(settings)
         return
     yield Finding("lock", Level.OK, f"held by process {held.pid}")
-    yield answering(settings.data_dir, held.pid)
+    yield answering(data_dir, held.pid)
 
 
 def answering(data_dir: Path, pid: int) -> Finding:

@@ -218,9 +218,20 @@ def test_doctor_finds_a_healthy_node(node: Background, henslowe: Henslowe) -> No
     assert run.exit_code == 0
     assert findings["python"]["level"] == "ok"
     assert findings["uv"]["level"] == "ok"
-    assert findings["node"]["level"] in ("ok", "warn")
+    assert findings["node.js"]["level"] in ("ok", "warn")
+    assert findings["node"]["detail"] == f"answers at {node.node.url}"
     assert findings["data directory"]["level"] == "ok"
     assert "held by process" in findings["lock"]["detail"]
+
+
+def test_doctor_finds_the_node_whose_data_is_elsewhere(henslowe: Henslowe, workspace: Path, tmp_path: Path) -> None:
+    (workspace / "henslowe.toml").write_text(f'data = "{tmp_path / "elsewhere"}"\n')
+    with background(workspace) as node:
+        (workspace / "henslowe.toml").unlink()  # as if it had been said with --data
+        run = henslowe("doctor")
+    assert run.exit_code == 0
+    assert f"answers at {node.node.url}" in run.out
+    assert str(tmp_path / "elsewhere") in run.out
 
 
 def test_doctor_fails_with_4_when_the_running_node_is_unhealthy(node: Background, henslowe: Henslowe) -> None:

@@ -32,7 +32,6 @@ $(STAMP): $(PINS) pyproject.toml tools/setup
 	@PYTHON="$(PYTHON)" sh tools/setup "$(VENV)" "$(PINS)" "$(STAMP)"
 
 up: setup
-	@mkdir -p "$(WORKSPACE)"
 	$(PY) -m henslowe up "$(WORKSPACE)" $(ARGS)
 
 test: setup

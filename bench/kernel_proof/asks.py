@@ -72,6 +72,8 @@ class _Race:
                     self.end(pick)
             for reply in replies:
                 found[_outcome(reply)] += 1
+            if not self.current.is_alive():  # it crashed
+                self.end(pick)
         with self.lock:
             self.outcomes += found
 

@@ -63,7 +63,7 @@ class OnLoop(Crashing, LoopActor):
         if neighbour is not None:
             self.monitor(neighbour)
 
-    async def handle_call(self, message: Any, _sender: Any) -> Any:
+    async def handle_call(self, _message: Any, _sender: Any) -> Any:
         """Hangs, so that its end finds a suspended callback."""
         await asyncio.sleep(3600)
 

@@ -34,7 +34,7 @@ GONE_MS_P50, GONE_MS_MAX, RELEASED_MS = 50.0, 500.0, 5.0
 class Spinner(ProcessActor):
     """Leaves grandchildren in sessions of their own, then never returns."""
 
-    def handle_call(self, message: Any, _sender: Any) -> Any:
+    def handle_call(self, _message: Any, _sender: Any) -> Any:
         """Starts them and gives their numbers."""
         sleeper = subprocess.Popen(["sleep", "600"], start_new_session=True)
         # Detached for good: a process between us and it that has ended.

@@ -13,9 +13,12 @@ from ._messages import PROXY, SPECIAL, ActorStop, Down, Exit, Info, Signal, Stop
 from ._ref import Ref
 
 
-def begin(ref: Ref, item: Any) -> tuple[Any, Any]:
-    """Runs the callback for one queue item. Returns its result and the reply to answer, if any."""
-    actor, kind = ref._actor, type(item)
+def begin(ref: Ref, actor: Any, item: Any) -> tuple[Any, Any]:
+    """Runs the callback for one queue item. Returns its result and the reply to answer, if any.
+
+    The actor is handed over, as another thread may take it from the ref at any moment (a kill).
+    """
+    kind = type(item)
     if kind not in SPECIAL:
         return actor.handle_cast(item), None
     if kind is Envelope:

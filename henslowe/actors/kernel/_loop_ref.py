@@ -134,7 +134,7 @@ class LoopRef(Ref):
             while q:
                 item = pop()
                 if type(item) in SPECIAL:
-                    result, reply = begin(self, item)
+                    result, reply = begin(self, self._actor, item)
                     if (reply is not None or result is not None) and not self._settle(result, reply):
                         return
                     if type(item) is SystemRequest:

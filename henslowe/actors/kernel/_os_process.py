@@ -22,6 +22,7 @@ from henslowe.errors import LaunchFailed
 
 from . import _reaper
 from ._launcher import ProcessLimits, wrap
+from ._procfs import read_stat
 from ._ref import Ref
 
 LINE_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -55,7 +56,7 @@ class OsProcess:
         self._forget_owner: Callable[[], None] | None = None
         self._abandoned = False
         self._seen: dict[int, int] = {}  # descendants noticed so far: pid -> start time
-        stat = _reaper.read_stat(child.pid)
+        stat = read_stat(child.pid)
         self._start_time = stat.start_time if stat is not None else 0
         self._pidfd = os.pidfd_open(child.pid)
         _reaper.adopt_started(child.pid)

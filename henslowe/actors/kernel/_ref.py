@@ -392,8 +392,11 @@ class Ref(pykka.ActorRef[Any]):
     # -- life ------------------------------------------------------------------------------------------
     def _ready(self) -> None:
         """The actor has passed init(): tell whoever waits for that."""
-        self._state = RUNNING
-        self._up = True
+        with lifecycle_lock:
+            if self._state == DEAD:  # killed by another thread meanwhile
+                return
+            self._state = RUNNING
+            self._up = True
         started, self._started = self._started, None
         if started is not None:
             started.set(self)
@@ -480,12 +483,17 @@ class Ref(pykka.ActorRef[Any]):
     def _defer(self, reply: Any) -> None:
         """Remembers a caller whose answer comes later, to tell it if the actor ends first."""
         with lifecycle_lock:
-            if self._deferred is None:
-                self._deferred = set()
-            elif len(self._deferred) >= DEFERRED_COMPACT_AT and len(self._deferred) & (len(self._deferred) - 1) == 0:
-                # At each power of two: amortised constant, whatever the number that really wait.
-                self._deferred = {r for r in self._deferred if not _is_done(r)}
-            self._deferred.add(reply)
+            if self._state != DEAD:
+                if self._deferred is None:
+                    self._deferred = set()
+                elif (
+                    len(self._deferred) >= DEFERRED_COMPACT_AT and len(self._deferred) & (len(self._deferred) - 1) == 0
+                ):
+                    # At each power of two: amortised constant, whatever the number that really wait.
+                    self._deferred = {r for r in self._deferred if not _is_done(r)}
+                self._deferred.add(reply)
+                return
+        _answer(reply, None, ActorExit(self.reason))  # killed by another thread meanwhile
 
     def _noproc(self) -> ActorExit:
         return ActorExit(NOPROC, f"{self} not found" if self._is_pykkas() else f"{self} not found: {self.reason!r}")

@@ -13,7 +13,7 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import get_ident
 from types import CoroutineType
 from typing import Any, ClassVar, Final
@@ -46,13 +46,14 @@ class ThreadRef(Ref):
     """The mailbox of a thread actor: a SimpleQueue, 20 times as fast as the Queue that pykka uses."""
 
     kind = "thread"
-    __slots__ = ("_clock", "_in_callback", "_resumed", "_sequence", "_thread")
+    __slots__ = ("_clock", "_in_callback", "_leaving", "_resumed", "_sequence", "_thread")
 
     def __init__(self, actor: Any) -> None:
         super().__init__(actor)
         self._q = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._in_callback = False
+        self._leaving = threading.Lock()
         self._clock: list[tuple[float, int, Timer]] = []
         self._sequence = itertools.count()
         self._resumed = threading.Event()
@@ -87,8 +88,11 @@ class ThreadRef(Ref):
         self._die(KILLED)
         self._resumed.set()
         self._q.put(WAKE)
-        if self._in_callback and thread is not None and thread.ident is not None and thread.ident != get_ident():
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(ThreadKilled))
+        if thread is None or thread.ident is None or thread.ident == get_ident():
+            return
+        with self._leaving:  # so that it is raised in `_run`, or not at all
+            if self._in_callback:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(ThreadKilled))
 
     # -- the thread --------------------------------------------------------------------------------------
     def _main(self) -> None:
@@ -102,8 +106,10 @@ class ThreadRef(Ref):
                     self._q.put(item)
                     self._flush()
         except ThreadKilled:
-            return
+            pass
         finally:
+            if self._reply is not None:  # taken up just after the kill had answered all it saw
+                _answer(self._reply, None, ActorExit(self.reason))
             zombies.discard(self._thread)
 
     def _next(self) -> Any:
@@ -123,17 +129,26 @@ class ThreadRef(Ref):
                     continue
         return self._q.get()
 
-    def _boot(self) -> None:
+    def _run(self, callback: Callable[..., Any], *args: Any) -> Any:
+        """Runs code of the actor's author. A kill interrupts the thread in here and nowhere else."""
+        self._in_callback = True
         try:
-            self._in_callback = True
-            result = self._plain(self._actor.init())
+            return callback(*args)
+        finally:
+            with self._leaving:
+                self._in_callback = False
+
+    def _boot(self) -> None:
+        actor = self._actor
+        if actor is None:
+            return
+        try:
+            result = self._plain(self._run(actor.init))
         except ThreadKilled:
             raise
         except BaseException as error:  # noqa: BLE001  # whatever init() raises is the reason
             self._die(error)
             return
-        finally:
-            self._in_callback = False
         if self._state == DEAD:
             return
         if result is IGNORE or type(result) is Stop:
@@ -141,33 +156,31 @@ class ThreadRef(Ref):
             return
         self._ready()
         if type(result) is Continue:
-            self._guarded(None, lambda: self._settle(result, None))
+            self._guarded(None, lambda: (result, None))
 
     def _serve(self, item: Any) -> None:
         if not self._resumed.is_set() and type(item) is not SystemRequest and type(item) is not Signal:
             self._resumed.wait()
-            if self._state == DEAD:
-                _answer_item(item, self.reason)
-                return
-        self._reply = getattr(item, "reply_to", None)
-        self._guarded(self._reply, lambda: self._settle(*begin(self, item)))
+        actor, reply = self._actor, getattr(item, "reply_to", None)
+        if actor is None:
+            _answer_item(item, self.reason)
+            return
+        self._reply = reply
+        self._guarded(reply, lambda: self._run(begin, self, actor, item))
 
-    def _guarded(self, reply: Any, step: Any) -> None:
-        self._in_callback = True
+    def _guarded(self, reply: Any, step: Callable[[], tuple[Any, Any]]) -> None:
         try:
-            step()
+            self._settle(*step())
         except ThreadKilled:
             raise
         except BaseException as error:  # noqa: BLE001  # the one place where a callback's failure becomes an exit
             self._failed(reply, error)
-        finally:
-            self._in_callback = False
 
     def _failed(self, reply: Any, error: BaseException) -> None:
         if reply is not None and not _is_done(reply):
             if self._state != RUNNING or self._is_answer(error):
+                _answer(reply, None, error if self._state != DEAD else ActorExit(self.reason))
                 self._reply = None
-                _answer(reply, None, error)
                 return
             self._reply, self._farewell = reply, (None, error)  # as in OTP, the caller learns of it when it is over
         if self._state == RUNNING:
@@ -177,10 +190,10 @@ class ThreadRef(Ref):
         """Applies a callback's result."""
         while type(result) is Continue and self._state == RUNNING:
             if reply is not None:
-                self._reply = None
                 _answer(reply, result.reply, None)
-                reply = None
-            result = self._plain(self._actor.handle_continue(result.arg))
+                reply = self._reply = None
+            actor = self._actor
+            result = self._plain(self._run(actor.handle_continue, result.arg)) if actor is not None else None
         self._plain(result)
         if self._state != RUNNING:
             if reply is not None:
@@ -188,13 +201,12 @@ class ThreadRef(Ref):
         elif type(result) is Stop:
             self._farewell = (result.reply, None)
             self._terminate(result.reason)
-        else:
+        elif reply is not None:
+            if result is NOREPLY:
+                self._defer(reply)
+            else:
+                _answer(reply, result, None)
             self._reply = None
-            if reply is not None:
-                if result is NOREPLY:
-                    self._defer(reply)
-                else:
-                    _answer(reply, result, None)
 
     def _plain(self, result: Any) -> Any:
         if type(result) is CoroutineType:
@@ -203,9 +215,13 @@ class ThreadRef(Ref):
         return result
 
     def _terminate(self, reason: Any) -> None:
-        self._state = STOPPING
+        with lifecycle_lock:
+            actor = self._actor
+            if actor is None:
+                return
+            self._state = STOPPING
         try:
-            self._plain(self._actor.terminate(reason))
+            self._plain(self._run(actor.terminate, reason))
         except ThreadKilled:
             raise
         except BaseException as error:  # noqa: BLE001  # a failing terminate() is an exit, too

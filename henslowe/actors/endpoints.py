@@ -68,7 +68,9 @@ class SoleClient:
     """What it can be asked, as it said so: `elicitation`, `roots`, `sampling`."""
     ask: OnRequest
     info: JsonObject | None = None
-    """Who it says it is; None where several clients take turns."""
+    """Who it says it is; None to give the node's own."""
+    heard: OnNotification | None = None
+    """Told what the server announces outside of any call; None where nobody would listen."""
 
 
 class EndpointState(StrEnum):

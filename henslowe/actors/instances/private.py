@@ -12,8 +12,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from henslowe.actors.endpoints import OwnedEndpoint, SoleClient
-from henslowe.actors.ids import InstanceId
+from henslowe.actors.endpoints import JsonObject, OwnedEndpoint, SoleClient
+from henslowe.actors.ids import InstanceId, VersionKey
 from henslowe.actors.instances.driver import Server, StartOrder
 from henslowe.actors.instances.instance import RELEASED, Release, Surroundings
 from henslowe.actors.instances.output import Output
@@ -76,7 +76,7 @@ class PrivateInstance(LoopActor):
                     root=self._ensure.root,
                     owner=self.ref,
                     output=Output(version, self._id),
-                    on_server_event=lambda _version, _event: None,  # changes are followed on the shared connection
+                    on_server_event=self._heard,
                     on_lost=self._lost,
                     client=self._order.client,
                     url=self._order.url,
@@ -124,6 +124,10 @@ class PrivateInstance(LoopActor):
             expected=expected,
         )
         await self._server.stop(self._around.stop_grace_s)
+
+    def _heard(self, _version: VersionKey, event: JsonObject) -> None:
+        if self._order.client.heard is not None:
+            self._order.client.heard(event)
 
     def _lost(self, reason: str) -> None:
         """The server can take no more calls. Runs in: the loop, called by the driver, also when this actor is dead."""

@@ -111,7 +111,12 @@ class Dialogues:
 
             async def call(notify: OnNotification) -> JsonObject:
                 return await endpoint.request(
-                    ask.method, ask.params, era=ask.era, timeout_s=self._call_s, on_notification=notify
+                    ask.method,
+                    ask.params,
+                    era=ask.era,
+                    headers=ask.headers,
+                    timeout_s=self._call_s,
+                    on_notification=notify,
                 )
 
             return await self._parking.begin(way.own, _subject(ask), call, on_notification, timeout_s)

@@ -34,7 +34,7 @@ from henslowe.transport.gateway.scopes import Scope
 from henslowe.transport.gateway.serving import Serving, event_frame, offered
 from henslowe.transport.gateway.sessions import Session
 from henslowe.transport.gateway.sticky import session_unit
-from henslowe.transport.gateway.streams import ChangeStream
+from henslowe.transport.gateway.streams import LIST_CHANGES, ChangeStream
 from henslowe.transport.mcp import eras, jsonrpc
 
 BATCH_MAX: Final = 100
@@ -44,6 +44,8 @@ _SESSION_ID_CHARS_MAX: Final = 128
 _BATCHING: Final = frozenset({"2024-11-05", "2025-03-26"})
 _PRIMED: Final = "2025-11-25"
 """The revision whose streams open with an event that only carries an id, to resume from."""
+_OWN_EVENTS: Final = LIST_CHANGES | {"notifications/elicitation/complete", "notifications/message"}
+"""What a session's own connection may announce to it. Its subscriptions are followed on the shared one."""
 _MODERN_ONLY: Final = frozenset({"server/discover", "subscriptions/listen"})
 
 
@@ -197,12 +199,13 @@ class Legacy:
         if listening is not None:
             on_notification, question = listening.notify, partial(self._serving.question, listening.send, session.id)
             if able := eras.askable(session.capabilities):
-                client = SoleClient(able, partial(self._asked, session.id), session.client_info)
+                asked, heard = partial(self._asked, session.id), partial(self._heard, session.id)
+                client = SoleClient(able, asked, session.client_info, heard)
                 own = SessionClient(session.id, client)
-        asked = AskedClient(session.client_info, session.capabilities, session.log_level, question)
+        answering = AskedClient(session.client_info, session.capabilities, session.log_level, question)
         unit = session_unit(session.id)
         return scope.call(
-            Ask(unit, method, params, Era.LEGACY, on_notification=on_notification, client=asked, session=own)
+            Ask(unit, method, params, Era.LEGACY, on_notification=on_notification, client=answering, session=own)
         )
 
     async def _asked(self, session_id: str, method: str, params: JsonObject) -> JsonObject:
@@ -216,6 +219,21 @@ class Legacy:
                 return await self._serving.question(send, session_id, method, params)
         except TimeoutError:
             return jsonrpc.error(CLIENT_FAILED, "the client did not answer in time")
+
+    def _heard(self, session_id: str, event: JsonObject) -> None:
+        """Pass on what a server announced on a connection that is this session's alone."""
+        session, stream, method = (
+            self._serving.sessions.get(session_id),
+            self._stream_of.get(session_id),
+            event["method"],
+        )
+        if session is None or stream is None or method not in _OWN_EVENTS:
+            return
+        if method == "notifications/message":
+            level = str((event.get("params") or {}).get("level"))
+            if LOG_RANK.get(level, 0) < LOG_RANK.get(session.log_level, 0):
+                return
+        stream.tell(event)
 
     async def _set_level(self, session: Session, params: JsonObject | None) -> JsonObject:
         level = (params or {}).get("level")

@@ -153,9 +153,6 @@ class Parking:
     give_back: Callable[..., None]
     _parked: dict[str, Parked] = field(default_factory=dict)
 
-    def __len__(self) -> int:
-        return len(self._parked)
-
     async def begin(
         self,
         own: Own,

@@ -124,7 +124,7 @@ class Privates:
             self._end(self._of_session.pop(key))
             own = None
         if own is None:
-            if self._was_refused(key):
+            if self._was_refused(version, key):
                 return None
             opening = asyncio.ensure_future(self.connections.open(version, client.client))
             own = self._of_session[key] = self._follow(Own(version, key, opening, 0.0))
@@ -139,7 +139,7 @@ class Privates:
         key = (version, unit, orjson.dumps(capabilities, option=orjson.OPT_SORT_KEYS))
         own = self._rested(key)
         if own is None:
-            if self._was_refused(key):
+            if self._was_refused(version, key):
                 return None
             own = self._own(version, key, capabilities)
         self._leased.add(own)
@@ -206,7 +206,7 @@ class Privates:
 
         def opened(task: asyncio.Task[Endpoint]) -> None:
             if not task.cancelled() and (failure := task.exception()) is not None:
-                self._refused_until_s[own.key] = _now() + AGAIN_S
+                self._refused_until_s[own.version, own.key] = _now() + AGAIN_S
                 log.warning("private_connection_refused", extra={"version": str(own.version), "cause": str(failure)})
 
         own.opening.add_done_callback(opened)
@@ -215,13 +215,16 @@ class Privates:
         return own
 
     async def _opened(self, own: Own, timeout_s: float) -> Endpoint | None:
-        """The connection once it is open. A caller that goes away does not end the attempt: its client comes again."""
+        """The connection once it is open; the call on one that is lost by then says so, and another is tried.
+
+        A caller that goes away does not end the attempt: its client comes again.
+        """
         if not own.opening.done():
             await asyncio.wait({own.opening}, timeout=timeout_s)
-        return own.endpoint
+        return own.opened
 
-    def _was_refused(self, key: Hashable) -> bool:
-        return self._refused_until_s.get(key, 0.0) > _now()
+    def _was_refused(self, version: VersionKey, key: Hashable) -> bool:
+        return self._refused_until_s.get((version, key), 0.0) > _now()
 
     def _end(self, own: Own) -> None:
         """End a connection now, or as soon as it is open."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
@@ -60,6 +61,7 @@ class ChangeStream:
         self._seen: dict[ServiceName, Contract] = dict(view())
         self._pending: dict[tuple[str, str], JsonObject] = {}
         self._wake = asyncio.Event()
+        self._numbers = itertools.count(1)
         self.ended = False
         """No more events will come; what is pending may still be read."""
 
@@ -83,6 +85,11 @@ class ChangeStream:
     def ask(self, message: JsonObject) -> None:
         """Queue a request to its client."""
         self._offer(("", str(message["id"])), message)
+
+    def tell(self, event: JsonObject) -> None:
+        """Queue what a server announces to its client alone."""
+        method = event["method"]
+        self._offer((method, "" if method in LIST_CHANGES else str(next(self._numbers))), event)
 
     def services(self) -> Collection[ServiceName]:
         """The services that its client sees, up or not."""

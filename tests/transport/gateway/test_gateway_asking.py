@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from henslowe.actors.names import SERVICES
 from henslowe.actors.routes import Route
 from henslowe.transport.gateway import ManagedConnections
 from tests.actors.instances.small_node import Node, child_ref, gone, nothing_of, small_node
-from tests.transport.gateway.world import CAPABILITIES, World, initialize_body, world
+from tests.transport.gateway.world import CAPABILITIES, World, events, initialize_body, world
 
 SERVER = Path(__file__).parents[1] / "mcp" / "servers" / "asking_server.py"
 ASKING = (sys.executable, "-S", "-E", str(SERVER))
@@ -44,7 +44,6 @@ class Place:
 
     gw: World
     node: Node
-    answered: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def up(self, version: VersionKey, *, route: bool = True) -> None:
         count = sum(isinstance(message, InstanceUp) for message in self.node.heard)
@@ -215,6 +214,36 @@ async def test_a_session_is_asked_on_its_event_stream_when_no_call_is_under_way(
             while "later" not in (seen := json.loads(await said(client, "look"))):
                 pass
         assert seen["later"] == "result"
+
+
+async def test_a_session_hears_what_its_own_server_announces_and_no_other_does(place: Place) -> None:
+    async def streaming(**capabilities: JsonObject) -> tuple[str, Any]:
+        body = initialize_body()
+        body["params"]["capabilities"] = capabilities
+        _, _, headers = await place.gw.post("/mcp/hello", body)
+        session = headers["Mcp-Session-Id"]
+        sent = {"Mcp-Session-Id": session, "Accept": "text/event-stream"}
+        return session, await place.gw.http.get(f"{place.gw.url}/mcp/hello", headers=sent)
+
+    session, own = await streaming(roots={})
+    bystander, other = await streaming(roots={})
+    await place.gw.legacy("/mcp/hello", session, "logging/setLevel", {"level": "info"})
+    call = {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "announce"}}
+    sent = {"Mcp-Session-Id": session, "Accept": "application/json, text/event-stream"}
+    heard = []
+    async with own, other:
+        await place.gw.legacy("/mcp/hello", bystander, "tools/call", {"name": "look"})
+        async with place.gw.http.post(f"{place.gw.url}/mcp/hello", json=call, headers=sent) as response:
+            said_meanwhile = await response.text()  # a log line while one call is in flight counts as that call's
+        async for _, event in events(own):
+            heard.append(event)
+            methods = {event["method"] for event in heard}
+            if methods >= {"notifications/elicitation/complete", "notifications/tools/list_changed"}:
+                break
+        assert "overheard" in said_meanwhile + str(heard)
+        assert "secret" not in said_meanwhile + str(heard)
+        await place.gw.gateway.close()
+        assert [event async for _, event in events(other)] == []
 
 
 async def test_a_stateless_client_is_not_asked_when_no_call_of_it_is_under_way(place: Place) -> None:

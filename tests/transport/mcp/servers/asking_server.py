@@ -39,6 +39,16 @@ def die_asking(_arguments):
     os._exit(3)
 
 
+def announce(_arguments):
+    """Says things that belong to no call."""
+    yield from ()
+    write({"method": "notifications/message", "params": {"level": "debug", "data": "secret"}})
+    write({"method": "notifications/message", "params": {"level": "error", "data": "overheard"}})
+    write({"method": "notifications/tools/list_changed"})
+    write({"method": "notifications/elicitation/complete", "params": {"elicitationId": "e1"}})
+    return "announced"
+
+
 def ask_later(_arguments):
     """Answers at once, and asks when no call of it is under way."""
     global later
@@ -53,7 +63,7 @@ def look(_arguments):
     return json.dumps({**seen, "pid": os.getpid()})
 
 
-TOOLS = {f.__name__: f for f in (ask_name, ask_all, ask_for_ever, ask_later, die_asking, look)}
+TOOLS = {f.__name__: f for f in (announce, ask_name, ask_all, ask_for_ever, ask_later, die_asking, look)}
 running = {}  # request id -> (generator, the ids of its questions, their answers by id)
 asked_by = {}  # id of a question -> request id
 last_id = 0

@@ -12,6 +12,7 @@ people see of the node is in `henslowe.node_view`.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 import os
@@ -48,7 +49,7 @@ from henslowe.actors.kernel import (
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.launch import LaunchSpec, Wire
 from henslowe.actors.messages import DeclareService, Publish, RetireService
-from henslowe.actors.pipeline import PipelineExecutor
+from henslowe.actors.pipeline import PipelineExecutor, restore
 from henslowe.actors.router import CanaryRouter
 from henslowe.actors.routes import Observations, RouteTable
 from henslowe.actors.sessions import SESSIONS, SessionManager
@@ -290,7 +291,15 @@ class Node:
                     services=services,
                     traffic=shared.traffic,
                 ),
-                _child("version state machine", names.VERSIONS, VersionMachine, store, settings, shared.traffic),
+                _child(
+                    "version state machine",
+                    names.VERSIONS,
+                    VersionMachine,
+                    store,
+                    settings,
+                    shared.traffic,
+                    lay_out=functools.partial(restore, archive=store.archive, envs=store.data_dir.resolve() / "envs"),
+                ),
                 dynamic_plane(names.PIPELINE_RUNS, "pipeline runs"),
                 _child(
                     "pipeline executor", names.PIPELINE, PipelineExecutor, store, settings, connector, marker=marker
@@ -427,7 +436,8 @@ async def _declare(store: Store, settings: Settings) -> None:
     """Make the declared services those of the configuration: new and changed ones are started, missing ones retired."""
     versions = registry.via(names.VERSIONS)
     for name, service in settings.services.items():
-        await versions.call(DeclareService(service_name(name), launch_of(service)), DECLARE_S)
+        alone = not (settings.workspace / "dev" / name).exists()
+        await versions.call(DeclareService(service_name(name), launch_of(service), takes_over=alone), DECLARE_S)
     for row in list(store.table(SERVICES).rows()):
         if row.kind is Kind.DECLARED and row.service not in settings.services:
             await versions.call(RetireService(row.service), DECLARE_S)

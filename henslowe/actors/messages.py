@@ -188,6 +188,8 @@ class DeclareService:
     service: ServiceName
     launch: LaunchSpec
     semver: str = "0.0.0"
+    takes_over: bool = False
+    """Whether it follows a developed service of this name, whose folder is gone."""
 
 
 @dataclass(slots=True, frozen=True)

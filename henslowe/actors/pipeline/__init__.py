@@ -6,5 +6,6 @@ parts: `plan` (which stages), `contract_check`, `launching`. The rest does one t
 """
 
 from henslowe.actors.pipeline.executor import PipelineExecutor
+from henslowe.actors.pipeline.release import restore
 
-__all__ = ["PipelineExecutor"]
+__all__ = ["PipelineExecutor", "restore"]

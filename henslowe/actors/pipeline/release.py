@@ -13,12 +13,14 @@ Blocking: call it in a thread.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from henslowe.actors.ids import BuildId, VersionKey
+from henslowe.config.inference import Runtime
 from henslowe.storage import Archive, remove_tree
 
 NOTE = ".henslowe-version.json"
@@ -77,6 +79,35 @@ def release(staged: Staged, semver: str, *, facts: dict[str, Any], modules: Path
     staged.folder.chmod(0o555)
     staged.folder.rename(folder)
     return folder
+
+
+def restore(
+    version: VersionKey, build: str, folder: Path, facts: Mapping[str, Any], *, archive: Archive, envs: Path
+) -> None:
+    """Lay a version out again whose folder was deleted: its build, its note and its link, as `release` made them.
+
+    Args:
+        version: Whose folder it is.
+        build: The build's id.
+        folder: `archive/<service>/v<semver>/`.
+        facts: What the version machine was told of the build.
+        archive: Has the build.
+        envs: Where environments are.
+
+    Raises:
+        NotFound, Corrupt, StorageError: The archive does not have it, or the workspace cannot be written.
+    """
+    aside = folder.with_name(f".{version.number}.again")
+    remove_tree(aside)
+    archive.materialise(build, aside)
+    modules = envs / str(facts.get("env_digest", "")) / "node_modules"
+    facts = {key: value for key, value in facts.items() if key != "root"}
+    release(
+        Staged(BuildId(build), aside),
+        folder.name.removeprefix("v"),
+        facts=facts,
+        modules=modules if facts.get("runtime") == Runtime.NODE.value and modules.exists() else None,
+    )
 
 
 def environments(archive_folder: Path) -> frozenset[str]:

@@ -25,7 +25,7 @@ from henslowe.actors.routes import WEIGHT_SCALE
 from henslowe.actors.traffic import TrafficStats
 from henslowe.actors.versions.births import unique_semver
 from henslowe.actors.versions.change import Facts, Policy, State, in_order
-from henslowe.actors.versions.effects import Effects, everything_of, unwanted_of
+from henslowe.actors.versions.effects import Effects, LayOut, everything_of, unwanted_of
 from henslowe.actors.versions.machine import Boot, ProbationOver, TryAgain, service_of, transition
 from henslowe.actors.versions.rows import OUTBOX, SERVICES, VERSIONS, OutboxRow, ServiceRow
 from henslowe.config.settings import DeliverySettings, Settings
@@ -64,6 +64,7 @@ class VersionMachine(LoopActor):
         store: Tables, events and archive.
         settings: `workspace` and `delivery`.
         traffic: What the router publishes of the traffic; decides strategy `auto`.
+        lay_out: Makes folders of versions again that were deleted; None for the bare builds.
         now_s: The clock, in Unix seconds.
     """
 
@@ -73,6 +74,7 @@ class VersionMachine(LoopActor):
         settings: Settings,
         traffic: TrafficStats | None = None,
         *,
+        lay_out: LayOut | None = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
@@ -88,6 +90,7 @@ class VersionMachine(LoopActor):
             drain_s=settings.delivery.drain_s,
             broken=self._cannot_start,
             released=self._not_ready,
+            lay_out=lay_out,
         )
         self._now_s = now_s
         self._ready: dict[ServiceName, set[int]] = {}

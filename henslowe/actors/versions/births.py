@@ -126,7 +126,7 @@ def declare(change: Change, message: DeclareService) -> Any:
     """A version of a service that is run, STAGED until it answers; the same declaration twice is the same version."""
     if not change.exists:
         change.create_service(ServiceRow(service=message.service, kind=Kind.DECLARED))
-    elif change.service.kind is Kind.DEVELOPED and change.service.wanted:
+    elif change.service.kind is Kind.DEVELOPED and change.service.wanted and not message.takes_over:
         raise Conflict(
             f"cannot declare {message.service}: a service of this name is developed",
             hint=f"rename [services.{message.service}], or remove the folder dev/{message.service}",

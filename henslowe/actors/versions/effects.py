@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from henslowe.actors import names
 from henslowe.actors.ids import ServiceName, VersionKey
@@ -20,7 +20,6 @@ from henslowe.actors.versions.rows import (
     SERVICES,
     VERSIONS,
     EffectKind,
-    Kind,
     OutboxRow,
     ServiceRow,
     VersionRow,
@@ -35,6 +34,10 @@ LINKS: Final = ("staged", "canary", "active")
 """Folders of the workspace with one link per service, named as the fields of the row."""
 
 
+LayOut = Callable[[VersionKey, str, Path, Mapping[str, Any]], object]
+"""Makes the folder of a version again: its key, its build, the folder, the version's metadata. Runs in: a thread."""
+
+
 class Effects:
     """What the version machine does to the world.
 
@@ -44,6 +47,7 @@ class Effects:
         drain_s: Longest wait for calls in flight when an instance is released.
         broken: Told when a version cannot even be laid out for starting.
         released: Told when an instance is asked to drain: from then on it does not count as up.
+        lay_out: Makes folders again that were deleted; None for the bare builds.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Effects:
         drain_s: float,
         broken: Callable[[InstanceBroken], None],
         released: Callable[[VersionKey], None],
+        lay_out: LayOut | None = None,
     ) -> None:
         self._services = store.table(SERVICES)
         self._versions = store.table(VERSIONS)
@@ -62,6 +67,7 @@ class Effects:
         self._drain_s = drain_s
         self._broken = broken
         self._released = released
+        self._lay_out = lay_out or (lambda _key, build, folder, _facts: self._archive.materialise(build, folder))
 
     async def perform(self, effect: OutboxRow) -> None:
         """Does one effect.
@@ -93,11 +99,12 @@ class Effects:
         row = self._versions.lookup((service.service, number))
         if row is None or row.launch is None or number not in service.wanted:
             return
-        root = self.folder(row) if service.kind is Kind.DEVELOPED else None
+        # By the version: a service that is declared today may go back to a version that was developed.
+        root = self.folder(row) if row.folder else None
         if root is not None and not root.exists():
             try:
-                await self._archive.materialise_async(row.build, root)
-            except HensloweError as error:
+                await asyncio.to_thread(self._lay_out, row.key, row.build, root, row.metadata)
+            except (HensloweError, OSError) as error:
                 self._broken(InstanceBroken(row.key, f"cannot lay out its build: {error}"))
                 return
         registry.via(names.INSTANCES).cast(EnsureInstance(row.key, row.launch, root))
@@ -108,10 +115,8 @@ class Effects:
             registry.via(names.INSTANCES).cast(ReleaseInstance(service.key_of(number), self._drain_s))
 
     def _links_of(self, service: ServiceRow) -> dict[str, Path | None]:
-        if service.kind is not Kind.DEVELOPED:
-            return {}
         rows = {state: self._versions.lookup((service.service, getattr(service, state))) for state in LINKS}
-        return {state: self.folder(row) if row is not None else None for state, row in rows.items()}
+        return {state: self.folder(row) if row is not None and row.folder else None for state, row in rows.items()}
 
     def _link(self, service: ServiceRow, targets: dict[str, Path | None]) -> None:
         """Runs in: a thread. Links are for people's eyes: what cannot be linked is logged and left."""

@@ -234,6 +234,26 @@ def test_the_same_build_under_the_same_name_is_left_where_it_is(tmp_path: Path) 
     assert [path.name for path in first.parent.iterdir()] == ["v1.0.0"]
 
 
+def test_a_released_folder_that_was_deleted_is_made_again_as_it_was(tmp_path: Path) -> None:
+    modules = tmp_path / "envs/e1/node_modules"
+    modules.mkdir(parents=True)
+    facts = {"env_digest": "e1", "runtime": "node"}
+    done = staged(tmp_path, "one", 1)
+    folder = release.release(done, "1.0.0", facts=facts, modules=modules)
+
+    def look() -> dict[str, str]:
+        return {path.name: path.read_text() if path.is_file() else str(path.readlink()) for path in folder.iterdir()}
+
+    before = look()
+    shutil.move(folder, tmp_path / "deleted")
+    archive, version = Archive(tmp_path / "archive"), VersionKey(ServiceName("hello"), 1)
+    told = facts | {"root": str(folder)}
+    release.restore(version, done.build, folder, told, archive=archive, envs=tmp_path / "envs")
+    assert look() == before
+    assert folder.stat().st_mode & 0o777 == 0o555
+    assert [path.name for path in folder.parent.iterdir()] == ["v1.0.0"]
+
+
 def test_what_a_dead_node_left_under_a_name_is_replaced(tmp_path: Path) -> None:
     release.release(staged(tmp_path, "one", 1), "1.0.0", facts={})
     folder = release.release(staged(tmp_path, "two", 2), "1.0.0", facts={})

@@ -267,6 +267,25 @@ async def test_a_declared_service_runs_without_folder_and_links_and_heals(delive
     assert delivery.link("active") is None
 
 
+async def test_a_service_whose_folder_is_gone_can_be_declared_and_goes_back_into_its_build(delivery: Delivery) -> None:
+    await delivery.ship("a")
+    with pytest.raises(Conflict):
+        await delivery.call(DeclareService(HELLO, LAUNCH, "2.0.0"))
+    await delivery.call(DeclareService(HELLO, LAUNCH, "2.0.0", takes_over=True))
+    await until(lambda: delivery.row.active == 2)
+    await settled(delivery)
+    assert delivery.link("active") is None
+    await delivery.stop(names.INSTANCES)
+    delivery.heard.clear()
+    await delivery.start(names.INSTANCES)
+    await delivery.command(Action.ROLLBACK, to_version=1)
+    await until(lambda: delivery.row.active == 1)
+    roots = {m.version.number: m.root for m in delivery.heard if isinstance(m, EnsureInstance)}
+    assert roots[1] == delivery.workspace / "archive/hello/v1.0.0"
+    await settled(delivery)
+    assert delivery.link("active") == "../archive/hello/v1.0.0"
+
+
 async def test_a_refused_command_is_an_answer_and_the_machine_goes_on(delivery: Delivery) -> None:
     with pytest.raises(NotFound):
         await delivery.command(Action.PROMOTE)

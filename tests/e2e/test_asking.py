@@ -44,3 +44,36 @@ async def test_a_question_asked_before_an_edit_is_answered_after_it(workspace: P
             answer.set()
             assert await calling == "Hello Ann"
             assert await said("ask_name") == "Good day Ann"
+
+
+@pytest.mark.timeout(120)
+async def test_no_call_of_clients_that_are_asked_fails_while_their_server_is_edited(workspace: Path) -> None:
+    answered: list[str] = []
+    stop = asyncio.Event()
+
+    async def accept(_context: Any, _params: Any) -> ElicitResult:
+        return ElicitResult(action="accept", content={"name": "Ann"})
+
+    async def load(mode: str) -> None:
+        async with Client(node.mcp("asker"), mode=mode, elicitation_callback=accept) as client:
+            while not stop.is_set():
+                result = await asyncio.wait_for(client.call_tool("ask_name", {}), 20)
+                answered.append(result.content[0].text)  # type: ignore[union-attr]
+                await asyncio.sleep(0.01)  # a person's pace, and room for the node on the same cores
+
+    with Node(workspace) as node:
+        await asyncio.to_thread(node.edit, "asker", SERVER)
+        await asyncio.to_thread(node.wait_for_active, "asker", 1)
+        async with asyncio.TaskGroup() as clients:
+            for mode in ("legacy", "2026-07-28", "legacy", "2026-07-28"):
+                clients.create_task(load(mode))
+            for number in (2, 3):
+                await asyncio.to_thread(node.edit, "asker", SERVER.replace("Hello", f"Greetings {number},"))
+                await asyncio.to_thread(node.wait_for_active, "asker", number)
+            seen = len(answered)
+            async with asyncio.timeout(30):
+                while not any(text.startswith("Greetings 3") for text in answered[seen:]):
+                    await asyncio.sleep(0.01)
+            stop.set()
+    assert {text.removesuffix(" Ann") for text in answered} >= {"Hello", "Greetings 3,"}
+    assert all(text.endswith(" Ann") for text in answered)

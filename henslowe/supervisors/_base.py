@@ -70,6 +70,7 @@ class BaseSupervisor(LoopActor):
     """Common part of `Supervisor` and `DynamicSupervisor`."""
 
     trap_exit = True
+    steps_first = True
 
     def __init__(self, max_restarts: int, max_seconds: float) -> None:
         super().__init__()

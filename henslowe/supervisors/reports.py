@@ -87,8 +87,9 @@ def add_listener(listener: Listener) -> Callable[[], None]:
 
 def publish(report: CrashReport) -> None:
     """Logs the report and tells the listeners."""
-    error = report.reason if isinstance(report.reason, BaseException) else None
-    log.error("%s", format_report(report), extra={"report": report}, exc_info=error)
+    if log.isEnabledFor(logging.ERROR):
+        error = report.reason if isinstance(report.reason, BaseException) else None
+        log.error("%s", format_report(report), extra={"report": report}, exc_info=error)
     for listener in tuple(_listeners):
         try:
             listener(report)

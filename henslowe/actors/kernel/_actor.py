@@ -35,6 +35,9 @@ class GenActor(pykka.Actor):
     mailbox_policy: ClassVar[Literal["raise", "drop", "await"]] = "raise"
     """At the limit, `tell`, `ask` and `call` raise `LimitReached`, or the message becomes a dead letter, or the sender
     waits for its turn (see `Ref.tell_when_room`). `cast` and `send` never raise and never wait."""
+    steps_first: ClassVar[bool] = False
+    """True: async callbacks run up to their first suspension without a task of their own, which saves most of their
+    cost. They may not use what asks for the current task before it (`asyncio.timeout`, `TaskGroup`)."""
     in_pykkas_registry: ClassVar[bool] = False
     """True: known to `pykka.ActorRegistry` while it lives, so that `stop_all`, `broadcast` and `get_by_class` reach it.
     Costs time that grows with the number of actors in there."""

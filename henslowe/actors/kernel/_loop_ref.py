@@ -23,7 +23,7 @@ from ._messages import IGNORE, NOREPLY, SPECIAL, Continue, Signal, Stop, SystemR
 from ._ref import BUSY, DEAD, RUNNING, STARTING, STOPPING, Ref, _answer, _is_done
 from ._reply import CallFuture, Reply
 from ._scheduler import Scheduler
-from ._tasks import abandon, error_of, spawn
+from ._tasks import Done, abandon, error_of, first_step, spawn
 
 
 class LoopRef(Ref):
@@ -90,18 +90,14 @@ class LoopRef(Ref):
         future: Any = CallFuture(loop=scheduler.loop)  # to pykka it is a Future
         if self._state == DEAD:
             future.set_exception(self._noproc())
-        elif scheduler.inline and not self._on and self._state == RUNNING and not self._suspended:
+        elif (
+            scheduler.inline
+            and not (self._on or self._suspended)
+            and self._state == RUNNING
+            and type(message) not in SPECIAL
+        ):
             scheduler.inline -= 1
-            self._on = True
-            q = self._q
-            if q is None:
-                q = self._q = deque()
-            q.append(Envelope(message, future))
-            caller, scheduler.current = scheduler.current, self
-            try:
-                self._drain()
-            finally:
-                scheduler.current = caller
+            self._call_in_place(scheduler, message, future)
         elif scheduler.current is self or self._is_running_task(scheduler):
             future.set_exception(calling_self(self))
         else:
@@ -110,6 +106,26 @@ class LoopRef(Ref):
             scheduler.deadlines.add(future, timeout_s)
         answer: CallFuture = future
         return answer
+
+    def _call_in_place(self, scheduler: Scheduler, message: Any, future: Any) -> None:
+        """A turn of one call, without the mailbox, which is empty."""
+        self._on = True
+        caller, scheduler.current = scheduler.current, self
+        try:
+            if not self._settle(self._actor.handle_call(message, future), future):
+                return
+        except BaseException as error:  # as in a turn
+            self._failed(future, error)
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            return
+        finally:
+            scheduler.current = caller
+        if self._q:  # it sent something to itself
+            scheduler.ready.append(self)
+            scheduler.arm()
+        else:
+            self._on = False
 
     def _is_running_task(self, scheduler: Scheduler) -> bool:
         """Whether the code that runs now is this actor's own async callback (not an actor that it runs in place)."""
@@ -194,9 +210,25 @@ class LoopRef(Ref):
                         _answer(reply, result, None)  # dropped, where the callback has answered already
                 return self._state == RUNNING
 
-    def _run_async(self, coroutine: Coroutine[Any, Any, Any], reply: Any) -> asyncio.Task[Any] | None:
+    def _run_async(self, coroutine: Coroutine[Any, Any, Any], reply: Any) -> asyncio.Task[Any] | Done | None:
         """Starts an async callback. Returns its task if it is done well already; None when the turn is over."""
         self._state, self._reply = BUSY, reply
+        if self._actor.steps_first:
+            try:
+                begun = first_step(coroutine)
+            except BaseException as error:
+                if self._state != DEAD:  # else its caller was answered by that
+                    self._state, self._reply = RUNNING, None
+                    self._failed(reply, error)
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+                return None
+            if isinstance(begun, Done):
+                if self._state == DEAD:
+                    return None
+                self._state, self._reply = RUNNING, None
+                return begun
+            coroutine = begun
         task = spawn(self._sched.loop, coroutine)
         if not task.done():
             if self._state == DEAD:  # killed in its first step
@@ -205,12 +237,12 @@ class LoopRef(Ref):
                 self._task = task
                 task.add_done_callback(self._resume)
             return None
-        error = error_of(task)
+        failure = error_of(task)
         if self._state == DEAD:  # it killed itself; its caller was answered by that
             return None
         self._state, self._reply = RUNNING, None
-        if error is not None:
-            self._failed(reply, error)
+        if failure is not None:
+            self._failed(reply, failure)
             return None
         return task
 

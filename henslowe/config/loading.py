@@ -22,7 +22,7 @@ from henslowe.config.listen import check_listen
 from henslowe.config.node_file import FILE_NAME
 from henslowe.config.problems import Problem, problems_of, raise_if_any, shown
 from henslowe.config.provenance import Loaded, Origin, Source
-from henslowe.config.settings import Settings
+from henslowe.config.settings import DeclaredService, Settings
 from henslowe.config.toml_file import read_toml
 from henslowe.errors import ConfigError
 
@@ -218,4 +218,24 @@ def _contradictions(settings: Settings, origins: Mapping[str, Origin]) -> list[P
             key = f"services.{name}"
             where = str(origins.get(key, ""))
             found.append(Problem(key, f"{key}: expected a command or a url, got neither", where, f"add {key}.command"))
+        found += _url_problems(f"services.{name}.url", service, origins)
     return found
+
+
+def _url_problems(key: str, service: DeclaredService, origins: Mapping[str, Origin]) -> list[Problem]:
+    """An address that no connection can be made to, found before the node is up."""
+    where = str(origins.get(key, ""))
+    if service.url and not service.url.startswith(("http://", "https://")):
+        hint = "for example https://host/mcp"
+        return [Problem(key, f"{key}: expected an http:// or https:// address, got: {service.url!r}", where, hint)]
+    if service.url and service.command and "{port}" not in service.url:
+        hint = "for example http://127.0.0.1:{port}/mcp; remove the command for a remote server"
+        return [
+            Problem(
+                key,
+                f"{key}: expected {{port}} in the address of a command that listens, got: {service.url!r}",
+                where,
+                hint,
+            )
+        ]
+    return []

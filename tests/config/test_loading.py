@@ -203,6 +203,20 @@ def test_a_list_in_a_variable_is_json_or_separated_by_commas(
             "services.x: expected a command or a url, got neither (henslowe.toml:1)",
             "services.x.command",
         ),
+        (
+            "[services.x]\nurl = 'nope'",
+            {},
+            [],
+            "services.x.url: expected an http:// or https:// address, got: 'nope' (henslowe.toml:2)",
+            "https://host/mcp",
+        ),
+        (
+            "[services.x]\ncommand = ['a']\nurl = 'http://127.0.0.1:9/mcp'",
+            {},
+            [],
+            "services.x.url: expected {port} in the address of a command that listens, got: 'http://127.0.0.1:9/mcp'",
+            "{port}",
+        ),
         ("[services]\nx = 1", {}, [], "services.x: expected a table, got: 1 (henslowe.toml:2)", "[services.x]"),
         ("[services.x]\ncomand = ['x']", {}, [], "got: 'services.x.comand' (henslowe.toml:2)", "services.x.command"),
         (

@@ -51,7 +51,11 @@ log = logging.getLogger("henslowe.pipeline")
 RUNS_MAX: Final = 8
 """Runs at once on a node; their stages share `pipeline.parallel` slots anyway."""
 ATTEMPTS_MAX: Final = 3
+"""After as many crashes of its runs a version is given up. Sources that could not even be copied or named never are:
+what prevents it (a full disk, a declaration of the same name) is not theirs, and nobody may save them again."""
 RETRY_S: Final = 1.0
+RETRY_MAX_S: Final = 60.0
+"""From a crash to the next run; doubled each time."""
 RUN_SHUTDOWN_S: Final = 10.0
 
 
@@ -222,6 +226,8 @@ class PipelineExecutor(LoopActor):
             await self._report(job.version, superseded=ended, reason=reason)
         if not is_clean(reason):
             log.error("pipeline.run_crashed", extra={"service": job.change.service, "reason": repr(reason)})
+            if job.version is None and job.attempt <= ATTEMPTS_MAX:
+                _say_not_begun(job, reason)
             if not ended:
                 self._retry(job)
                 return
@@ -240,8 +246,22 @@ class PipelineExecutor(LoopActor):
             log.warning("pipeline.report_failed", extra={"version": str(version), "error": str(error)})
 
     def _retry(self, job: Job) -> None:
-        if job.attempt < ATTEMPTS_MAX:
-            again = replace(job, attempt=job.attempt + 1, copied="", version=None, concluded=False, reported=False)
-            self.send_after(RETRY_S * 2 ** (job.attempt - 1), _Retry(again))
-        else:
+        if job.attempt >= ATTEMPTS_MAX:
             job.dismiss()
+            if job.version is not None:
+                return
+        again = replace(job, attempt=job.attempt + 1, copied="", version=None, concluded=False, reported=False)
+        self.send_after(min(RETRY_MAX_S, RETRY_S * 2.0 ** min(job.attempt - 1, 16)), _Retry(again))
+
+
+def _say_not_begun(job: Job, reason: Any) -> None:
+    """There is no version that could say it."""
+    say(
+        EventType.PIPELINE_COMPLETE,
+        Status.FAILED,
+        service=job.change.service,
+        stage="pipeline",
+        message=f"cannot begin: {reason}",
+        hint=getattr(reason, "hint", "") or "it is tried again; see `henslowe doctor`",
+        attempt=job.attempt,
+    )

@@ -45,7 +45,7 @@ from henslowe.actors.pipeline.workdir import Snapshot, Workdir, take_snapshot
 from henslowe.actors.vocabulary import EventType, Status
 from henslowe.config.inference import Dependencies
 from henslowe.config.manifest import ServiceManifest, read_manifest
-from henslowe.errors import Conflict, HensloweError, ManifestError, NotFound, StageFailed
+from henslowe.errors import HensloweError, ManifestError, NotFound, StageFailed
 
 VERSIONS_TIMEOUT_S: Final = 30.0
 REASON_CHARS_MAX: Final = 4_000
@@ -184,20 +184,9 @@ class _Run:
 
     async def _create(self, snapshot: Snapshot, strategy: Strategy, weight: int) -> bool:
         """Whether there is a new version to build."""
-        create = CreateVersion(self._service, snapshot.digest, strategy, weight, force=self._job.force)
-        try:
-            created: Created = await registry.via(names.VERSIONS).call(create, VERSIONS_TIMEOUT_S)
-        except Conflict as error:
-            # Tried again like a crash: at the start of a node, a declaration that is gone may not be retired yet.
-            say(
-                EventType.PIPELINE_COMPLETE,
-                Status.FAILED,
-                service=self._service,
-                stage="pipeline",
-                message=error.message,
-                hint=error.hint,
-            )
-            raise
+        created: Created = await registry.via(names.VERSIONS).call(
+            CreateVersion(self._service, snapshot.digest, strategy, weight, force=self._job.force), VERSIONS_TIMEOUT_S
+        )
         self._job.answer(created.version)
         if created.unchanged and not self._job.force:
             return False

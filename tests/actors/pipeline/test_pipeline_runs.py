@@ -13,6 +13,7 @@ from henslowe.actors import names
 from henslowe.actors.ids import ServiceName
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import Rebuild, SourceChanged, SourceRemoved
+from henslowe.actors.pipeline import executor
 from henslowe.errors import NotFound
 
 
@@ -244,6 +245,16 @@ async def test_a_run_that_dies_of_the_nodes_own_fault_is_tried_again(node: Node)
     node.ledger.crashes = 1
     node.change({"server.py": server()})
     await node.built()
+
+
+async def test_sources_that_could_not_be_begun_are_built_once_that_is_possible(node: Node, monkeypatch) -> None:
+    monkeypatch.setattr(executor, "RETRY_S", 0.01)
+    node.ledger.crashes = executor.ATTEMPTS_MAX + 2
+    node.change({"server.py": server()})
+    said = await node.event("PIPELINE_COMPLETE")
+    assert (said.status, said.version, said.data["message"]) == ("FAILED", 0, "cannot begin: not today")
+    await node.built()
+    assert len([event for event in node.events if event.data.get("attempt")]) == executor.ATTEMPTS_MAX
 
 
 async def test_a_new_life_of_the_executor_ends_what_the_old_one_left(node: Node, tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ class EventType(StrEnum):
     """The new version offers something else. `from_version`, `to_version`, `tools_added`, `tools_removed`."""
     # instances
     INSTANCE_START = "INSTANCE_START"
-    """A server is being started. `instance`."""
+    """A server is being started. `instance`; here and below `private` when it is for one client alone."""
     INSTANCE_READY = "INSTANCE_READY"
     """It answered handshake and lists, or did not. `instance`, `pid`, `era`, `protocol_version`, or `reason`."""
     INSTANCE_DOWN = "INSTANCE_DOWN"

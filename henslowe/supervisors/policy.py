@@ -6,6 +6,7 @@ one difference is that time is not truncated to whole seconds. `static` and `dyn
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -38,7 +39,7 @@ class Intensity:
     """How many restarts are too many, and those that count at present.
 
     One crash is one entry, whatever the size of the group that is restarted with it; so is every failed try to start
-    again. Entries count for `max_seconds`. More than `max_restarts` of them end the supervisor: 0 tolerates none.
+    again. Entries are in order of time and count for `max_seconds`. More than `max_restarts` of them end the supervisor: 0 tolerates none.
     """
 
     max_restarts: int = 3
@@ -53,7 +54,7 @@ class Intensity:
 
     def add(self, now: float) -> Intensity:
         """With one more entry at `now`, without those that are older than `max_seconds`."""
-        kept = (entry for entry in self.entries if entry >= now - self.max_seconds)
+        kept = self.entries[bisect_left(self.entries, now - self.max_seconds) :]
         return Intensity(self.max_restarts, self.max_seconds, (*kept, now))
 
     @property

@@ -86,7 +86,7 @@ class NodeClient:
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         if body is not None:
             headers = headers | {"Content-Type": "application/json"}
-        if self.node.socket:
+        if self.node.socket and Path(self.node.socket).exists():  # it may have been tidied away
             connection: http.client.HTTPConnection = _SocketConnection(self.node.socket, timeout_s)
         else:
             headers = headers | {"Authorization": f"Bearer {read_token_of(self.node)}"}

@@ -193,6 +193,11 @@ def test_without_a_socket_the_cli_uses_tcp_and_the_token(workspace: Path, henslo
         assert henslowe("status").exit_code == 2
 
 
+def test_when_the_socket_was_deleted_the_cli_uses_tcp_and_the_token(node: Background, henslowe: Henslowe) -> None:
+    Path(node.served.file.socket).unlink()
+    assert henslowe("status").exit_code == 0
+
+
 @pytest.mark.parametrize("args", [["status"], ["tree"], ["versions", "x"], ["events"], ["logs", "x"], ["stop"]])
 def test_without_a_node_every_command_exits_with_3_and_says_how_to_start_one(
     henslowe: Henslowe, args: list[str]

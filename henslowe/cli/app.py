@@ -45,7 +45,7 @@ COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
         Entry("rollback", "control", "Go back to the previous version, or to --to N."),
         Entry("hold", "control", "Keep a rollout as it is until resumed."),
         Entry("resume", "control", "Let a held rollout go on."),
-        Entry("restart", "control", "Restart a service's instances one by one."),
+        Entry("restart", "control", "Start a service's active build anew."),
     ),
     "Use": (
         Entry("call", "call", "Call a tool of a service."),

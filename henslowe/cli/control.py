@@ -54,7 +54,9 @@ def _command(action: str, text: str) -> click.Command:
 promote_command = _command("promote", "Give a canary all traffic now.")
 hold_command = _command("hold", "Keep a rollout as it is until resumed.")
 resume_command = _command("resume", "Let a held rollout go on.")
-restart_command = _command("restart", "Restart a service's instances one by one.")
+restart_command = _command(
+    "restart", "Start a service's active build anew, as a new version that takes over once it is up."
+)
 
 
 @click.command("rollback")

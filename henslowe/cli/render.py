@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import click
@@ -18,6 +19,9 @@ from henslowe.transport.admin.models import (
     VersionsReply,
 )
 
+_DIGEST = re.compile("[0-9a-f]{64}")
+DIGEST_CHARS = 12
+"""As much of a SHA-256 as tells builds apart; --json has all of it."""
 FAILURE_LINES_MAX = 12
 """Lines of a failure that `status` shows; `logs` has the rest."""
 _GOOD, _BAD, _BUSY = "green", "red", "yellow"
@@ -118,7 +122,7 @@ def versions_lines(reply: VersionsReply) -> Iterator[str]:
             f"v{each.version}",
             coloured(each.state) + (" (permanent)" if each.permanent else ""),
             each.semver or "-",
-            each.build[:12] or "-",
+            each.build[:DIGEST_CHARS] or "-",
             moment(each.created_s),
             " ".join(f"{stage.name}:{stage.status.lower()}" for stage in each.stages) or "-",
             clean(each.reason).strip().partition("\n")[0][:80],
@@ -144,7 +148,10 @@ def event_line(event: EventReply) -> str:
     """One event on one line."""
     who = f"{event.service}@{event.version}" if event.version else event.service or "node"
     # Rows and other structures are for programs (--json); a person wants the words and numbers.
-    data = " ".join(f"{key}={_short(value)}" for key, value in event.data.items() if not isinstance(value, dict))
+    said = {
+        key: value for key, value in event.data.items() if not isinstance(value, dict) and value not in ("", [], None)
+    }
+    data = " ".join(f"{key}={_short(value)}" for key, value in said.items())
     status = click.style(f"{event.status:<9}", fg=_COLOURS.get(event.status))
     return f"{dim(clock(event.time_s))} {who:<20} {event.type:<20} {status} {dim(data)}".rstrip()
 
@@ -178,5 +185,9 @@ def _actor(actor: ActorReply) -> str:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, list):
+        value = ",".join(map(str, value))
     text = clean(str(value)).replace("\n", " ")
+    if _DIGEST.fullmatch(text):
+        return text[:DIGEST_CHARS]
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -155,6 +155,22 @@ def test_followed_logs_have_the_same_shape_before_and_after_now(node: Background
     assert set(before) == set(after)
 
 
+def test_an_events_line_leaves_out_what_says_nothing_and_shortens_digests() -> None:
+    from henslowe.cli.render import event_line
+    from henslowe.transport.admin.models import EventReply
+
+    data = {"semver": "", "changed": [], "stages": ["lint", "test"], "build": "ab" * 32, "duration_ms": 0}
+    event = EventReply(
+        seq=1, time_s=1.0, stream="lifecycle", type="X", status="INFO", service="hello", version=1, node="n", data=data
+    )
+    assert (
+        event_line(event)
+        .replace("\x1b[2m", "")
+        .replace("\x1b[0m", "")
+        .endswith("stages=lint,test build=abababababab duration_ms=0")
+    )
+
+
 def test_nothing_to_show_is_said(node: Background, henslowe: Henslowe) -> None:
     assert henslowe("events", "--type", "NO_SUCH").out.startswith("no event is of this kind\n")
     run = henslowe("logs", "hello", "--version", "99")

@@ -48,7 +48,9 @@ class Legacy(pykka.ThreadingActor):
         if message == "leave":
             self.stop()
         elif message == "hold":
-            self.gate.wait(BOUND_S)
+            entered, released = self.gate
+            entered.set()
+            released.wait(BOUND_S)
         elif isinstance(message, Exception):
             raise message
         return ("legacy", message)
@@ -107,16 +109,25 @@ async def test_a_failing_on_start_fails_the_start():
     await supervisor.stop(block=False)
 
 
+async def no_zombies() -> None:
+    async with asyncio.timeout(BOUND_S):
+        while statistics().zombies:
+            await asyncio.sleep(0.001)
+
+
 async def test_a_kill_does_not_wait_for_its_thread_which_counts_as_a_zombie_until_it_ends():
-    gate = threading.Event()
+    entered, released = threading.Event(), threading.Event()
     supervisor = await tree(
-        ChildSpec("legacy", ForeignActor, (Legacy, []), {"gate": gate}, name="legacy", shutdown_s=BRUTAL_KILL)
+        ChildSpec(
+            "legacy", ForeignActor, (Legacy, []), {"gate": (entered, released)}, name="legacy", shutdown_s=BRUTAL_KILL
+        )
     )
     before = statistics().zombies
     names.via("legacy").tell("hold")
+    assert await asyncio.to_thread(entered.wait, BOUND_S)
     await supervisor.call(TerminateChild("legacy"))
     assert statistics().zombies == before + 1
-    gate.set()
+    released.set()
     async with asyncio.timeout(BOUND_S):
         while statistics().zombies > before:
             await asyncio.sleep(0.001)

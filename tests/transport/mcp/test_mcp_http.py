@@ -96,7 +96,7 @@ class LegacyServer:
         await stream.prepare(request)
         if "last-event-id" in headers:
             self.resumed.append(headers["last-event-id"])
-            message = next(each for _, each in reversed(self.requests) if "id" in each)  # a notification may be later
+            message = next(each for _, each, _ in reversed(self.requests) if "id" in each)  # a notification may be later
             await stream.write(sse(self.answer(message, {"content": [], "resumed": True})))
             return stream
         self.listeners.append(stream)

@@ -7,6 +7,7 @@ a first start that fails is not tried again, since nothing shows that the versio
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import time
 from collections.abc import Iterator
@@ -102,6 +103,8 @@ class Instance(LoopActor):
         self._around = surroundings
         self._id = InstanceId(f"{ensure.version}#{next(history.numbers)}")
         self._server: Server | None = None
+        self._tidying: asyncio.Task[None] | None = None
+        """Held here, since the loop does not."""
 
     def init(self) -> Continue:
         """Let the supervisor go on; the start takes its time."""
@@ -141,6 +144,7 @@ class Instance(LoopActor):
             reason = f"{failure.message}\n{output}" if output else failure.message
             registry.via(names.INSTANCES).cast(StartRefused(self._version, reason))
             return Stop(BROKEN)
+        self.ref.watch(functools.partial(self._gone, asyncio.get_running_loop()))
         self._ready(self._server, time.monotonic() - started_s)
         return None
 
@@ -173,11 +177,24 @@ class Instance(LoopActor):
         expected = is_clean(reason)
         if not expected and not self._history.crash:
             self._history.crash = str(reason) or repr(reason)
-        if self._server is None:
+        server, self._server = self._server, None
+        if server is None:
             return
-        self._around.directory.remove(self._server.endpoint)
+        self._around.directory.remove(server.endpoint)
         self._down(str(reason[1] if isinstance(reason, tuple) else reason), expected=expected)
-        await self._server.stop(self._around.stop_grace_s)
+        await server.stop(self._around.stop_grace_s)
+
+    def _gone(self, loop: asyncio.AbstractEventLoop, *_: object) -> None:
+        """After a kill, when `terminate` does not run: a process ends with its owner, a remote server does not."""
+        if self._server is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._tidy)
+
+    def _tidy(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            self._around.directory.remove(server.endpoint)
+            self._down("its actor was killed", expected=False)
+            self._tidying = asyncio.ensure_future(server.stop(0.0))
 
     def _ready(self, server: Server, took_s: float) -> None:
         endpoint, history = server.endpoint, self._history

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from henslowe.actors import names
-from henslowe.actors.endpoints import Era
+from henslowe.actors.endpoints import EndpointState, Era
 from henslowe.actors.ids import VersionKey
 from henslowe.actors.instances import instance_name
 from henslowe.actors.kernel import (
@@ -280,6 +280,24 @@ async def test_a_server_that_listens_gets_a_port_and_its_output_is_kept(node: No
     os.kill(node.pid(), signal.SIGKILL)
     assert (await node.told(InstanceDown)).reason.startswith("it was ended by SIGKILL")
     assert (await node.told(InstanceUp, 2)).instance == "hello@1#2"
+
+
+async def test_killing_the_actor_of_a_remote_server_withdraws_its_endpoint(node: Node) -> None:
+    script = (SERVERS / "sdk_server.py").as_posix()
+    node.ensure(ONE, sys.executable, script, "{port}", wire=Wire.HTTP, url="http://127.0.0.1:{port}/mcp")
+    await node.told(InstanceUp)
+    port = Path(f"/proc/{node.pid()}/cmdline").read_text().split("\0")[-2]
+    node.ensure(TWO, wire=Wire.HTTP, url=f"http://127.0.0.1:{port}/mcp")
+    await node.told(InstanceUp, 2)
+    (connected,) = node.directory.of(TWO)
+    instance = registry.whereis(instance_name(TWO))
+    assert instance is not None
+    instance.exit(KILL)
+    down = await node.told(InstanceDown)
+    assert (down.version, down.expected) == (TWO, False)
+    up = await node.told(InstanceUp, 3)
+    assert [endpoint.instance for endpoint in node.directory.of(TWO)] == [up.instance]
+    assert connected.state is EndpointState.GONE
 
 
 async def test_a_listening_server_that_exits_before_it_listens_fails_at_once(node: Node) -> None:

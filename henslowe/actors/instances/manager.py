@@ -251,6 +251,8 @@ class InstanceManager(LoopActor):
     async def _start(self, ensure: EnsureInstance) -> None:
         version, settings = ensure.version, self._settings
         history = History(self._numbers.setdefault(version, itertools.count(1)))
+        # Where supervisors were killed, their instances are stopping still, and hold the name.
+        await _ended(registry.whereis(instance_name(version)), settings.stop_grace_s + STOP_SPARE_S)
         try:
             service = await self._service(version.service)
             spec = self._supervisor(str(version), settings.max_restarts, settings.max_seconds)

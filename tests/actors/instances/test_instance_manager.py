@@ -267,6 +267,23 @@ async def test_a_version_whose_supervisor_is_killed_is_reported_broken(node: Nod
     assert node.directory.of(ONE) == ()
 
 
+async def test_a_version_whose_supervisor_was_killed_comes_up_again_after_its_server_has_ended(node: Node) -> None:
+    script = "import signal, sys, runpy\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    script += f"sys.argv = ['raw', 'lingers']; runpy.run_path({str(SERVERS / 'raw_server.py')!r})\n"
+    node.ensure(ONE, sys.executable, "-S", "-c", script)
+    await node.told(InstanceUp)
+    pid = node.pid()
+    services = registry.whereis(names.SERVICES)
+    assert services is not None
+    (await child_ref(await child_ref(services, "hello"), str(ONE))).exit(KILL)
+    await node.told(InstanceBroken)
+    node.ensure(ONE, *RAW)
+    await node.told(InstanceUp, 2)
+    assert gone(pid)
+    assert len(node.directory.of(ONE)) == 1
+    assert [message for message in node.heard if type(message) is InstanceBroken][1:] == []
+
+
 async def test_a_server_that_listens_gets_a_port_and_its_output_is_kept(node: Node) -> None:
     script = (SERVERS / "sdk_server.py").as_posix()
     node.ensure(

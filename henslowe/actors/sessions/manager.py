@@ -85,7 +85,7 @@ class SessionManager(LoopActor):
             for names in _chunks(gone):
                 await self._close(names, "expired")
             await self._write_last_uses()
-        except StorageError as error:
+        except (StorageError, LimitReached) as error:
             log.warning("sessions_not_written", extra={"reason": str(error)})
         self.send_after(TICK_S, message)
 

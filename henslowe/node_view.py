@@ -27,7 +27,7 @@ from henslowe.actors.versions import SERVICES, VERSIONS, Kind, ServiceRow, Versi
 from henslowe.actors.vocabulary import STAGE_EVENTS, EventType, Status, Stream
 from henslowe.actors.watcher import WatcherBoard
 from henslowe.config.provenance import Loaded
-from henslowe.errors import NotFound
+from henslowe.errors import Conflict, NotFound
 from henslowe.storage import Store
 from henslowe.supervisors import TreeNode, tree_snapshot
 from henslowe.transport.admin.models import (
@@ -134,7 +134,9 @@ class View:
     def status(self) -> NodeReply:
         """The node and all its services, by name."""
         node = self._node
-        services = tuple(self._service(row) for row in sorted(self._services.rows(), key=lambda row: row.service))
+        sources = self._sources()
+        rows = sorted((row for row in self._services.rows() if not row.retired), key=lambda row: row.service)
+        services = tuple(self._service(row, sources) for row in rows)
         return NodeReply(
             name=node.loaded.settings.name,
             version=__version__,
@@ -197,6 +199,11 @@ class View:
         expected_epoch: int | None = None,
     ) -> Mapping[str, Any]:
         """A person's command, decided by the version machine."""
+        if action == "remove" and service in self._sources():
+            raise Conflict(
+                f"cannot remove {service}: its folder dev/{service} is still there",
+                hint=f"delete or rename dev/{service}, then: henslowe remove {service}",
+            )
         command = Command(service_name(service), Action(action), by, reason, expected_epoch, to_version)
         reply: Mapping[str, Any] = await registry.via(names.VERSIONS).call(command, COMMAND_TIMEOUT_S)
         return reply
@@ -218,11 +225,19 @@ class View:
     def _row(self, service: str) -> ServiceRow:
         row = self._services.lookup(service)
         if row is None:
-            known = ", ".join(sorted(each.service for each in self._services.rows())) or "none"
+            known = ", ".join(sorted(each.service for each in self._services.rows() if not each.retired)) or "none"
             raise NotFound(f"there is no service {service!r}", hint=f"services: {known}", service=service)
         return row
 
-    def _service(self, row: ServiceRow) -> ServiceReply:
+    def _sources(self) -> frozenset[str]:
+        """Names of the folders under `dev/`, from the disk: the watcher's list follows it a moment later."""
+        try:
+            with os.scandir(self._node.loaded.settings.workspace / "dev") as entries:
+                return frozenset(entry.name for entry in entries if entry.is_dir())
+        except FileNotFoundError:
+            return frozenset()
+
+    def _service(self, row: ServiceRow, sources: frozenset[str]) -> ServiceReply:
         shared = self._node.shared
         versions = {version.number: version for version in self._versions.by("service", row.service)}
         traffic = shared.traffic.current.get(row.service)
@@ -251,6 +266,7 @@ class View:
             instances=tuple(self._instances(row, up)),
             calls=_calls(traffic),
             failure=failure,
+            sources_gone=row.kind is Kind.DEVELOPED and row.service not in sources,
         )
 
     def _running_stages(self, building: VersionRow) -> str:

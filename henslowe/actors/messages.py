@@ -321,6 +321,7 @@ class Action(StrEnum):
     HOLD = "hold"
     RESUME = "resume"
     RESTART = "restart"
+    REMOVE = "remove"
 
 
 @dataclass(slots=True, frozen=True)

@@ -46,6 +46,7 @@ COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
         Entry("hold", "control", "Keep a rollout as it is until resumed."),
         Entry("resume", "control", "Let a held rollout go on."),
         Entry("restart", "control", "Start a service's active build anew."),
+        Entry("remove", "control", "End a service whose folder is gone."),
     ),
     "Use": (
         Entry("call", "call", "Call a tool of a service."),

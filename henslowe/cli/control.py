@@ -1,4 +1,4 @@
-"""The commands that change something: promote, rollback, hold, resume, restart, build and stop.
+"""The commands that change something: promote, rollback, hold, resume, restart, remove, build and stop.
 
 Each is awaited by the node: exit code 0 means that it happened, not that it was asked for.
 """
@@ -28,6 +28,7 @@ _NEXT = {
     "hold": "henslowe resume {service}",
     "resume": "henslowe status {service} --watch",
     "restart": "henslowe status {service}",
+    "remove": "henslowe versions {service}",
 }
 
 
@@ -56,6 +57,10 @@ hold_command = _command("hold", "Keep a rollout as it is until resumed.")
 resume_command = _command("resume", "Let a held rollout go on.")
 restart_command = _command(
     "restart", "Start a service's active build anew, as a new version that takes over once it is up."
+)
+remove_command = _command(
+    "remove",
+    "End a service whose folder under dev/ is gone: its instances are drained, its history stays.",
 )
 
 

@@ -56,6 +56,8 @@ def service_lines(service: ServiceReply) -> Iterator[str]:
     yield f"{click.style(service.name, bold=True)}  {state}  {strip(service)}"
     if service.evidence:
         yield f"  evidence   {clean(service.evidence)}"
+    if service.sources_gone:
+        yield f"  {click.style('sources gone', fg=_BUSY)}: there is no dev/{service.name}; what serves goes on serving"
     if service.held:
         yield "  held       the rollout stays as it is until resumed"
     if service.instances:
@@ -95,6 +97,8 @@ def strip(service: ServiceReply) -> str:
 def next_step(node: NodeReply) -> str:
     """The most useful thing to do after looking at the status."""
     for service in node.services:
+        if service.sources_gone:
+            return f"henslowe remove {service.name}, or put dev/{service.name} back"
         if service.failure is not None:
             return _way_on(service, service.failure)
         if service.held:

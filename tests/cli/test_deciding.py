@@ -8,7 +8,7 @@ from tests.cli.conftest import Henslowe
 from tests.transport.admin.small_node import Background
 
 
-@pytest.mark.parametrize("action", ["promote", "rollback", "hold", "resume", "restart"])
+@pytest.mark.parametrize("action", ["promote", "rollback", "hold", "resume", "restart", "remove"])
 def test_a_command_is_carried_out_with_its_reason_and_says_what_became_of_it(
     node: Background, henslowe: Henslowe, action: str
 ) -> None:

@@ -38,6 +38,16 @@ def test_status_shows_where_the_versions_are_the_evidence_and_the_failing_lines(
     assert next_step(run.out) == "henslowe logs hello --version 5"
 
 
+def test_status_says_that_the_sources_of_a_service_are_gone_and_how_to_end_it(
+    node: Background, henslowe: Henslowe
+) -> None:
+    assert node.node.hello is not None
+    node.node.hello.sources_gone = True
+    run = henslowe("status")
+    assert "sources gone: there is no dev/hello" in run.out
+    assert next_step(run.out).startswith("henslowe remove hello")
+
+
 def test_what_a_server_printed_cannot_steer_the_terminal(node: Background, henslowe: Henslowe) -> None:
     assert "\x1b" not in henslowe("status").out
 

@@ -36,12 +36,13 @@ def create(change: Change, message: CreateVersion) -> Created:
             f"cannot develop {message.service}: a service of this name is declared",
             hint=f"rename the folder dev/{message.service}, or remove [services.{message.service}]",
         )
-    unchanged = None if message.force else _same_source(change, message.source_digest)
+    unchanged = None if message.force or change.service.retired else _same_source(change, message.source_digest)
     if unchanged:
         return Created(change.key(unchanged), unchanged=True)
     number = change.service.last_number + 1
     change.set_service(
         kind=Kind.DEVELOPED,
+        retired=False,
         last_number=number,
         strategy=message.strategy,
     )
@@ -136,7 +137,7 @@ def declare(change: Change, message: DeclareService) -> Any:
     if newest is not None and same and newest.state in (VersionState.STAGED, VersionState.ACTIVE):
         return newest.key
     number = change.service.last_number + 1
-    change.set_service(kind=Kind.DECLARED, last_number=number)
+    change.set_service(kind=Kind.DECLARED, retired=False, last_number=number)
     change.add_version(
         VersionRow(
             service=message.service,
@@ -153,22 +154,27 @@ def declare(change: Change, message: DeclareService) -> Any:
 
 def retire(change: Change, _: RetireService) -> None:
     """A declared service is no more: everything stops, the rows stay."""
-    if not change.exists or change.service.kind is not Kind.DECLARED or not change.service.wanted:
-        return
-    for number in sorted(change.service.wanted):
-        change.effect(EffectKind.RELEASE, number)
-        row = change.version(number)
-        if row.state is VersionState.ACTIVE:
-            change.set_version(number, state=VersionState.ARCHIVED, probation=False, reason="no longer declared")
-            change.say(EventType.VERSION_ARCHIVED, Status.SUCCESS, number)
-        elif row.state.live:
-            supersede(change, number, "no longer declared")
-    change.set_service(active=0, previous=0, canary=0, staged=0, rollback_to=0, probation_until_s=0.0, holdback=0)
-    change.next_epoch()
-    change.say(EventType.SERVICE_UPDATED, Status.SUCCESS, reason="no longer declared")
+    if change.exists and change.service.kind is Kind.DECLARED and not change.service.retired:
+        end(change, "no longer declared")
 
 
 # -- shared ----------------
+
+
+def end(change: Change, why: str) -> None:
+    """Nothing of the service serves, runs or is built any more; its versions stay as history."""
+    for number in sorted(change.service.wanted):
+        change.effect(EffectKind.RELEASE, number)
+    for row in list(change.versions.values()):
+        if row.state is VersionState.ACTIVE:
+            change.set_version(row.number, state=VersionState.ARCHIVED, probation=False, reason=why)
+            change.say(EventType.VERSION_ARCHIVED, Status.SUCCESS, row.number)
+        elif row.state.live:
+            supersede(change, row.number, why)
+    serving = dict.fromkeys(("active", "previous", "permanent", "canary", "staged", "rollback_to", "holdback"), 0)
+    change.set_service(**serving, probation_until_s=0.0, held=False, retired=True)
+    change.next_epoch()
+    change.say(EventType.SERVICE_UPDATED, Status.SUCCESS, reason=why)
 
 
 def existing(change: Change, number: int) -> VersionRow:

@@ -1,4 +1,4 @@
-"""Transitions that a person asks for: promote, roll back, hold, resume, restart. Pure.
+"""Transitions that a person asks for: promote, roll back, hold, resume, restart, remove. Pure.
 
 A command that carries the epoch it was decided on is a no-op when the service has moved on since: clicking twice does
 not promote twice. What cannot be done at all is a `Conflict` that says which state the service is in.
@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from henslowe.actors.messages import Action, Command
-from henslowe.actors.versions.births import existing, stage
+from henslowe.actors.versions.births import end, existing, stage
 from henslowe.actors.versions.change import Change
 from henslowe.actors.versions.rollout import activate, deploy, roll_back_active, roll_back_canary
-from henslowe.actors.versions.rows import VersionRow, VersionState
+from henslowe.actors.versions.rows import Kind, VersionRow, VersionState
 from henslowe.actors.vocabulary import EventType, Status
 from henslowe.errors import Conflict, NotFound
 
@@ -24,6 +24,11 @@ def command(change: Change, message: Command) -> dict[str, Any]:
     if message.expected_epoch is not None and message.expected_epoch != change.service.epoch:
         text = f"nothing done: {message.service} changed since (epoch {change.service.epoch})"
         return _reply(change, message, text, changed=False)
+    if change.service.retired and message.action is not Action.REMOVE:
+        raise Conflict(
+            f"cannot {message.action.value} {message.service}: it was removed",
+            hint=f"make the folder dev/{message.service} again",
+        )
     before = change.service
     text = _ACTIONS[message.action](change, message)
     changed = change.service != before
@@ -158,11 +163,27 @@ def _newest_startable(change: Change) -> VersionRow:
     return max(rows, key=lambda row: row.number)
 
 
+def _remove(change: Change, message: Command) -> str:
+    """Ends a developed service. That its sources are gone is for the caller to see: no row says so."""
+    service = change.service
+    if service.retired:
+        return f"nothing to do: {change.name} was removed already"
+    if service.kind is Kind.DECLARED:
+        raise Conflict(
+            f"cannot remove {change.name}: it is declared in henslowe.toml",
+            hint=f"take [services.{change.name}] out of henslowe.toml, then restart the node",
+        )
+    _heard(change, message, service.active)
+    end(change, _why(message))
+    return f"{change.name} is removed: it serves no more, its versions stay in `henslowe versions {change.name}`"
+
+
 _ACTIONS = {
     Action.PROMOTE: _promote,
     Action.ROLLBACK: _rollback,
     Action.HOLD: _hold,
     Action.RESUME: _resume,
     Action.RESTART: _restart,
+    Action.REMOVE: _remove,
 }
 """What each action does; returns a sentence for people."""

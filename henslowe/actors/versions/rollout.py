@@ -100,6 +100,7 @@ def try_again(change: Change, number: int) -> None:
         change.effect(EffectKind.ENSURE, number)
     elif (
         service.kind is Kind.DECLARED
+        and not service.retired
         and not service.wanted
         and number == service.last_number
         and row.state is VersionState.FAILED

@@ -141,6 +141,8 @@ class ServiceRow(BaseModel):
     """Share of the traffic that stays with the previous version during probation, in ten-thousandths."""
     semvers: tuple[str, ...] = ()
     """Semvers that were given to versions, without `+N`: a name is not used again."""
+    retired: bool = False
+    """Removed, or declared no more: nothing of it runs until it comes back with another version."""
     updated_s: float = 0.0
 
     @property

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 EVENTS_PAGE_MAX = 1_000
 REASON_CHARS_MAX = 500
 
-ActionName = Literal["promote", "rollback", "hold", "resume", "restart"]
+ActionName = Literal["promote", "rollback", "hold", "resume", "restart", "remove"]
 StreamName = Literal["lifecycle", "activity", "output"]
 Seq = Annotated[int, Field(ge=0, le=(1 << 63) - 1)]
 
@@ -122,6 +122,8 @@ class ServiceReply(Reply):
     instances: tuple[InstanceReply, ...] = ()
     calls: CallsReply = CallsReply()
     failure: FailureReply | None = None
+    sources_gone: bool = False
+    """Whether it is developed and its folder is not there: it serves on until it is removed."""
 
 
 class ServicesReply(Reply):

@@ -86,7 +86,7 @@ class NodeView(Protocol):
 
         Raises:
             NotFound: No such service or version.
-            Conflict: The transition table does not have it now.
+            Conflict: The transition table does not have it now, or it is to be removed and still has sources.
         """
         ...
 

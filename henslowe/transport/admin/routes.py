@@ -26,7 +26,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         "POST",
         _SERVICE + "/actions/{action}",
         handlers.command,
-        "Promote, roll back, hold, resume or restart it",
+        "Promote, roll back, hold, resume, restart or remove it",
         models.CommandReply,
         body=models.CommandRequest,
     ),

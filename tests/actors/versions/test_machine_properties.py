@@ -228,6 +228,13 @@ class Life(RuleBasedStateMachine):
         assert not (service.canary and not service.active)
 
     @invariant()
+    def nothing_of_a_retired_service_is_left_to_do(self) -> None:
+        service = self.state.service
+        if service is not None and service.retired:
+            assert not service.wanted
+            assert not any(row.state.live for row in self.state.versions.values())
+
+    @invariant()
     def replaying_the_events_gives_the_rows(self) -> None:
         services, versions = replay(self.events)
         assert services == ({SERVICE: self.state.service} if self.state.service else {})

@@ -60,6 +60,7 @@ class Hello:
     held: bool = False
     failure: bool = True
     instances: bool = True
+    sources_gone: bool = False
 
 
 @dataclass
@@ -206,6 +207,7 @@ def _service(hello: Hello) -> ServiceReply:
         failure=FailureReply(version=5, stage="test", reason="E   assert 1 == 2\n\x1b[31mred\x1b[0m")
         if hello.failure
         else None,
+        sources_gone=hello.sources_gone,
     )
 
 

@@ -107,6 +107,10 @@ class InstanceSettings(Section):
     """Most calls in flight towards one instance."""
     message_bytes_max: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
     """Longest single message accepted from a server."""
+    output_lines_per_s: Annotated[float, Field(ge=1)] = 200.0
+    """Most lines of one instance that are kept, on average; ten seconds of it at once. The rest is counted."""
+    output_bytes_per_s: Annotated[float, Field(ge=1024)] = 64.0 * 1024
+    """The same in bytes. A line is cut at 8 KiB."""
     private_max: Annotated[int, Field(ge=0)] = 32
     """Most connections of a service that belong to one client each (with a process of their own for servers on pipes),
     so that a server of the handshake era can ask that client something. Clients beyond it share one that cannot ask."""

@@ -270,7 +270,7 @@ class ProcessServer:
         await asyncio.gather(*tasks, return_exceptions=True)
         if process is not None:
             process.close_pipes()
-        self._order.output.flush()
+        self._order.output.close()
 
     async def _watch(self, process: OsProcess) -> str:
         returncode = await process.wait()

@@ -18,7 +18,7 @@ from henslowe.actors import names
 from henslowe.actors.endpoints import EndpointDirectory
 from henslowe.actors.ids import InstanceId, VersionKey
 from henslowe.actors.instances.driver import Driver, Server, StartOrder
-from henslowe.actors.instances.output import Output
+from henslowe.actors.instances.output import Output, OutputRate
 from henslowe.actors.journal import say
 from henslowe.actors.kernel import SHUTDOWN, Continue, LoopActor, Stop, is_clean
 from henslowe.actors.kernel import names as registry
@@ -52,6 +52,7 @@ class Surroundings:
     driver: Driver
     directory: EndpointDirectory
     stop_grace_s: float
+    output: OutputRate
 
 
 @dataclass(slots=True)
@@ -123,7 +124,7 @@ class Instance(LoopActor):
                     launch=self._ensure.launch,
                     root=self._ensure.root,
                     owner=self.ref,
-                    output=Output(self._version, self._id),
+                    output=Output(self._version, self._id, self._around.output),
                     on_server_event=self._around.directory.announce,
                     on_lost=self._lost,
                 )

@@ -30,6 +30,7 @@ from henslowe.actors.instances.instance import (
     instance_name,
     tell_versions_and_router,
 )
+from henslowe.actors.instances.output import OutputRate
 from henslowe.actors.instances.private import PrivateInstance, PrivateOrder
 from henslowe.actors.kernel import (
     NOREPLY,
@@ -133,7 +134,8 @@ class InstanceManager(LoopActor):
             marker=marker,
             headers={name: declared.headers for name, declared in settings.services.items()},
         )
-        self._around = Surroundings(driver, directory, self._settings.stop_grace_s)
+        kept = OutputRate(self._settings.output_lines_per_s, self._settings.output_bytes_per_s)
+        self._around = Surroundings(driver, directory, self._settings.stop_grace_s, kept)
         self._wanted: dict[VersionKey, _Wanted] = {}
         self._numbers: dict[VersionKey, Iterator[int]] = {}
         self._private: dict[InstanceId, _Private] = {}

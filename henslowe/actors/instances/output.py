@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from henslowe.actors import names
@@ -20,29 +22,52 @@ TAIL_LINES: Final = 50
 LINE_CHARS_MAX: Final = 8_192
 BATCH_LINES: Final = 100
 BATCH_S: Final = 0.2
-LINES_PER_S_MAX: Final = 1_000
-"""Lines of one instance that are kept per second; the rest is counted and said in one line."""
+BURST_S: Final = 10.0
+"""So much of its allowance a server may use at once: what it says at start, or a traceback, is kept whole."""
+LEFT_OUT_S: Final = 5.0
+"""How often it is said how many lines were left out."""
+
+
+@dataclass(slots=True, frozen=True)
+class OutputRate:
+    """How much of what one instance prints is kept, on average."""
+
+    lines_per_s: float = 200.0
+    bytes_per_s: float = 64.0 * 1024
 
 
 class Output:
-    """The printed lines of one instance.
+    """The printed lines of one instance; of a flood as much as the rate allows, and how many lines it left out.
 
     Args:
         version: What runs.
         instance: Which process of it.
+        rate: How much is kept, with a burst of ten seconds.
+        clock: Monotonic seconds.
 
     Runs in: the node's loop.
     """
 
-    def __init__(self, version: VersionKey, instance: InstanceId) -> None:
+    def __init__(
+        self,
+        version: VersionKey,
+        instance: InstanceId,
+        rate: OutputRate = OutputRate(),
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._version = version
         self._instance = instance
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._batch: list[EventDraft] = []
         self._flush: asyncio.TimerHandle | None = None
-        self._second = 0
-        self._kept = 0
-        self._dropped = 0
+        self._rate = rate
+        self._clock = clock
+        self._lines_left = rate.lines_per_s * BURST_S
+        self._bytes_left = rate.bytes_per_s * BURST_S
+        self._filled_at_s = clock()
+        self._left_out = 0
+        self._report: asyncio.TimerHandle | None = None
 
     def tail(self) -> str:
         """The last lines, at most 4 kB of them."""
@@ -69,21 +94,32 @@ class Output:
         """Take one line."""
         line = line.rstrip("\r\n")[:LINE_CHARS_MAX]
         self._tail.append(line)
-        second = int(time.monotonic())
-        if second != self._second:
-            self._second, self._kept = second, 0
-            if self._dropped:
-                self._add(channel, f"({self._dropped} lines were not kept)")
-                self._dropped = 0
-        if self._kept >= LINES_PER_S_MAX:
-            self._dropped += 1
+        if self._allowed(line):
+            self._add(channel, line)
             return
-        self._kept += 1
-        self._add(channel, line)
+        self._left_out += 1
+        if self._report is None:
+            self._report = asyncio.get_running_loop().call_later(LEFT_OUT_S, self.say_left_out)
+
+    def say_left_out(self) -> None:
+        """Say how many lines were left out since this was last said."""
+        if self._report is not None:
+            self._report.cancel()
+            self._report = None
+        if self._left_out:
+            self._add(
+                "note", f"{self._left_out} lines left out: more than instances.output_lines_per_s or _bytes_per_s"
+            )
+            self._left_out = 0
 
     def forget(self) -> None:
         """A new process begins: what the one before printed explains nothing any more."""
         self._tail.clear()
+
+    def close(self) -> None:
+        """The last batch, and how much was left out."""
+        self.say_left_out()
+        self.flush()
 
     def flush(self) -> None:
         """Hand what waits to the bus."""
@@ -93,6 +129,20 @@ class Output:
         if self._batch:
             batch, self._batch = self._batch, []
             registry.via(names.BUS).cast(Publish(tuple(batch)))
+
+    def _allowed(self, line: str) -> bool:
+        """Whether the line is within the rate; then it is charged, and otherwise nothing is."""
+        now_s, rate = self._clock(), self._rate
+        passed_s = min(BURST_S, now_s - self._filled_at_s)
+        self._filled_at_s = now_s
+        self._lines_left = min(rate.lines_per_s * BURST_S, self._lines_left + passed_s * rate.lines_per_s)
+        self._bytes_left = min(rate.bytes_per_s * BURST_S, self._bytes_left + passed_s * rate.bytes_per_s)
+        size = len(line) if line.isascii() else len(line.encode())
+        if self._lines_left < 1 or self._bytes_left < size:
+            return False
+        self._lines_left -= 1
+        self._bytes_left -= size
+        return True
 
     def _add(self, channel: str, line: str) -> None:
         self._batch.append(

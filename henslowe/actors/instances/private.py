@@ -75,7 +75,7 @@ class PrivateInstance(LoopActor):
                     launch=self._ensure.launch,
                     root=self._ensure.root,
                     owner=self.ref,
-                    output=Output(version, self._id),
+                    output=Output(version, self._id, self._around.output),
                     on_server_event=self._heard,
                     on_lost=self._lost,
                     client=self._order.client,

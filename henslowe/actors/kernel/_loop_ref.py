@@ -172,6 +172,7 @@ class LoopRef(Ref):
             self._sched.arm()  # a call in place may be this turn, and then nobody else does
         else:
             self._on = False
+            self._q = None  # an empty deque has 700 bytes; an idle actor should have 500 in all
 
     # -- results of callbacks ------------------------------------------------------------------------
     def _settle(self, result: Any, reply: Any) -> bool:

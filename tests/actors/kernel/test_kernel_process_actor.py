@@ -17,7 +17,7 @@ from henslowe.actors.kernel import (
     StartFailed,
     names,
 )
-from henslowe.actors.kernel._procfs import read_stat
+from henslowe.actors.kernel._procfs import children_of, read_stat
 from henslowe.errors import Conflict
 
 
@@ -51,10 +51,12 @@ async def test_continue_info_and_stop_with_reply_work_through_the_pipe():
 
 
 async def test_a_failing_init_is_raised_by_start_link_and_the_child_is_gone():
+    before = set(children_of(os.getpid()))
     with pytest.raises(StartFailed) as failed:
         await Calculator.start_link(-1)
     assert isinstance(failed.value.reason, ValueError)
     assert "In the child process" in failed.value.reason.__notes__[0]
+    await eventually(lambda: set(children_of(os.getpid())) <= before)
 
 
 async def test_an_exception_comes_back_as_itself_and_ends_the_actor():

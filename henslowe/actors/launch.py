@@ -62,12 +62,13 @@ class LaunchSpec(BaseModel):
 
 INHERITED: Final = frozenset(
     {
-        *("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER"),
-        *("SSL_CERT_DIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
-        *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+        *("HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER"),
+        *("SSL_CERT_DIR", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy"),
     }
 )
-"""Variables of the node that a server sees, beside `LC_*`."""
+"""Variables of the node that a server sees, beside `LC_*`. Settings of package managers are not among them: only the
+installation of dependencies has a use for those, and they may hold passwords."""
 
 SERVICE_DATA: Final = "HENSLOWE_SERVICE_DATA"
 """Names a folder that belongs to the service and outlives its versions, whose own folders are read-only."""

@@ -35,12 +35,13 @@ class Place:
     """What the service itself wants set."""
 
     def environment(self, more: Mapping[str, str]) -> dict[str, str]:
-        """All variables of a stage: nothing of the node's own but the locale and the path."""
+        """All variables of a stage: nothing of the node's own but the locale and where programs and libraries are."""
         base = {
             "PATH": self.env.path,
             "HOME": str(self.work.home),
             "TMPDIR": str(self.work.tmp),
             "LANG": os.environ.get("LANG", "C.UTF-8"),
+            **({"LD_LIBRARY_PATH": libraries} if (libraries := os.environ.get("LD_LIBRARY_PATH")) else {}),
             "NO_COLOR": "1",
             "TERM": "dumb",
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -29,6 +29,18 @@ def test_a_child_inherits_little_and_its_own_variables_win(tmp_path: Path) -> No
     assert env[SERVICE_DATA] == str(tmp_path / "data")
 
 
+def test_a_child_finds_libraries_proxies_and_certificates_but_no_settings_of_package_managers(tmp_path: Path) -> None:
+    passed_on = (
+        *("LD_LIBRARY_PATH", "TZ", "LANG", "LC_TIME", "ALL_PROXY", "all_proxy", "HTTPS_PROXY", "no_proxy"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
+    )
+    kept_back = ("UV_INDEX_URL", "UV_DEFAULT_INDEX", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "NPM_CONFIG_TOKEN")
+    inherited = {name: f"value of {name}" for name in (*passed_on, *kept_back)}
+    env = command(LaunchSpec(command=("x",)), tmp_path, port=0, data=tmp_path, inherited=inherited).env
+    assert {name: env[name] for name in passed_on} == {name: inherited[name] for name in passed_on}
+    assert not env.keys() & set(kept_back)
+
+
 def test_the_versions_own_tools_are_found_first_then_those_of_the_nodes_interpreter(tmp_path: Path) -> None:
     (tmp_path / "app" / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / "app" / "node_modules" / ".bin").mkdir(parents=True)

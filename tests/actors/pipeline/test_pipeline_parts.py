@@ -8,12 +8,14 @@ import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from henslowe.actors.endpoints import Contract
 from henslowe.actors.ids import BuildId, ServiceName, VersionKey
 from henslowe.actors.pipeline import environment, release
+from henslowe.actors.pipeline.commands import Place
 from henslowe.actors.pipeline.contract_check import FINDINGS_MAX, findings, schema_problem
 from henslowe.actors.pipeline.environment import service_env
 from henslowe.actors.pipeline.output import KEPT_LINES, LineReader, StageOutput
@@ -288,6 +290,19 @@ def test_a_script_without_dependencies_runs_in_the_nodes_own_environment(tmp_pat
     (tmp_path / "server.py").write_text("")
     env = env_of(tmp_path, tmp_path / "envs")
     assert (env.python, env.root, env.steps, env.is_complete) == (sys.executable, None, (), True)
+
+
+def test_a_stage_finds_the_nodes_libraries_and_none_of_its_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/lib")
+    monkeypatch.setenv("UV_INDEX_URL", "https://user:secret@index")
+    (tmp_path / "server.py").write_text("")
+    nobody: Any = None  # nothing is started, so nothing has an owner
+    place = Place(Workdir(tmp_path / "run"), env_of(tmp_path, tmp_path / "envs"), nobody, "marker", {})
+    assert place.environment({})["LD_LIBRARY_PATH"] == "/opt/lib"
+    assert "UV_INDEX_URL" not in place.environment({})
+    assert "UV_INDEX_URL" in environment.installer_variables()
 
 
 def test_the_environment_is_named_by_its_dependencies_alone(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ TESTS = [
     "tests/supervisors/test_supervisors_policy.py",
     "tests/supervisors/test_supervisors_static.py",
     "tests/supervisors/test_supervisors_dynamic.py",
+    "tests/supervisors/test_supervisors_reports.py",
     "tests/supervisors/test_supervisors_partition.py",
     "tests/supervisors/test_supervisors_tree.py",
     "tests/actors/kernel/test_kernel_signals.py",

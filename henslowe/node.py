@@ -311,7 +311,7 @@ class Node:
 
     def _serving(self, token: str) -> AppMaker:
         """What the listener serves. The gateway is made once and outlives listeners."""
-        settings, shared = self.settings, self.shared
+        settings, shared, view = self.settings, self.shared, View(self)
         self._gateway = Gateway(
             routes=shared.routes,
             directory=shared.directory,
@@ -322,10 +322,11 @@ class Node:
             node_info={"name": "henslowe", "version": __version__},
             sticky_epoch_s=settings.delivery.sticky_epoch_s,
             private=ManagedConnections(),
+            explain=view.explain,
         )
         self._stack.callback(shared.directory.on_server_event(self._gateway.server_event))
         admin = Admin(
-            View(self),
+            view,
             self.store.events,
             shared.metrics,
             token,

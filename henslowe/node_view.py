@@ -48,6 +48,8 @@ from henslowe.transport.admin.models import (
 
 COMMAND_TIMEOUT_S = 60.0
 """A rollback to a version that is not warm waits for its instance."""
+REASON_CHARS = 200
+"""Of the reason why a service has no active version, for those who call it; `status` has more."""
 STAGE_EVENTS_LOOKED_AT = 24
 """Enough to hold every stage event of one version's run."""
 
@@ -186,6 +188,13 @@ class View:
             HealthCheckReply(name="accepting", ok=not self._node.draining),
         )
 
+    def explain(self, service: str) -> str:
+        """Why none of the versions of a service serves, for those who call it; "" where there is no such service."""
+        row = self._services.lookup(service)
+        if row is None or row.retired:
+            return ""
+        return unserved(row, self._versions.lookup((row.service, row.last_number)))
+
     # -- acting ----------------
 
     async def command(
@@ -317,6 +326,21 @@ def _restarts(endpoint: Endpoint | None) -> int:
         return 0
     _, _, start = str(endpoint.instance).rpartition("#")
     return int(start) - 1 if start.isdecimal() else 0
+
+
+def unserved(row: ServiceRow, newest: VersionRow | None) -> str:
+    """Why a service has no active version, by its newest one."""
+    text = f"{row.service} has no active version"
+    if newest is None:
+        return text
+    if newest.state is VersionState.DEVELOPMENT:
+        return f"{text}: v{newest.number} is being built"
+    if newest.state is VersionState.STAGED:
+        return f"{text}: v{newest.number} is {'held' if row.held else 'starting'}"
+    if newest.state is VersionState.FAILED:
+        reason = newest.reason.strip().partition("\n")[0][:REASON_CHARS]
+        return f"{text}: v{newest.number} failed at {newest.stage or 'start'}" + (f" ({reason})" if reason else "")
+    return f"{text}: v{newest.number} is {newest.state.value}"
 
 
 def _health(*checks: HealthCheckReply) -> HealthReply:

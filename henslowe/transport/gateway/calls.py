@@ -64,6 +64,7 @@ class Caller:
         call_timeout_s: Longest time from a call's start to its answer, repeats included.
         wait_for_instance_s: Longest wait for an instance within it.
         clock: Unix seconds, for the evidence.
+        explain: Why a service without a route has none, in a sentence; "" for a name that is no service's.
         dialogues: Make the attempts.
     """
 
@@ -77,6 +78,7 @@ class Caller:
         call_timeout_s: float,
         wait_for_instance_s: float,
         clock: Callable[[], float],
+        explain: Callable[[str], str],
         dialogues: Dialogues,
     ) -> None:
         self._routes = routes
@@ -86,6 +88,7 @@ class Caller:
         self._call_timeout_s = call_timeout_s
         self._wait_s = wait_for_instance_s
         self._clock = clock
+        self._explain = explain
         self._dialogues = dialogues
         self._pins = Pins()
         self._waiting: set[asyncio.Future[None]] = set()
@@ -101,6 +104,15 @@ class Caller:
             cancel()
         self._wake()
         self._dialogues.close()
+
+    def unrouted(self, service: str) -> NotFound | Unavailable:
+        """The error for a service without a route: there is none of that name, or none of its versions serves."""
+        why = self._explain(service)
+        if why:
+            return Unavailable(why, hint=f"see `henslowe status {service}`", service=service)
+        return NotFound(
+            f"expected a service of this node, got: {service!r}", hint="see `henslowe status`", service=service
+        )
 
     def peek(self, service: ServiceName, unit: Unit) -> Endpoint | None:
         """The endpoint that a call of this unit would use now, if one is up. Records nothing."""
@@ -125,7 +137,7 @@ class Caller:
         deadline_s = time.monotonic() + self._wait_s
         while (endpoint := self.peek(service, unit)) is None:
             if service not in self._routes.current:
-                raise no_such_service(service)
+                raise self.unrouted(service)
             await self._change(service, deadline_s)
         return endpoint
 
@@ -230,7 +242,7 @@ class Caller:
         """An endpoint for the call, or None when none is up. A canary that is down is evidence, and stable serves."""
         route = self._routes.current.get(service)
         if route is None:
-            raise no_such_service(service)
+            raise self.unrouted(service)
         if not stable_only:
             arm, version = route.pick(ask.unit.key)
             endpoint = self._ready(version)
@@ -327,8 +339,3 @@ class Caller:
         for future in waiting:
             if not future.done():
                 future.set_result(None)
-
-
-def no_such_service(service: str) -> NotFound:
-    """The error for a service without a route."""
-    return NotFound(f"expected a service of this node, got: {service!r}", hint="see `henslowe status`", service=service)

@@ -21,7 +21,7 @@ from henslowe.actors.routes import Observations, RouteTable
 from henslowe.config.settings import GatewaySettings
 from henslowe.errors import HensloweError, LimitReached, NotFound, Unavailable
 from henslowe.transport.gateway import inbound, naming
-from henslowe.transport.gateway.calls import Caller, no_such_service
+from henslowe.transport.gateway.calls import Caller
 from henslowe.transport.gateway.dialogue import Dialogues
 from henslowe.transport.gateway.exchange import json_response
 from henslowe.transport.gateway.legacy import Legacy
@@ -56,6 +56,7 @@ class Gateway:
         sticky_epoch_s: How long a stateless client keeps its arm (`delivery.sticky_epoch_s`).
         clock: Unix seconds.
         private: Opens connections for one client each; None where everybody shares.
+        explain: Why a service without a route has none, in a sentence; "" for a name that is no service's.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Gateway:
         sticky_epoch_s: float = 300.0,
         clock: Callable[[], float] = time.time,
         private: PrivateConnections | None = None,
+        explain: Callable[[str], str] = lambda _service: "",
     ) -> None:
         self._routes = routes
         self._metrics = GatewayMetrics(registry)
@@ -87,6 +89,7 @@ class Gateway:
             call_timeout_s=settings.call_timeout_s,
             wait_for_instance_s=settings.wait_for_instance_s,
             clock=clock,
+            explain=explain,
             dialogues=Dialogues(privates, parked_s=settings.parked_s, call_timeout_s=settings.call_timeout_s),
         )
         self._settings = settings
@@ -114,7 +117,7 @@ class Gateway:
         if scope is None or name not in self._routes.current:
             if name not in self._routes.current:
                 self._scopes.pop(name, None)
-                return self._refusal(no_such_service(name), None)
+                return self._refusal(self._caller.unrouted(name), None)
             scope = ServiceScope(ServiceName(name), self._routes, self._caller, self._schemas)
             self._scopes[name] = scope
         return await self._serve(request, scope)

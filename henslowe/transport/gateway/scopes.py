@@ -16,9 +16,11 @@ import orjson
 from henslowe.actors.endpoints import Contract, Endpoint, Era, JsonObject, ServerFacts
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.routes import Route, RouteTable
+from henslowe.errors import NotFound
 from henslowe.transport.gateway import naming
-from henslowe.transport.gateway.calls import Caller, no_such_service
+from henslowe.transport.gateway.calls import Caller
 from henslowe.transport.gateway.dialogue import Ask
+from henslowe.transport.gateway.protocol import NODE_ERROR, node_error
 from henslowe.transport.gateway.sticky import Unit
 from henslowe.transport.gateway.streams import View
 from henslowe.transport.mcp import eras, jsonrpc
@@ -241,8 +243,8 @@ class AggregateScope:
             return jsonrpc.error(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}")
         service, own = target
         if service not in self._routes.current:
-            unknown = no_such_service(service)
-            return jsonrpc.error(jsonrpc.INVALID_PARAMS, unknown.message, {"code": unknown.code, "hint": unknown.hint})
+            unrouted = self._caller.unrouted(service)
+            return node_error(unrouted, jsonrpc.INVALID_PARAMS if isinstance(unrouted, NotFound) else NODE_ERROR)
         answer = await self._caller.call(service, replace(ask, params=own))
         result = answer.get("result")
         return {"result": _named(service, result)} if isinstance(result, dict) else answer

@@ -190,6 +190,19 @@ async def test_an_unknown_service_is_404_in_both_eras(gw: World) -> None:
         assert answer[1]["error"]["data"]["code"] == "not_found"
 
 
+async def test_a_service_without_an_active_version_is_unavailable_and_says_why(gw: World) -> None:
+    why = gw.unserved["new"] = "new has no active version: v1 failed at start"
+    for status, answer, headers in (
+        await gw.post("/mcp/new", initialize_body()),
+        await gw.modern("/mcp/new", "tools/call", {"name": "echo"}),
+    ):
+        assert (status, headers["Retry-After"]) == (503, "1")
+        assert answer["error"]["message"] == why
+        assert answer["error"]["data"]["code"] == "unavailable"
+    _, answer, _ = await gw.modern("/mcp", "tools/call", {"name": "new__echo"})
+    assert (answer["error"]["message"], answer["error"]["data"]["code"]) == (why, "unavailable")
+
+
 async def test_verbs_types_and_sizes() -> None:
     async with world(request_bytes_max=2_000) as gw:
         gw.serve(LocalServer(version("hello"), {"echo": echo}))

@@ -178,6 +178,8 @@ class World:
     http: aiohttp.ClientSession
     app: web.Application
     now: list[float] = field(default_factory=lambda: [1_000_000.0])
+    unserved: dict[str, str] = field(default_factory=dict)
+    """Services without a route, and why."""
 
     def up(self, server: LocalServer) -> LocalServer:
         """Publish a server's endpoint."""
@@ -275,6 +277,7 @@ async def world(
     sessions = MemorySessions(limits.sessions_max)
     registry = CollectorRegistry()
     now = [1_000_000.0]
+    unserved: dict[str, str] = {}
     gateway = Gateway(
         routes=routes,
         directory=directory,
@@ -285,6 +288,7 @@ async def world(
         node_info={"name": "henslowe", "version": "0"},
         clock=lambda: now[0],
         private=private,
+        explain=lambda service: unserved.get(service, ""),
     )
     app = web.Application()
     add_gateway(app, gateway)
@@ -296,7 +300,7 @@ async def world(
     async with aiohttp.ClientSession() as http:
         url = f"http://127.0.0.1:{port}"
         try:
-            yield World(url, gateway, routes, directory, observations, sessions, registry, http, app, now)
+            yield World(url, gateway, routes, directory, observations, sessions, registry, http, app, now, unserved)
         finally:
             await runner.cleanup()
             await gateway.close()

@@ -219,7 +219,12 @@ class View:
 
     async def rebuild(self, service: str, *, by: str) -> int:
         """Run the pipeline again; the number of the version that it makes."""
-        self._row(service)
+        row = self._row(service)
+        if row.kind is Kind.DECLARED and not row.retired:
+            raise Conflict(
+                f"cannot build {service}: it is declared in henslowe.toml and has no sources here",
+                hint=f"henslowe restart {service} starts it anew",
+            )
         key: VersionKey = await registry.via(names.PIPELINE).call(Rebuild(service_name(service), by), COMMAND_TIMEOUT_S)
         return key.number
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from henslowe.errors import Conflict
 from tests.e2e.harness import Node
 from tests.e2e.load import ERAS, client
 
@@ -30,6 +31,10 @@ async def test_a_server_from_pypi_serves_clients_of_both_eras(workspace: Path) -
     with Node(workspace) as node:
         node.wait_for_active("time", 1)
         assert node.service("time")["kind"] == "declared"
+        for path, way_on in (("build", "henslowe restart time"), ("actions/remove", "[services.time]")):
+            with pytest.raises(Conflict, match="declared in henslowe") as refused:
+                node.api.post(f"/services/time/{path}")
+            assert way_on in refused.value.hint
         for era in ERAS:
             async with client(node.mcp("time"), era) as connected:
                 assert "get_current_time" in {tool.name for tool in (await connected.list_tools()).tools}

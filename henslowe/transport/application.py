@@ -7,8 +7,10 @@ state are made once and outlive them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
-from aiohttp import web
+import orjson
+from aiohttp import web, web_response
 
 from henslowe.config.listen import Address
 from henslowe.config.settings import Settings
@@ -16,6 +18,18 @@ from henslowe.transport.admin.api import add_admin
 from henslowe.transport.admin.edge import Admin
 from henslowe.transport.gateway import Gateway, add_gateway
 from henslowe.transport.http_guard import Guard, guard_middleware
+
+SERVER: Final = "henslowe"
+"""The `Server` header: aiohttp's own tells strangers which versions of itself and of Python to look up."""
+PLACES: Final = {
+    "name": "henslowe",
+    "mcp": "/mcp",
+    "mcp_of_a_service": "/mcp/SERVICE",
+    "admin": "/admin/v1/openapi.json",
+    "metrics": "/metrics",
+    "health": ["/livez", "/readyz"],
+}
+"""What `GET /` answers: where everything is."""
 
 
 def application_maker(
@@ -38,10 +52,20 @@ def application_maker(
         token=None if address.loopback else token,
     )
 
+    # aiohttp has no setting for it, and its signals miss the answers to what is not HTTP.
+    web_response.SERVER_SOFTWARE = SERVER  # type: ignore[attr-defined]  # it imports the name
+
     def make() -> web.Application:
         app = web.Application(middlewares=[guard_middleware(guard)], client_max_size=settings.gateway.request_bytes_max)
         add_gateway(app, gateway)
         add_admin(app, admin)
+        app.router.add_get("/", _places)
         return app
 
     return make
+
+
+async def _places(_request: web.Request) -> web.Response:
+    """For whoever asks the bare address."""
+    body = orjson.dumps(PLACES, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return web.Response(body=body, content_type="application/json")

@@ -1,8 +1,10 @@
 """The first five minutes: an empty folder becomes a node with a service that any client can list and call."""
 
 import json
+import socket
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 
@@ -77,3 +79,21 @@ def test_health_is_open_and_the_admin_api_is_not(node: Node) -> None:
 
 def test_nothing_answers_for_a_service_that_does_not_exist(node: Node) -> None:
     assert http_status(node.mcp("nobody")) == 404
+
+
+def test_the_bare_address_says_where_everything_is(node: Node) -> None:
+    with urllib.request.urlopen(node.url, timeout=5) as answer:
+        places = json.load(answer)
+    assert {places["mcp"], places["admin"], places["metrics"]} == {"/mcp", "/admin/v1/openapi.json", "/metrics"}
+    assert http_status(f"{node.url}{places['metrics']}") == 200
+
+
+@pytest.mark.parametrize(
+    "request_line", ["GET /livez HTTP/1.1", "GET /nowhere HTTP/1.1", "GET /mcp/nobody HTTP/1.1", "GET / HTTP/9.x"]
+)
+def test_no_answer_tells_the_versions_of_what_serves_it(node: Node, request_line: str) -> None:
+    host, port = node.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(f"{request_line}\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
+        head = connection.makefile("rb").read().partition(b"\r\n\r\n")[0].decode().splitlines()
+    assert [line for line in head if line.startswith("Server:")] == ["Server: henslowe"]

@@ -302,7 +302,10 @@ class _Run:
 
     async def _broken(self, stage: str, error: HensloweError) -> None:
         excerpt = str(error.details.get("excerpt", ""))
-        reason = "\n".join(part for part in (error.message, excerpt, error.hint and f"hint: {error.hint}") if part)
+        hint = error.hint and f"hint: {error.hint}"
+        # Of the excerpt the last lines count, and it gives way to the hint.
+        room = max(1, REASON_CHARS_MAX - len(error.message) - len(hint) - 2)
+        reason = "\n".join(part for part in (error.message, excerpt[-room:], hint) if part)
         say(
             EventType.PIPELINE_COMPLETE,
             Status.FAILED,

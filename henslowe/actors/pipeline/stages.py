@@ -17,6 +17,7 @@ from henslowe.actors.kernel import names as registry
 from henslowe.actors.launch import LaunchSpec, Wire
 from henslowe.actors.messages import Publish
 from henslowe.actors.pipeline import environment
+from henslowe.actors.pipeline.advice import advice
 from henslowe.actors.pipeline.commands import Place, run_command
 from henslowe.actors.pipeline.environment import identity_of
 from henslowe.actors.pipeline.launching import launch_spec
@@ -107,6 +108,8 @@ class StageRunner:
         self, stage: PlannedStage, completed: EventType, error: HensloweError, output: StageOutput, began_s: float
     ) -> StageReport:
         exit_code = int(error.details.get("exit_code", -1))
+        excerpt = output.excerpt()
+        hint = advice(excerpt, self._files) or error.hint
         say(
             completed,
             Status.FAILED,
@@ -114,14 +117,14 @@ class StageRunner:
             stage=stage.name,
             duration_ms=_since_ms(began_s),
             message=error.message,
-            hint=error.hint,
-            excerpt=output.excerpt(),
+            hint=hint,
+            excerpt=excerpt,
             exit_code=exit_code,
             allowed=stage.allow_failure,
         )
         if stage.allow_failure:
             return StageReport(Status.FAILED, _since_ms(began_s), exit_code=exit_code, message=error.message)
-        raise StageFailed(error.message, hint=error.hint, stage=stage.name, excerpt=output.excerpt()) from error
+        raise StageFailed(error.message, hint=hint, stage=stage.name, excerpt=excerpt) from error
 
     async def _replayed_or_run(
         self, stage: PlannedStage, done: Mapping[str, StageReport], output: StageOutput

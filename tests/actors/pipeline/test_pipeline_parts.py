@@ -15,6 +15,7 @@ import pytest
 from henslowe.actors.endpoints import Contract
 from henslowe.actors.ids import BuildId, ServiceName, VersionKey
 from henslowe.actors.pipeline import environment, release
+from henslowe.actors.pipeline.advice import advice
 from henslowe.actors.pipeline.commands import Place
 from henslowe.actors.pipeline.contract_check import FINDINGS_MAX, findings, schema_problem
 from henslowe.actors.pipeline.environment import service_env
@@ -119,6 +120,25 @@ async def test_a_few_lines_are_handed_on_without_waiting_for_more() -> None:
     output = StageOutput(handed.put_nowait, lines_max=300, line_bytes_max=100)
     output.add("stderr", "now")
     assert await asyncio.wait_for(handed.get(), 5.0) == [("stderr", "now")]
+
+
+# -- advice ----------------
+
+
+@pytest.mark.parametrize(
+    ("excerpt", "files", "advised"),
+    [
+        ("ModuleNotFoundError: No module named 'httpx'", ["server.py"], True),
+        ("E   ModuleNotFoundError: No module named 'httpx.sub'", ["test_a.py"], True),
+        ("ModuleNotFoundError: No module named 'helpers'", ["helpers.py"], False),
+        ("ModuleNotFoundError: No module named 'helpers.more'", ["helpers/__init__.py"], False),
+        ("ImportError: cannot import name 'x' from 'httpx'", ["server.py"], False),
+    ],
+)
+def test_only_a_package_that_is_not_the_services_own_is_to_be_declared(
+    excerpt: str, files: list[str], advised: bool
+) -> None:
+    assert bool(advice(excerpt, files)) is advised
 
 
 # -- the copy ----------------

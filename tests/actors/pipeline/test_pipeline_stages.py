@@ -118,6 +118,16 @@ async def test_a_server_that_dies_at_its_start_fails_with_its_traceback(node: No
     assert "RuntimeError: no database here" in broken.reason
 
 
+async def test_a_missing_package_is_answered_with_the_ways_to_declare_it(node: Node) -> None:
+    node.change({"server.py": server(before="import no_such_package.part\n")})
+    broken = await node.broken()
+    assert "No module named 'no_such_package'" in broken.reason
+    hint = broken.reason.splitlines()[-1]
+    assert "no_such_package" in hint
+    assert "pyproject.toml" in hint
+    assert "# /// script" in hint
+
+
 async def test_a_schema_nobody_can_use_fails_with_the_tools_name(node: Node) -> None:
     bad = {"name": "broken", "inputSchema": {"type": "object", "properties": {"a": {"type": "number?"}}}}
     node.change({"server.py": server(TOOL, bad)})

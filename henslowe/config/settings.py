@@ -57,6 +57,8 @@ class PipelineSettings(Section):
     stage_timeout_s: Annotated[float, Field(gt=0, le=24 * 3600)] = 300.0
     output_lines_max: Annotated[int, Field(ge=100)] = 10_000
     """Most lines kept per stage run; the rest is counted."""
+    output_bytes_max: Annotated[int, Field(ge=4096)] = 4 * 1024 * 1024
+    """The same in bytes."""
     output_line_bytes_max: Annotated[int, Field(ge=256)] = 8_192
     python: str = ""
     """Interpreter for Python services; "" for the node's own."""

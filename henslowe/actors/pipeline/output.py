@@ -1,6 +1,6 @@
 """What a stage prints: bounded lines, in batches, to the OUTPUT stream; and the tail that explains a failure.
 
-Limits: lines per stage, bytes per line, lines per batch. Beyond them lines are counted, not kept.
+Limits: lines and bytes per stage, bytes per line, lines per batch. Beyond them lines are counted, not kept.
 """
 
 from __future__ import annotations
@@ -33,24 +33,32 @@ class StageOutput:
     Args:
         publish: Takes a batch.
         lines_max: Lines handed on; a last line says how many more there were.
+        bytes_max: The same in bytes.
         line_bytes_max: Longest line; the rest of it is cut.
     """
 
-    def __init__(self, publish: Callable[[list[Line]], None], *, lines_max: int, line_bytes_max: int) -> None:
+    def __init__(
+        self, publish: Callable[[list[Line]], None], *, lines_max: int, bytes_max: int, line_bytes_max: int
+    ) -> None:
         self._publish = publish
-        self._lines_max = lines_max
+        self._lines_left = lines_max
+        self._bytes_left = bytes_max
         self._line_bytes_max = line_bytes_max
         self._batch: list[Line] = []
         self._timer: asyncio.TimerHandle | None = None
         self.kept: deque[Line] = deque(maxlen=KEPT_LINES)
-        self.count = 0
+        self._left_out = 0
 
     def add(self, channel: str, text: str) -> None:
         """One line, without its end."""
-        self.count += 1
         self.kept.append((channel, text))
-        if self.count > self._lines_max:
+        size = len(text) if text.isascii() else len(text.encode())
+        if not self._lines_left or size > self._bytes_left:
+            self._lines_left = 0  # what is handed on ends here, also if a shorter line would fit
+            self._left_out += 1
             return
+        self._lines_left -= 1
+        self._bytes_left -= size
         self._batch.append((channel, text))
         if len(self._batch) >= BATCH_LINES:
             self.flush()
@@ -68,8 +76,8 @@ class StageOutput:
 
     def close(self) -> None:
         """The last batch, and how much was left out."""
-        if self.count > self._lines_max:
-            self._batch.append(("note", f"{self.count - self._lines_max} more lines were not kept"))
+        if self._left_out:
+            self._batch.append(("note", f"{self._left_out} more lines were not kept"))
         self.flush()
 
     async def read(self, channel: str, reader: ByteReader) -> None:

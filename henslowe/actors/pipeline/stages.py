@@ -81,6 +81,7 @@ class StageRunner:
             output = StageOutput(
                 lambda lines: self._publish(stage.name, lines),
                 lines_max=self._tools.settings.pipeline.output_lines_max,
+                bytes_max=self._tools.settings.pipeline.output_bytes_max,
                 line_bytes_max=self._tools.settings.pipeline.output_line_bytes_max,
             )
             try:

@@ -103,7 +103,7 @@ def test_a_long_line_is_cut_and_says_so() -> None:
 
 async def test_output_beyond_the_limit_is_counted_and_the_tail_is_kept() -> None:
     batches: list[list] = []
-    output = StageOutput(batches.append, lines_max=300, line_bytes_max=100)
+    output = StageOutput(batches.append, lines_max=300, bytes_max=100_000, line_bytes_max=100)
     for number in range(1000):
         output.add("stdout", f"line {number}")
     output.close()
@@ -115,9 +115,20 @@ async def test_output_beyond_the_limit_is_counted_and_the_tail_is_kept() -> None
     assert output.excerpt().endswith("line 999")
 
 
+async def test_output_is_limited_in_bytes_as_well() -> None:
+    batches: list[list] = []
+    output = StageOutput(batches.append, lines_max=300, bytes_max=1_000, line_bytes_max=400)
+    for text in ("é" * 200, "x" * 400, "x" * 400, "short"):
+        output.add("stdout", text)
+    output.close()
+    lines = [text for batch in batches for _, text in batch]
+    assert [len(line) for line in lines[:-1]] == [200, 400]
+    assert lines[-1] == "2 more lines were not kept"
+
+
 async def test_a_few_lines_are_handed_on_without_waiting_for_more() -> None:
     handed: asyncio.Queue[list] = asyncio.Queue()
-    output = StageOutput(handed.put_nowait, lines_max=300, line_bytes_max=100)
+    output = StageOutput(handed.put_nowait, lines_max=300, bytes_max=100_000, line_bytes_max=100)
     output.add("stderr", "now")
     assert await asyncio.wait_for(handed.get(), 5.0) == [("stderr", "now")]
 

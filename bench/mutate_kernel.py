@@ -59,6 +59,7 @@ TESTS = [
     "tests/supervisors/test_supervisors_reports.py",
     "tests/supervisors/test_supervisors_partition.py",
     "tests/supervisors/test_supervisors_tree.py",
+    "tests/actors/kernel/test_kernel_endings.py",
     "tests/actors/kernel/test_kernel_signals.py",
     "tests/actors/kernel/test_kernel_gen_server.py",
     "tests/actors/kernel/test_kernel_threads.py",

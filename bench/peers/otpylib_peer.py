@@ -39,17 +39,17 @@ async def main() -> None:
 
     async def measure() -> None:
         figures = {}
-        pid = await gen_server.start(Echo, None)
+        await gen_server.start(Echo, None, name="echo")  # a call by pid does not find it
         count = int(100_000 * share)
         began = time.perf_counter()
         for number in range(count):
-            await gen_server.cast(pid, number)
-        await gen_server.call(pid, None)
+            await gen_server.cast("echo", number)
+        await gen_server.call("echo", None)
         figures["tell_per_s"] = count / (time.perf_counter() - began)
         count = int(20_000 * share)
         began = time.perf_counter()
         for number in range(count):
-            await gen_server.call(pid, number)
+            await gen_server.call("echo", number)
         figures["call_per_s"] = count / (time.perf_counter() - began)
         done.set_result(figures)
 

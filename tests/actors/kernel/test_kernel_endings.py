@@ -1,0 +1,78 @@
+"""Ends of actors that are easy to get wrong: found by breaking the kernel on purpose."""
+
+import pytest
+from kernel_specimens import KINDS, Boom, OnLoop, gone
+from pykka.messages import _ActorStop
+
+from henslowe.actors.kernel import KILL, NORMAL, SHUTDOWN, ActorExit, Continue, LoopActor, Stop, is_clean
+
+both_kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+@both_kinds
+async def test_pykkas_stop_message_ends_an_actor(kind):
+    ref = await kind.start_link()
+    ref.tell(_ActorStop())
+    assert await gone(ref) == NORMAL
+
+
+@both_kinds
+async def test_a_loop_is_never_blocked_by_a_stop(kind):
+    ref = await kind.start_link()
+    with pytest.raises(RuntimeError, match="runs an event loop"):
+        ref.stop()
+    assert ref.is_alive()
+    ref.exit(KILL)
+
+
+class Continuing:
+    def init(self):
+        return Continue("at once")
+
+    def handle_continue(self, arg):
+        raise Boom(arg)
+
+
+@both_kinds
+async def test_what_fails_right_after_init_ends_the_actor_but_not_its_start(kind):
+    ref = await type("Failing", (Continuing, kind), {}).start_link()
+    assert isinstance(await gone(ref) if ref.is_alive() else ref.reason, Boom)
+
+
+class FailsToEnd(LoopActor):
+    async def terminate(self, reason):
+        raise Boom("at the end")
+
+    def handle_cast(self, message):
+        if isinstance(message, Exception):
+            raise message
+        return Stop(message)
+
+
+async def test_an_async_terminate_that_fails_is_the_reason_unless_there_was_a_worse_one(caplog):
+    clean, crashed = await FailsToEnd.start_link(), await FailsToEnd.start_link()
+    clean.cast(NORMAL)
+    assert isinstance(await gone(clean), Boom)
+    error = ValueError("first")
+    crashed.cast(error)
+    assert await gone(crashed) is error
+
+
+async def test_a_stopped_actor_that_is_stopped_again_says_that_it_was_dead():
+    ref = await OnLoop.start_link()
+    assert await ref.stop(block=False) is True
+    assert await ref.stop(block=False) is False
+    assert ref.stop() is False  # nothing to wait for, so nothing is blocked
+
+
+def test_clean_is_normal_shutdown_and_any_tuple_that_begins_with_it():
+    for reason in (NORMAL, SHUTDOWN, (SHUTDOWN,), (SHUTDOWN, "detail")):
+        assert is_clean(reason)
+    for reason in ((), ("odd",), ("odd", SHUTDOWN), "odd", None, Boom()):
+        assert not is_clean(reason)
+
+
+def test_the_exit_of_a_crashed_actor_carries_its_error_as_the_cause():
+    error = Boom("why")
+    assert ActorExit(error).__cause__ is error
+    assert ActorExit("odd").__cause__ is None

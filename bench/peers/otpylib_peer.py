@@ -1,4 +1,6 @@
-"""otpylib's GenServer: casts in a burst, calls one after another.  python otpylib_peer.py SHARE"""
+"""otpylib's GenServer: casts in a burst, calls one after another. Run: `python otpylib_peer.py SHARE`."""
+
+# ruff: noqa: D102  # callbacks
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""triotp's gen_server: casts in a burst, calls one after another.  python triotp_peer.py SHARE"""
+"""triotp's gen_server: casts in a burst, calls one after another. Run: `python triotp_peer.py SHARE`."""
 
 import json
 import sys

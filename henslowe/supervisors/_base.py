@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from henslowe.actors.kernel import (
     KILL,
@@ -20,10 +20,14 @@ from henslowe.actors.kernel import (
     Scheduler,
     Timer,
     WhichChildren,
+    names,
 )
 
 from .policy import Intensity, Streak, is_expected_stop
 from .reports import Context, CrashReport, NextAction, publish
+
+ORPHAN_S: Final = 30.0
+"""Longest wait for the children of a supervisor that was killed; more than an instance takes to stop."""
 
 
 class Child:
@@ -113,6 +117,8 @@ class BaseSupervisor(LoopActor):
         """Starts a child's actor and brings its record up to date."""
         spec = child.spec
         child.retry = None
+        if spec.name:
+            await orphan_gone(spec.name)
         child.ref = await spec.actor.start_link(*spec.args, parent=self.ref, name=spec.name or None, **spec.kwargs)
         child.restarting = False
         child.restarts += child.started
@@ -178,6 +184,37 @@ def reason_of(error: BaseException) -> Any:
 
 async def stop_actor(ref: Ref, shutdown_s: float, supervisor: Ref) -> Any:
     """Ends an actor OTP's way and waits for its death: signal, `shutdown_s` seconds, kill. Gives its exit reason."""
+    gone = _death_of(ref)
+    supervisor.unlink(ref)
+    if shutdown_s > 0:
+        ref.exit(SHUTDOWN, supervisor)
+        timeout = None if shutdown_s == float("inf") else shutdown_s
+        await asyncio.wait([gone], timeout=timeout)
+    if not gone.done():
+        ref.exit(KILL, supervisor)
+    return await gone
+
+
+async def orphan_gone(name: str) -> None:
+    """Returns when nobody whose supervisor is dead holds the name any more.
+
+    A supervisor that was killed leaves children that are still ending while its successor starts theirs. OTP calls each
+    such start a failure, `already_started`, and has used up its restarts within a moment; here the start waits, at most
+    `ORPHAN_S`, and then kills. A holder with a living parent, or with none, is none of our business: that start fails.
+    """
+    holder = names.whereis(name)
+    parent = holder._parent if holder is not None else None
+    if holder is None or parent is None or parent.is_alive():
+        return
+    gone = _death_of(holder)
+    await asyncio.wait([gone], timeout=ORPHAN_S)
+    if not gone.done():
+        holder.exit(KILL)
+    await gone
+
+
+def _death_of(ref: Ref) -> asyncio.Future[Any]:
+    """Done with the exit reason once the actor is dead."""
     scheduler = Scheduler.here()
     gone: asyncio.Future[Any] = scheduler.loop.create_future()
 
@@ -187,11 +224,4 @@ async def stop_actor(ref: Ref, shutdown_s: float, supervisor: Ref) -> Any:
 
     # One that died before we looked is NOPROC to a watcher; its own reason is what matters here.
     ref.watch(lambda *_: scheduler.post(tell, ref.reason))
-    supervisor.unlink(ref)
-    if shutdown_s > 0:
-        ref.exit(SHUTDOWN, supervisor)
-        timeout = None if shutdown_s == float("inf") else shutdown_s
-        await asyncio.wait([gone], timeout=timeout)
-    if not gone.done():
-        ref.exit(KILL, supervisor)
-    return await gone
+    return gone

@@ -39,7 +39,8 @@ class Intensity:
     """How many restarts are too many, and those that count at present.
 
     One crash is one entry, whatever the size of the group that is restarted with it; so is every failed try to start
-    again. Entries are in order of time and count for `max_seconds`. More than `max_restarts` of them end the supervisor: 0 tolerates none.
+    again. Entries are in order of time and count for `max_seconds`. More than `max_restarts` of them end the
+    supervisor: 0 tolerates none.
     """
 
     max_restarts: int = 3

@@ -106,5 +106,6 @@ async def test_a_supervisor_asked_for_nonsense_says_so_and_lives():
         supervisor = await kind.start_link()
         with pytest.raises(TypeError, match="expected a message for supervisors"):
             await supervisor.call("nonsense")
+        supervisor.send("nonsense")
         assert (await supervisor.call(CountChildren())).specs == 0
         await supervisor.stop(block=False)

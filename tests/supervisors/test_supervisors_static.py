@@ -401,3 +401,43 @@ async def test_a_process_child_is_restarted_in_a_new_process_and_stopped_in_orde
     assert first != second
     await supervisor.stop(block=False)
     assert names.whereis("echo") is None
+
+
+class SlowToEnd(LoopActor):
+    """Ends when it is told to, after a while."""
+
+    trap_exit = True
+
+    async def terminate(self, _reason):
+        await asyncio.sleep(2.0)
+
+
+def plane(child: ChildSpec) -> ChildSpec:
+    return ChildSpec("plane", Supervisor, args=([child],), name="plane", shutdown_s=INFINITY)
+
+
+async def killed_plane(child: ChildSpec, reports: list) -> tuple[float, list]:
+    """Kills the supervisor of a named child; how long until its successor has a new one, and what was reported."""
+    top = await Supervisor.start_link([plane(child)])
+    first = names.whereis("child")
+    began_s = asyncio.get_running_loop().time()
+    names.whereis("plane").exit(KILL)
+    while names.whereis("child") in (first, None):
+        await asyncio.sleep(0.1)
+    took_s = asyncio.get_running_loop().time() - began_s
+    assert not first.is_alive()
+    contexts = [report.context for report in reports]
+    await top.stop(block=False)
+    return took_s, contexts
+
+
+def test_a_killed_supervisors_successor_waits_for_the_names_of_its_orphans(reports):
+    took_s, contexts = run_virtually(killed_plane(ChildSpec("child", SlowToEnd, name="child"), reports))
+    assert took_s == pytest.approx(2.0, abs=0.3)
+    assert contexts == [Context.CHILD_TERMINATED], "one crash, and no start that failed"
+
+
+def test_an_orphan_that_does_not_end_is_killed_in_the_end(reports):
+    took_s, contexts = run_virtually(killed_plane(ChildSpec("child", Hanging, name="child"), reports))
+    assert took_s == pytest.approx(30.0, abs=0.3)
+    assert contexts == [Context.CHILD_TERMINATED]

@@ -7,6 +7,8 @@ itself or of the supervisor above it, and then as time, not as an error.
 import threading
 from pathlib import Path
 
+import pytest
+
 from henslowe.actors import names
 from henslowe.actors.instances import instance_name
 from henslowe.actors.kernel import names as registry
@@ -39,7 +41,9 @@ UNNOTICED = (
     "front.listener",
 )
 """Actors that running servers and their calls do not depend on."""
-SUPERVISORS = (names.SERVICES, names.SESSIONS, "bus.plane", names.STORAGE)
+WITHIN_PLANES = (names.SERVICES, "services.plane", names.SESSIONS, names.DELIVERY, "bus.plane")
+WHOLE_PLANES = (names.FRONT, names.PLANES, names.STORAGE)
+"""Supervisors, in two nodes: together they would be more than the tree puts up with in a minute."""
 ROUTERS = 11
 """One more than the delivery plane restarts within its window: then the plane itself is restarted."""
 SETTINGS = ("delivery.strategy=immediate", "delivery.probation_s=600", "watcher.debounce_ms=20")
@@ -75,11 +79,14 @@ async def test_whatever_actor_dies_no_call_fails_and_the_node_is_whole_again(wor
     assert children() == set()
 
 
-async def test_a_supervisor_that_dies_is_followed_by_another_with_the_same_services(workspace: Path) -> None:
+@pytest.mark.parametrize("supervisors", [WITHIN_PLANES, WHOLE_PLANES], ids=["within planes", "whole planes"])
+async def test_a_supervisor_that_dies_is_followed_by_another_with_the_same_services(
+    workspace: Path, supervisors: tuple[str, ...]
+) -> None:
     async with inside(workspace, *SETTINGS) as node:
         await live(node, "Good day", 2)
         async with Load(node.url + "/mcp/hello", clients=4, calls_per_s=30, patient=True) as load:
-            for name in SUPERVISORS:
+            for name in supervisors:
                 await killed(name)
                 await registry.via(names.WATCHER).up()
                 await until(lambda: len(children()) == 2 and serves(node, "hello"), f"two servers after {name}")

@@ -119,6 +119,8 @@ class NodeCollector(Collector):
         healthy = GaugeMetricFamily("henslowe_service_healthy", "Whether calls can be answered.", labels=("service",))
         states = GaugeMetricFamily("henslowe_service_versions", "Versions by state.", labels=("service", "state"))
         for row in node.store.table(SERVICES).rows():
+            if row.retired:
+                continue  # what was ended on purpose is not to be reported as down
             up = bool(row.active and node.directory.of(row.key_of(row.active)))
             healthy.add_metric((row.service,), float(up))
             counts = Counter(version.state for version in node.store.table(VERSIONS).by("service", row.service))

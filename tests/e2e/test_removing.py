@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,8 @@ def test_a_service_is_removed_once_its_folder_is_gone_and_goes_on_when_it_is_bac
         node.api.post(remove, {"reason": "renamed"})
         assert node.service("hello") == {}
         assert http_status(node.mcp("hello")) == 404
+        with urllib.request.urlopen(f"{node.url}/metrics", timeout=5) as metrics:
+            assert b'henslowe_service_healthy{service="hello"}' not in metrics.read()
         assert not (workspace / "active" / "hello").is_symlink()
         assert node.version("hello", 1)["state"] == "ARCHIVED"
         assert node.events(type="COMMAND", service="hello")[-1]["data"]["reason"] == "renamed"

@@ -25,9 +25,10 @@ def command(change: Change, message: Command) -> dict[str, Any]:
         text = f"nothing done: {message.service} changed since (epoch {change.service.epoch})"
         return _reply(change, message, text, changed=False)
     if change.service.retired and message.action is not Action.REMOVE:
+        how = "is declared no more" if change.service.kind is Kind.DECLARED else "was removed"
         raise Conflict(
-            f"cannot {message.action.value} {message.service}: it was removed",
-            hint=f"make the folder dev/{message.service} again",
+            f"cannot {message.action.value} {message.service}: it {how}",
+            hint=f"declare it in henslowe.toml, or make the folder dev/{message.service}",
         )
     before = change.service
     text = _ACTIONS[message.action](change, message)

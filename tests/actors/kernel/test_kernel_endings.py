@@ -1,5 +1,7 @@
 """Ends of actors that are easy to get wrong: found by breaking the kernel on purpose."""
 
+import asyncio
+
 import pytest
 from kernel_specimens import KINDS, Boom, OnLoop, gone
 from pykka.messages import _ActorStop
@@ -36,6 +38,21 @@ class Continuing:
 @both_kinds
 async def test_what_fails_right_after_init_ends_the_actor_but_not_its_start(kind):
     ref = await type("Failing", (Continuing, kind), {}).start_link()
+    assert isinstance(await gone(ref) if ref.is_alive() else ref.reason, Boom)
+
+
+class ContinuesLater(LoopActor):
+    async def handle_call(self, message, sender):
+        await asyncio.sleep(0)
+        return Continue(message, "answered")
+
+    def handle_continue(self, arg):
+        raise Boom(arg)
+
+
+async def test_what_fails_after_an_async_callback_ends_the_actor_but_not_its_answer():
+    ref = await ContinuesLater.start_link()
+    assert await ref.call("then") == "answered"
     assert isinstance(await gone(ref) if ref.is_alive() else ref.reason, Boom)
 
 

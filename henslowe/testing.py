@@ -46,6 +46,7 @@ __all__ = [
     "Supervised",
     "VirtualTimeLoop",
     "assert_receive",
+    "ended_processes",
     "no_leaks",
     "refute_receive",
     "run_virtually",
@@ -304,6 +305,23 @@ def _open_descriptors() -> set[str]:
         with contextlib.suppress(OSError):  # the one that lists them
             found.add(f"{descriptor} -> {os.readlink(f'/proc/self/fd/{descriptor}')}")  # noqa: PTH115
     return found
+
+
+@contextlib.asynccontextmanager
+async def ended_processes(settle_s: float = 10.0) -> AsyncIterator[None]:
+    """Waits at the end of the block for the processes that it started: a kill is sent before it is obeyed.
+
+    Raises:
+        AssertionError: Some still run after `settle_s` seconds.
+    """
+    before = _children_of_this_process()
+    yield
+    deadline = time.monotonic() + settle_s
+    while left := _children_of_this_process() - before:
+        if time.monotonic() > deadline:
+            raise AssertionError(f"expected all started processes to have ended, got {sorted(left)}")
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0)  # their exits are noticed by callbacks of the loop
 
 
 @contextlib.asynccontextmanager

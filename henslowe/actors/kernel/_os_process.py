@@ -58,6 +58,7 @@ class OsProcess:
         self._seen: dict[int, int] = {}  # descendants noticed so far: pid -> start time
         stat = read_stat(child.pid)
         self._start_time = stat.start_time if stat is not None else 0
+        self._unconnected = [pipe for pipe in (child.stdin, child.stdout, child.stderr) if pipe is not None]
         self._pidfd = os.pidfd_open(child.pid)
         _reaper.adopt_started(child.pid)
         loop.add_reader(self._pidfd, self._on_exit)
@@ -122,7 +123,12 @@ class OsProcess:
         if owner is not None:
             process._forget_owner = owner.watch(process._owner_ended)
             owner._os_pid = process.pid  # for the picture of the tree
-        await process._connect(line_bytes_max)
+        try:
+            await process._connect(line_bytes_max)
+        except BaseException:  # cancelled while it started: nobody has a handle to end it by
+            process._owner_ended(owner, None)
+            process.close_pipes()
+            raise
         _Housekeeping.running.add(process)
         _Housekeeping.on(loop)
         return process
@@ -130,6 +136,7 @@ class OsProcess:
     async def _connect(self, line_bytes_max: int) -> None:
         child = self._child
         if child.stdin is not None:
+            self._unconnected.remove(child.stdin)
             protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=self._loop), loop=self._loop)
             transport, _ = await self._loop.connect_write_pipe(lambda: protocol, child.stdin)
             self._transports.append(transport)
@@ -140,6 +147,7 @@ class OsProcess:
     async def _reader(self, pipe: IO[bytes] | None, line_bytes_max: int) -> asyncio.StreamReader | None:
         if pipe is None:
             return None
+        self._unconnected.remove(pipe)  # its transport closes it from here on, also when connecting is cancelled
         reader = asyncio.StreamReader(limit=line_bytes_max, loop=self._loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=self._loop)
         transport, _ = await self._loop.connect_read_pipe(lambda: protocol, pipe)
@@ -197,7 +205,7 @@ class OsProcess:
         self._seen = {pid: start for pid, start in self._seen.items() if _reaper.lives(pid, start)}
         self._seen |= _reaper.below(self.pid)
 
-    def _owner_ended(self, _ref: Ref, _reason: Any) -> None:
+    def _owner_ended(self, _ref: Ref | None, _reason: Any) -> None:
         self._abandoned = True
         self.kill_tree()
 
@@ -224,6 +232,8 @@ class OsProcess:
         """Drops what it wrote and nobody has read. Without it the pipes close at the end of their data."""
         for transport in self._transports:
             transport.close()
+        for pipe in self._unconnected:
+            pipe.close()
 
     def __repr__(self) -> str:
         state = f"returncode={self.returncode}" if self.returncode is not None else "running"

@@ -29,6 +29,7 @@ from henslowe.actors.launch import LaunchSpec
 from henslowe.actors.messages import EnsureInstance, Publish
 from henslowe.config.settings import InstanceSettings, Settings
 from henslowe.supervisors import DynamicSupervisor, Supervisor
+from henslowe.testing import ended_processes
 from henslowe.transport.mcp import McpConnector
 
 SERVERS = Path(__file__).parents[2] / "transport" / "mcp" / "servers"
@@ -121,21 +122,28 @@ async def small_node(tmp_path: Path, **instances: Any) -> AsyncIterator[Node]:
         kwargs={"supervisor": supervisor},
         name=names.INSTANCES,
     )
-    root = await Supervisor.start_link(
-        [
-            ChildSpec("ear", Ear, args=(node.heard, node.news), name=names.VERSIONS),
-            ChildSpec("router", Ear, args=(node.routed, node.news), name=names.ROUTER),
-            ChildSpec("bus", Ear, args=(node.said, node.news), name=names.BUS),
-            ChildSpec("services", DynamicSupervisor, name=names.SERVICES, shutdown_s=INFINITY),
-            manager,
-        ]
-    )
-    yield node
-    done = asyncio.get_running_loop().create_future()
-    root.watch(lambda _ref, reason: done.set_result(reason))
-    root.stop(block=False)
+    async with (
+        ended_processes(),
+        tree(
+            [
+                ChildSpec("ear", Ear, args=(node.heard, node.news), name=names.VERSIONS),
+                ChildSpec("router", Ear, args=(node.routed, node.news), name=names.ROUTER),
+                ChildSpec("bus", Ear, args=(node.said, node.news), name=names.BUS),
+                ChildSpec("services", DynamicSupervisor, name=names.SERVICES, shutdown_s=INFINITY),
+                manager,
+            ]
+        ),
+    ):
+        yield node
+
+
+@asynccontextmanager
+async def tree(children: list[ChildSpec]) -> AsyncIterator[None]:
+    """A supervisor, stopped in order at the end of the block."""
+    root = await Supervisor.start_link(children)
+    yield
     async with asyncio.timeout(10):
-        await done
+        await root.stop(block=False)
 
 
 def gone(pid: int) -> bool:

@@ -96,7 +96,8 @@ class LegacyServer:
         await stream.prepare(request)
         if "last-event-id" in headers:
             self.resumed.append(headers["last-event-id"])
-            message = next(each for _, each, _ in reversed(self.requests) if "id" in each)  # a notification may be later
+            # A notification may have come after it.
+            message = next(each for _, each, _ in reversed(self.requests) if "id" in each)
             await stream.write(sse(self.answer(message, {"content": [], "resumed": True})))
             return stream
         self.listeners.append(stream)

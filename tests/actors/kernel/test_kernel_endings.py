@@ -6,7 +6,19 @@ import pytest
 from kernel_specimens import KINDS, Boom, OnLoop, gone
 from pykka.messages import _ActorStop
 
-from henslowe.actors.kernel import KILL, NORMAL, SHUTDOWN, ActorExit, Continue, LoopActor, Stop, is_clean
+from henslowe.actors.kernel import (
+    KILL,
+    NORMAL,
+    SHUTDOWN,
+    ActorExit,
+    Continue,
+    LoopActor,
+    StartFailed,
+    Stop,
+    is_clean,
+    statistics,
+)
+from henslowe.testing import run_virtually
 
 both_kinds = pytest.mark.parametrize("kind", KINDS)
 
@@ -54,6 +66,40 @@ async def test_what_fails_after_an_async_callback_ends_the_actor_but_not_its_ans
     ref = await ContinuesLater.start_link()
     assert await ref.call("then") == "answered"
     assert isinstance(await gone(ref) if ref.is_alive() else ref.reason, Boom)
+
+
+class FailsToStart(LoopActor):
+    def init(self):
+        raise Boom("no start")
+
+
+async def test_a_starter_learns_of_a_failed_start_once():
+    parent = await OnLoop.start_link(True)
+    with pytest.raises(StartFailed):
+        await FailsToStart.start_link(parent=parent)
+    assert [entry for entry in await parent.call("log") if entry[0] == "Exit"] == []
+    parent.exit(KILL)
+
+
+async def test_a_crash_that_nobody_supervises_is_logged_with_its_traceback(caplog):
+    ref = await OnLoop.start_link()
+    ref.cast(Boom("logged"))
+    await gone(ref)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"actor_terminated actor={ref}")
+    assert record.exc_info[0] is Boom
+
+
+def test_the_timers_of_the_dead_do_not_fire():
+    async def main():
+        ref = await OnLoop.start_link()
+        await ref.replace_state(lambda actor: actor.send_after(5.0, "late") and None)
+        before = statistics().dead_letters
+        ref.exit(KILL)
+        await asyncio.sleep(10.0)
+        assert statistics().dead_letters == before
+
+    run_virtually(main())
 
 
 class FailsToEnd(LoopActor):

@@ -13,14 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import logging
 import os
-import signal
 import socket
-import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,16 +75,10 @@ from henslowe.transport.tokens import ensure_token
 
 log = logging.getLogger(__name__)
 
-STOP_S = 60.0
-"""Longest orderly stop; then the process leaves anyway: children die with it, and the store is safe at any moment."""
-SWITCH_INTERVAL_S = 0.0005
-"""Python's own 5 ms lets a busy thread (the writer, a digest) hold up the loop ten times longer than this does."""
 DECLARE_S = 60.0
 """Longest wait for one declaration: the version machine first lays out and starts what served in the last life."""
 STALL_S = 1.0
 """A handler that holds up the loop for longer is named in the log."""
-GC_GEN2_THRESHOLD = 100
-"""Full collections are rare: what lives after the start lives long, and `gc.freeze` has set it aside."""
 
 
 @dataclass(slots=True)
@@ -336,56 +326,6 @@ class Node:
         return application_maker(settings, self.address, token, self._gateway, admin)
 
 
-def run(loaded: Loaded, *, on_ready: Callable[[Node], None] | None = None) -> int:
-    """Run a node until SIGTERM, SIGINT, SIGHUP, or somebody's `stop`; the exit status of the process.
-
-    Args:
-        loaded: Its settings.
-        on_ready: Called when the listeners are open.
-
-    Raises:
-        HensloweError: It cannot start.
-    """
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    gc.set_threshold(*gc.get_threshold()[:2], GC_GEN2_THRESHOLD)
-    try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_main(loaded, on_ready))
-    except KeyboardInterrupt:
-        return 130
-
-
-async def _main(loaded: Loaded, on_ready: Callable[[Node], None] | None) -> int:
-    node = await Node.start(loaded)
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, node.stopping.set)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup means: go on without the terminal
-        # Never given back: the shell and the kernel may both say that the terminal is gone.
-        loop.add_signal_handler(signal.SIGHUP, node.stopping.set)
-    if on_ready is not None:
-        on_ready(node)
-    gc.collect()
-    gc.freeze()
-    fallen = asyncio.Event()
-    node.root.watch(lambda *_: loop.call_soon_threadsafe(fallen.set))
-    waits = [asyncio.create_task(event.wait()) for event in (node.stopping, fallen)]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.remove_signal_handler(signum)  # a second one ends the process at once
-    try:
-        await asyncio.wait_for(node.stop(), STOP_S)
-    except TimeoutError:
-        log.critical("stop_timed_out", extra={"after_s": STOP_S})
-        os._exit(1)  # a thread may hold the interpreter; what was acknowledged is on disk
-    if fallen.is_set() and not node.stopping.is_set():
-        log.error("tree_fell", extra={"hint": "the reports above name the actor that kept crashing"})
-        return 1
-    return 0
-
-
 def _listen(settings: Settings) -> socket.socket:
     """The node's bound port; when a node of this workspace has it, the error says that instead."""
     try:
@@ -395,16 +335,6 @@ def _listen(settings: Settings) -> socket.socket:
         if running is None:
             raise
         raise busy(settings.data_dir, running) from error
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's, when it is installed (`pip install henslowe[uvloop]`)."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
 
 
 def _child(id_: str, name: str, actor: type[GenActor], *args: Any, **kwargs: Any) -> ChildSpec:

@@ -22,42 +22,47 @@ from henslowe.actors.kernel import Ref
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import Action, Command, Publish, Rebuild
 from henslowe.actors.sessions import SESSIONS
-from henslowe.actors.traffic import ServiceTraffic, TrafficStats
+from henslowe.actors.traffic import TrafficStats
 from henslowe.actors.versions import SERVICES, VERSIONS, Kind, ServiceRow, VersionRow, VersionState
 from henslowe.actors.vocabulary import STAGE_EVENTS, EventType, Status, Stream
 from henslowe.actors.watcher import WatcherBoard
 from henslowe.config.provenance import Loaded
 from henslowe.errors import Conflict, NotFound
+from henslowe.node_replies import (
+    actor_reply,
+    calls_reply,
+    count_actors,
+    evidence_of,
+    failure_reply,
+    health_reply,
+    number_of,
+    restarts_of,
+    slot_reply,
+    standing_of,
+    state_word,
+    unserved,
+    version_reply,
+)
 from henslowe.storage import Store
-from henslowe.supervisors import TreeNode, tree_snapshot
+from henslowe.supervisors import tree_snapshot
 from henslowe.transport.admin.models import (
     ActionName,
     ActorReply,
-    CallsReply,
-    FailureReply,
     HealthCheckReply,
     HealthReply,
     InstanceReply,
     NodeReply,
     ServiceReply,
-    SlotReply,
-    StageReply,
-    VersionReply,
     VersionsReply,
 )
 
 COMMAND_TIMEOUT_S = 60.0
 """A rollback to a version that is not warm waits for its instance."""
-REASON_CHARS = 200
-"""Of the reason why a service has no active version, for those who call it; `status` has more."""
 STAGE_EVENTS_LOOKED_AT = 24
 """Enough to hold every stage event of one version's run."""
 
 _STAGE_STARTS = {start.value: stage for stage, (start, _) in STAGE_EVENTS.items()}
 _STAGE_ENDS = {end.value: stage for stage, (_, end) in STAGE_EVENTS.items()}
-ROLLBACK = "rollback"
-"""As the stage of a failure: the version had served, and was taken back."""
-_BROKEN = frozenset({VersionState.FAILED, VersionState.ROLLED_BACK})
 
 
 class Boards(Protocol):
@@ -150,19 +155,19 @@ class View:
             health=self.health(),
             services=services,
             sessions=len(node.store.table(SESSIONS)),
-            actors=_count(tree_snapshot(node.root)),
+            actors=count_actors(tree_snapshot(node.root)),
             last_seq=node.store.events.last_seq(),
         )
 
     async def tree(self) -> ActorReply:
         """The supervision tree, from its root."""
-        return _actor(tree_snapshot(self._node.root))
+        return actor_reply(tree_snapshot(self._node.root))
 
     def versions(self, service: str) -> VersionsReply:
         """The versions of a service, newest first."""
         row = self._row(service)
         found = sorted(self._versions.by("service", row.service), key=lambda each: -each.number)
-        return VersionsReply(service=service, versions=tuple(_version(each, row) for each in found))
+        return VersionsReply(service=service, versions=tuple(version_reply(each, row) for each in found))
 
     def config(self) -> Loaded:
         """The settings with their origins."""
@@ -172,7 +177,7 @@ class View:
         """Whether the tree stands, the writer accepts and the sources are watched."""
         degraded = self._node.store.info().degraded
         problems = self._node.shared.watcher.current.problems
-        return _health(
+        return health_reply(
             HealthCheckReply(name="tree", ok=self._node.root.is_alive()),
             HealthCheckReply(name="storage", ok=not degraded, detail=degraded),
             # Polling costs time, not truth: it is shown, and the node is not called unhealthy for it.
@@ -182,7 +187,7 @@ class View:
     def ready(self) -> HealthReply:
         """Whether traffic should be sent here."""
         missing = [name for name in (names.ROUTER, names.VERSIONS, names.INSTANCES) if registry.whereis(name) is None]
-        return _health(
+        return health_reply(
             *self.health().checks,
             HealthCheckReply(name="actors", ok=not missing, detail=", ".join(missing)),
             HealthCheckReply(name="accepting", ok=not self._node.draining),
@@ -257,28 +262,30 @@ class View:
         traffic = shared.traffic.current.get(row.service)
         up = shared.directory.of_service(row.service)
         healthy = not row.active or any(endpoint.version.number == row.active for endpoint in up)
-        building = max((v for v in versions.values() if v.state is VersionState.DEVELOPMENT), default=None, key=_number)
-        failure = _failure(row, versions, healthy=healthy)
+        building = max(
+            (v for v in versions.values() if v.state is VersionState.DEVELOPMENT), default=None, key=number_of
+        )
+        failure = failure_reply(row, versions, healthy=healthy)
         active = next((endpoint for endpoint in up if endpoint.version.number == row.active), None)
         return ServiceReply(
             name=row.service,
-            state=_state(row, building, failure, healthy=healthy),
+            state=state_word(row, building, failure, healthy=healthy),
             healthy=healthy,
             kind="declared" if row.kind is Kind.DECLARED else "developed",
             path=f"/mcp/{row.service}",
             strategy=row.strategy.value,
             held=row.held,
             epoch=row.epoch,
-            building=_slot(building, self._running_stages(building)) if building is not None else None,
-            staged=_slot(versions.get(row.staged), "starting"),
-            canary=_slot(versions.get(row.canary)),
-            active=_slot(versions.get(row.active), _standing(row)),
-            previous=_slot(versions.get(row.previous)),
+            building=slot_reply(building, self._running_stages(building)) if building is not None else None,
+            staged=slot_reply(versions.get(row.staged), "starting"),
+            canary=slot_reply(versions.get(row.canary)),
+            active=slot_reply(versions.get(row.active), standing_of(row)),
+            previous=slot_reply(versions.get(row.previous)),
             canary_percent=row.canary_weight / 100 if row.canary else 0.0,
-            evidence=_evidence(row, traffic),
+            evidence=evidence_of(row, traffic),
             tools=len(active.contract.tools) if active is not None else 0,
             instances=tuple(self._instances(row, up)),
-            calls=_calls(traffic),
+            calls=calls_reply(traffic),
             failure=failure,
             sources_gone=row.kind is Kind.DEVELOPED and row.service not in sources,
         )
@@ -314,140 +321,5 @@ class View:
                 pid=info.os_pid if info is not None else None,
                 era=endpoint.facts.era.value if endpoint is not None else "",
                 in_flight=endpoint.in_flight if endpoint is not None else 0,
-                restarts=_restarts(endpoint),
+                restarts=restarts_of(endpoint),
             )
-
-
-# -- pure ----------------
-
-
-def _number(version: VersionRow) -> int:
-    return version.number
-
-
-def _restarts(endpoint: Endpoint | None) -> int:
-    """An instance's id ends with the number of its start: `hello@3#2` was restarted once."""
-    if endpoint is None:
-        return 0
-    _, _, start = str(endpoint.instance).rpartition("#")
-    return int(start) - 1 if start.isdecimal() else 0
-
-
-def unserved(row: ServiceRow, newest: VersionRow | None) -> str:
-    """Why a service has no active version, by its newest one."""
-    text = f"{row.service} has no active version"
-    if newest is None:
-        return text
-    if newest.state is VersionState.DEVELOPMENT:
-        return f"{text}: v{newest.number} is being built"
-    if newest.state is VersionState.STAGED:
-        return f"{text}: v{newest.number} is {'held' if row.held else 'starting'}"
-    if newest.state is VersionState.FAILED:
-        reason = newest.reason.strip().partition("\n")[0][:REASON_CHARS]
-        return f"{text}: v{newest.number} failed at {newest.stage or 'start'}" + (f" ({reason})" if reason else "")
-    return f"{text}: v{newest.number} is {newest.state.value}"
-
-
-def _health(*checks: HealthCheckReply) -> HealthReply:
-    return HealthReply(ok=all(check.ok for check in checks), checks=checks)
-
-
-def _slot(version: VersionRow | None, detail: str = "") -> SlotReply | None:
-    if version is None:
-        return None
-    return SlotReply(version=version.number, state=version.state.value, semver=version.semver, detail=detail)
-
-
-def _standing(row: ServiceRow) -> str:
-    if row.active and row.active == row.permanent:
-        return "permanent"
-    if row.probation_until_s:
-        left_s = max(0, round(row.probation_until_s - time.time()))
-        return f"probation, {left_s} s left" if left_s < 120 else f"probation, {round(left_s / 60)} min left"
-    return ""
-
-
-def _state(row: ServiceRow, building: VersionRow | None, failure: FailureReply | None, *, healthy: bool) -> str:
-    """One word, the most urgent one first."""
-    if not healthy:
-        return "unhealthy" if failure is not None else "starting"
-    words = (
-        ("held", row.held),
-        ("canary", row.canary),
-        ("building", building is not None),
-        ("staged", row.staged),
-        ("failed", failure is not None and failure.stage != ROLLBACK),
-        ("probation", row.probation_until_s),
-        ("active", row.active),
-    )
-    return next((word for word, applies in words if applies), "empty")
-
-
-def _failure(row: ServiceRow, versions: Mapping[int, VersionRow], *, healthy: bool) -> FailureReply | None:
-    """What became of the newest version, when that is nothing good, or why the active one does not answer."""
-    active = versions.get(row.active)
-    if active is not None and active.reason and not healthy:
-        return FailureReply(version=active.number, stage="instance", reason=active.reason, time_s=active.changed_s)
-    newest = max(versions.values(), default=None, key=_number)
-    if newest is None or newest.number <= row.active or newest.state not in _BROKEN:
-        return None
-    stage = ROLLBACK if newest.state is VersionState.ROLLED_BACK else newest.stage or "start"
-    return FailureReply(version=newest.number, stage=stage, reason=newest.reason, time_s=newest.changed_s)
-
-
-def _evidence(row: ServiceRow, traffic: ServiceTraffic | None) -> str:
-    """The verdict in words, while there is something to be judged."""
-    judged = row.canary or row.probation_until_s
-    return traffic.trial.why if judged and traffic is not None and traffic.trial is not None else ""
-
-
-def _calls(traffic: ServiceTraffic | None) -> CallsReply:
-    if traffic is None:
-        return CallsReply()
-    versions = traffic.versions.values()
-    latest = max(versions, key=lambda each: each.last_call_s, default=None)
-    return CallsReply(
-        total=sum(each.calls for each in versions),
-        failed=sum(each.failures for each in versions),
-        per_minute=traffic.calls_per_minute,
-        p50_ms=latest.p50_ms if latest is not None else None,
-        p95_ms=latest.p95_ms if latest is not None else None,
-    )
-
-
-def _version(version: VersionRow, row: ServiceRow) -> VersionReply:
-    stages: Mapping[str, Mapping[str, Any]] = version.metadata.get("stages", {})
-    return VersionReply(
-        version=version.number,
-        state=version.state.value,
-        semver=version.semver,
-        build=version.build,
-        created_s=version.created_s,
-        changed_s=version.changed_s,
-        permanent=version.number == row.permanent,
-        tools=len(version.tools),
-        stages=tuple(
-            StageReply(name=name, status=report["status"], took_s=report["duration_ms"] / 1000)
-            for name, report in stages.items()
-        ),
-        reason=version.reason,
-    )
-
-
-def _count(node: TreeNode) -> int:
-    return 1 + sum(_count(child) for child in node.children)
-
-
-def _actor(node: TreeNode) -> ActorReply:
-    return ActorReply(
-        id=node.id,
-        name=node.name or "",
-        kind=node.kind,
-        state=str(node.state),
-        actor_class=node.actor_class,
-        pid=node.pid,
-        os_pid=node.os_pid,
-        restarts=node.restarts,
-        mailbox_depth=node.mailbox_depth,
-        children=tuple(_actor(child) for child in node.children),
-    )

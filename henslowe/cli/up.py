@@ -50,7 +50,7 @@ def up_command(
         assignments=(*assignments, *(["log.format=json"] if console.as_json else [])),
     )
     setup_logging(loaded.settings.log)
-    from henslowe.node import run
+    from henslowe.node_run import run
 
     def ready(node: Node) -> None:
         console.item(facts_of(node), "\n".join(banner(node)))

@@ -8,7 +8,7 @@ import pytest
 
 from henslowe.actors.ids import ServiceName
 from henslowe.actors.versions.rows import ServiceRow, VersionRow, VersionState
-from henslowe.node_view import _failure, _state, unserved
+from henslowe.node_replies import failure_reply, state_word, unserved
 
 HELLO = ServiceName("hello")
 
@@ -27,10 +27,10 @@ def test_a_canary_that_was_taken_back_leaves_its_service_active_and_not_failed(
 ) -> None:
     row = ServiceRow(service=HELLO, active=1)
     newest = VersionRow(service=HELLO, number=2, state=state, stage=stage, reason="because")
-    failure = _failure(row, {2: newest}, healthy=True)
+    failure = failure_reply(row, {2: newest}, healthy=True)
     assert failure is not None
     assert failure.stage == shown
-    assert _state(row, None, failure, healthy=True) == word
+    assert state_word(row, None, failure, healthy=True) == word
 
 
 @pytest.mark.parametrize(

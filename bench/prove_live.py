@@ -4,11 +4,13 @@
     python bench/prove_live.py --immediate 3 --canary 3 --kills 5
     python bench/prove_live.py --json --check      # figures for programs; exit code 1 when a promise is broken
 
-Three nodes, one after the other, each with 40 clients of both eras that make 50 calls a second:
+Four nodes, one after the other, each with 40 clients of both eras that make 50 calls a second:
 
 * *immediate*: every edit changes an answer and the tools; it counts when all clients have listed the new tool.
 * *canary*: the same edits pass through a canary whose verdict comes from the evidence of the traffic alone.
-* *kills*: `kill -9` of the node under patient clients; a kill counts when the node serves again with its sessions.
+* *kills*: `kill -9` of the node at random moments of edits, under patient clients; a kill counts when the node
+  serves again, with its sessions and the right version, and the edit goes live after all.
+* *verdict*: a version that fails one call in ten meets forty sessions; nobody is asked, and it is taken back.
 
 The promises that `--check` holds: no call fails, no session is lost, every client hears of every change, every
 acknowledged event is there after every kill, and no process is left over.
@@ -19,6 +21,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import statistics
 import sys
 import tempfile
@@ -30,9 +33,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from henslowe.actors.versions import SERVICES, VERSIONS, replay
+from henslowe.storage import open_readonly
 from tests.e2e.harness import Node, server
 from tests.e2e.load import Load
 
+EDIT_S = 4.0
+"""A kill comes at a random moment of this time after a save: before, in and after the pipeline."""
 CANARY_S = 300.0
 """Longest wait for a verdict: with less traffic than here it may rightly take longer."""
 
@@ -57,6 +64,10 @@ class Figures:
     unheard: int = 0
     """Clients that were not told of a change."""
     events_lost: int = 0
+    wrong_versions: int = 0
+    """Starts with an older version than before the kill, or verdicts that kept the bad version."""
+    rows_differ: int = 0
+    """Whether replaying the history gave other rows than the tables have."""
     failures: list[str] = field(default_factory=list)
     """The first few, in words."""
 
@@ -68,6 +79,8 @@ class Figures:
             "sessions lost": self.sessions_lost,
             "changes unheard": self.unheard,
             "acknowledged events lost": self.events_lost,
+            "wrong versions": self.wrong_versions,
+            "histories that differ from the rows": self.rows_differ,
         }
         return [f"{self.part}: {count} {what}" for what, count in promises.items() if count]
 
@@ -114,25 +127,82 @@ async def _unheard(load: Load, tool: str, clients: int) -> int:
 
 
 async def kills(options: argparse.Namespace, workspace: Path) -> Figures:
-    """`kill -9` of the node under patient clients, again and again."""
+    """`kill -9` of the node under patient clients, each at a random moment of an edit's way to traffic."""
     figures = Figures("kills", options.kills, options.clients)
-    with Node(workspace) as node:
+    moments = random.Random(options.seed)
+    with Node(workspace, "delivery.strategy=immediate") as node:
         await asyncio.to_thread(node.wait_for_active, "hello", 1)
         url = node.mcp("hello")
         async with Load(url, clients=options.clients, calls_per_s=options.calls_per_s, patient=True) as load:
             for number in range(1, options.kills + 1):
                 await load.more_calls(options.clients)
+                before = node.service("hello")["active"]["version"]
+                node.edit("hello", server(f"Edit {number}"))
+                await asyncio.sleep(moments.uniform(0.0, EDIT_S))
                 acknowledged = node.api.get("/status")["last_seq"]
                 await asyncio.to_thread(node.kill)
                 began_s = time.monotonic()
                 await asyncio.to_thread(node.wait_for_no_processes)
                 await asyncio.to_thread(node.start)
-                await asyncio.to_thread(node.wait_for_active, "hello", 1)
+                active = (node.service("hello")["active"] or {}).get("version", 0)
+                figures.wrong_versions += active < before
+                await load.more_calls(1)
                 figures.round_s.append(round(time.monotonic() - began_s, 2))
                 figures.events_lost += max(0, acknowledged - node.api.get("/status")["last_seq"])
+                await load.until(
+                    lambda tally, n=number: tally.answers[f"Edit {n}, Ada!"] > 0, "the edit to be live", 60.0
+                )
                 _say(options, f"kills: {number} of {options.kills} after {figures.round_s[-1]} s, {_so_far(load)}")
             await load.more_calls(options.clients)
-        return figures.take(load)
+        figures.take(load)
+    figures.rows_differ = int(not _history_gives_the_rows(workspace))
+    return figures
+
+
+async def verdicts(options: argparse.Namespace, workspace: Path) -> Figures:
+    """A version that fails one call in ten, before forty sessions, with nothing configured: it must be taken back."""
+    figures = Figures("verdict", options.verdicts, options.clients)
+    with Node(workspace) as node:
+        await asyncio.to_thread(node.wait_for_active, "hello", 1)
+        async with Load(
+            node.mcp("hello"), clients=options.clients, eras=("legacy",), calls_per_s=options.calls_per_s
+        ) as load:
+            for number in range(1, options.verdicts + 1):
+                await load.more_calls(20 * options.clients)
+                began_s = time.monotonic()
+                node.edit("hello", failing_one_in_ten(number))
+                fate = await asyncio.to_thread(
+                    node.wait_for_state, "hello", number + 1, "ROLLED_BACK", "ACTIVE", timeout_s=CANARY_S
+                )
+                figures.wrong_versions += fate["state"] != "ROLLED_BACK"
+                figures.round_s.append(round(time.monotonic() - began_s, 2))
+                _say(options, f"verdict: {fate['state']} after {figures.round_s[-1]} s: {fate['reason']}")
+        figures.take(load)
+        # The calls that met the bad version had to fail; any other failure is one too many.
+        figures.failures = [line for line in figures.failures if "one in ten" not in line]
+        figures.failed_calls = sum("one in ten" not in failure.what for failure in load.tally.failures)
+    figures.rows_differ = int(not _history_gives_the_rows(workspace))
+    return figures
+
+
+def failing_one_in_ten(number: int) -> str:
+    """The sample server, which now fails each tenth call."""
+    text = server(f"Bad {number}").replace(
+        "from mcp.types", "import itertools\n\nfrom mcp.server.mcpserver.exceptions import ToolError\nfrom mcp.types"
+    )
+    failing = '    if next(calls) % 10 == 0:\n        raise ToolError("one in ten")\n    return f"'
+    return text.replace('    return f"', failing).replace(
+        "\n\n@server.tool", "\ncalls = itertools.count(1)\n\n\n@server.tool", 1
+    )
+
+
+def _history_gives_the_rows(workspace: Path) -> bool:
+    """Whether replaying the lifecycle events gives the tables, row for row, as another process reads them."""
+    with open_readonly(workspace / ".henslowe") as store:
+        services, versions = replay(store.events.scan(streams=("lifecycle",)))
+        return services == {row.service: row for row in store.table(SERVICES).rows()} and versions == {
+            row.key: row for row in store.table(VERSIONS).rows()
+        }
 
 
 async def prove(options: argparse.Namespace, folder: Path) -> list[Figures]:
@@ -150,6 +220,7 @@ async def prove(options: argparse.Namespace, folder: Path) -> list[Figures]:
         ),
         (options.canary, lambda: edits("canary", options.canary, options, folder / "canary", *canary)),
         (options.kills, lambda: kills(options, folder / "kills")),
+        (options.verdicts, lambda: verdicts(options, folder / "verdicts")),
     ]
     return [await part() for rounds, part in parts if rounds > 0]
 
@@ -181,6 +252,8 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--canary", type=int, default=20, metavar="N", help="edits that pass through a canary (20)")
     parser.add_argument("--canary-percent", type=float, default=25.0, help="share of a canary (25)")
     parser.add_argument("--kills", type=int, default=50, metavar="N", help="kills of the node (50)")
+    parser.add_argument("--verdicts", type=int, default=1, metavar="N", help="bad versions before 40 sessions (1)")
+    parser.add_argument("--seed", type=int, default=1, help="of the moments of the kills (1)")
     parser.add_argument("--clients", type=int, default=40, help="clients, of both eras in turn (40)")
     parser.add_argument("--calls-per-s", type=float, default=50.0, help="of all clients together (50)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON only")

@@ -20,12 +20,16 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture
 def up(workspace: Path) -> Iterator[subprocess.Popen[str]]:
     """`henslowe up` in a process of its own."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "henslowe", "up", str(workspace), "--listen", "127.0.0.1:0", "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests under nohup: what is ignored is inherited
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "henslowe", "up", str(workspace), "--listen", "127.0.0.1:0", "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGHUP, inherited)
     try:
         yield process
     finally:

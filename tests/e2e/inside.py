@@ -20,7 +20,7 @@ from henslowe.actors.ids import ServiceName
 from henslowe.actors.kernel import KILL, Ref
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.versions import OUTBOX, SERVICES, VERSIONS, ServiceRow, replay
-from henslowe.cli.up import prepare
+from henslowe.config.loading import Override, load
 from henslowe.node import Node
 from tests.e2e.harness import server
 
@@ -33,7 +33,8 @@ POLL_S: Final = 0.02
 @asynccontextmanager
 async def inside(workspace: Path, *settings: str) -> AsyncIterator[Node]:
     """A node with its listeners open; stopped at the end."""
-    loaded = prepare(workspace, listen="127.0.0.1:0", data=None, token_file=None, name=None, assignments=settings)
+    overrides = [Override.parse(each) for each in ("listen=127.0.0.1:0", *settings)]
+    loaded = load(workspace, overrides=overrides, environ={})  # variables of that name are the tests' own
     node = await Node.start(loaded)
     try:
         yield node

@@ -28,6 +28,9 @@ from ._ref import Ref
 LINE_BYTES_MAX: Final = 16 * 1024 * 1024
 """Longest line that `stdout.readline()` gives; also the amount read ahead before the child is slowed down."""
 REAP_EVERY_S: Final = 1.0
+"""How often adopted orphans are looked at."""
+SECOND_LOOK_S: Final = 0.1
+"""After an exit, until what it left running is looked for once more."""
 
 _numbers = itertools.count(1)
 
@@ -222,6 +225,8 @@ class OsProcess:
             forget()
         self._ended.set_result(returncode)
         self.kill_tree()  # what it left running
+        # One that is just executing another program shows no environment for that moment, and is not recognised.
+        self._loop.call_later(SECOND_LOOK_S, self.kill_tree)
         if self._abandoned:  # nobody will read the rest
             self.close_pipes()
         elif self.stdin is not None:

@@ -186,14 +186,12 @@ async def verdicts(options: argparse.Namespace, workspace: Path) -> Figures:
 
 
 def failing_one_in_ten(number: int) -> str:
-    """The sample server, which now fails each tenth call."""
+    """The sample server, which now fails one call in ten: by chance, or it would always be the same client's call."""
     text = server(f"Bad {number}").replace(
-        "from mcp.types", "import itertools\n\nfrom mcp.server.mcpserver.exceptions import ToolError\nfrom mcp.types"
+        "from mcp.types", "import random\n\nfrom mcp.server.mcpserver.exceptions import ToolError\nfrom mcp.types"
     )
-    failing = '    if next(calls) % 10 == 0:\n        raise ToolError("one in ten")\n    return f"'
-    return text.replace('    return f"', failing).replace(
-        "\n\n@server.tool", "\ncalls = itertools.count(1)\n\n\n@server.tool", 1
-    )
+    failing = '    if random.random() < 0.1:\n        raise ToolError("one in ten")\n    return f"'
+    return text.replace('    return f"', failing)
 
 
 def _history_gives_the_rows(workspace: Path) -> bool:

@@ -34,8 +34,9 @@ $(STAMP): $(PINS) pyproject.toml tools/setup
 up: setup
 	$(PY) -m henslowe up "$(WORKSPACE)" $(ARGS)
 
+# In as many workers as there are cores: nodes and clients of the whole-system tests mostly wait.
 test: setup
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n auto --dist worksteal $(ARGS)
 
 e2e: setup
 	$(PY) -m pytest -m e2e $(ARGS)

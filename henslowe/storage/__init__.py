@@ -27,7 +27,8 @@ from henslowe.storage.keys import Key
 from henslowe.storage.manifest import Build, Entry, EntryKind
 from henslowe.storage.nodelock import Holder, NodeLock, busy, holder
 from henslowe.storage.store import WRITER_NAME, ReadonlyStore, Store, StoreInfo, open_readonly
-from henslowe.storage.tables import Table, TableSpec
+from henslowe.storage.tables import Table
+from henslowe.storage.tablespec import TableSpec
 from henslowe.storage.transaction import Transaction
 
 __all__ = [

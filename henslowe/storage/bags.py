@@ -13,9 +13,10 @@ from pydantic import BaseModel
 
 from henslowe.errors import Corrupt
 from henslowe.storage import codec, keys
+from henslowe.storage.cells import Op, TableBase
 from henslowe.storage.env import Environment
 from henslowe.storage.keys import SEQ, Key
-from henslowe.storage.tables import Op, TableBase, TableSpec
+from henslowe.storage.tablespec import TableSpec
 
 if TYPE_CHECKING:
     from henslowe.storage.transaction import Transaction

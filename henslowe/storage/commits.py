@@ -23,9 +23,9 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from henslowe.errors import LimitReached, StorageDegraded, StorageError
 from henslowe.storage import events
+from henslowe.storage.cells import Op, TableBase
 from henslowe.storage.events import EncodedEvent, Event
 from henslowe.storage.keys import Key
-from henslowe.storage.tables import Op, TableBase
 
 BATCH_COMMITS_MAX: Final = 1_000
 """Most commits in one write to disk: bounds the pause of an acknowledgement, and of other threads."""

@@ -25,7 +25,8 @@ from henslowe.storage.env import Environment, Txn
 from henslowe.storage.events import STREAMS, Event
 from henslowe.storage.keys import SEQ
 from henslowe.storage.partitions import Layout, Partition, Slot
-from henslowe.storage.tables import Table, TableSpec
+from henslowe.storage.tables import Table
+from henslowe.storage.tablespec import TableSpec
 
 PAGE_EVENTS: Final = 256
 SEQ_MAX: Final = (1 << 64) - 1

@@ -30,6 +30,7 @@ from henslowe.errors import StorageError
 from henslowe.storage import filesystem
 from henslowe.storage.archive import Archive
 from henslowe.storage.bags import Bag
+from henslowe.storage.cells import TableBase
 from henslowe.storage.clock import HybridClock
 from henslowe.storage.commits import CommitQueue
 from henslowe.storage.context import ContextStore
@@ -37,7 +38,8 @@ from henslowe.storage.env import Environment, EnvironmentInfo, verify_offline
 from henslowe.storage.eventlog import CURSORS, CursorRow, EventLog, EventReader
 from henslowe.storage.nodelock import NodeLock
 from henslowe.storage.partitions import Appender, Layout, Retention
-from henslowe.storage.tables import Table, TableBase, TableSpec
+from henslowe.storage.tables import Table
+from henslowe.storage.tablespec import TableSpec
 from henslowe.storage.transaction import Transaction, encoder
 from henslowe.storage.writer import Ballast, Committer, WriterActor
 

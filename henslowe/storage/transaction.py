@@ -22,10 +22,11 @@ from pydantic import BaseModel
 from henslowe.errors import Conflict, StorageError
 from henslowe.storage import events
 from henslowe.storage.bags import Bag
+from henslowe.storage.cells import Op, TableBase
 from henslowe.storage.commits import Commit, CommitQueue, Committed
 from henslowe.storage.events import EncodedEvent, EventDraft
 from henslowe.storage.keys import Key, check
-from henslowe.storage.tables import Op, Table, TableBase
+from henslowe.storage.tables import Table
 
 R = TypeVar("R", bound=BaseModel)
 

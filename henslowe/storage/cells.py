@@ -1,0 +1,130 @@
+"""What tables and bags share: committed cells by key, cells in flight, and indexes.
+
+Not here: what a cell is (`tables`: a row; `bags`: several) and who moves cells (`transaction`, `commits`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+from henslowe.errors import LimitReached, StorageError
+from henslowe.storage import keys
+from henslowe.storage.env import Environment
+from henslowe.storage.keys import Key
+from henslowe.storage.tablespec import R, TableSpec
+
+if TYPE_CHECKING:
+    from henslowe.storage.transaction import Transaction
+
+Cell = TypeVar("Cell")
+Op: TypeAlias = tuple[str, bytes, bytes | None]
+"""One change of a sub-database: name, key, record; None deletes."""
+
+
+class TableBase(ABC, Generic[R, Cell]):
+    """What tables and bags share: committed cells by key, cells in flight, and indexes.
+
+    A cell is all that is stored under one key: a row, or a bag's rows. Only the transaction and the queue touch the
+    methods with an underscore, on the loop.
+    """
+
+    def __init__(self, spec: TableSpec[R], new_transaction: Callable[[], Transaction]) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.db_name = f"t.{spec.name}"
+        self._transaction = new_transaction
+        self._cells: dict[Key, Cell] = {}
+        self._flight: dict[Key, tuple[int, Cell | None]] = {}
+        self._rows_to_be = 0
+        self._indexes: dict[str, dict[Hashable, dict[Key, Cell]]] = {name: {} for name in spec.indexes}
+
+    # -- reading: any thread ----------------
+
+    def member(self, key: Key) -> bool:
+        """Whether something is committed under `key`."""
+        if type(key) is not str:
+            keys.check(key)
+        return key in self._cells
+
+    def keys(self) -> tuple[Key, ...]:
+        """All committed keys, at one moment."""
+        return tuple(self._cells)
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    # -- writing: the transaction and the queue ----------------
+
+    def _cell(self, key: Key) -> Cell | None:
+        """What will be committed under `key` when everything in flight is."""
+        flying = self._flight.get(key)
+        return flying[1] if flying is not None else self._cells.get(key)
+
+    def _hold(self, key: Key, cell: Cell | None, commit_number: int) -> None:
+        self._rows_to_be += self._weight(cell) - self._weight(self._cell(key))
+        self._flight[key] = (commit_number, cell)
+
+    def _publish(self, key: Key, cell: Cell | None, commit_number: int) -> None:
+        flying = self._flight.get(key)
+        if flying is not None and flying[0] == commit_number:
+            del self._flight[key]
+        before = self._cells.get(key)
+        if self._indexes:
+            self._reindex(key, before, cell)
+        if cell is not None:
+            self._cells[key] = cell
+        elif before is not None:
+            del self._cells[key]
+
+    def _forget_flight(self) -> None:
+        self._flight.clear()
+        self._rows_to_be = sum(map(self._weight, self._cells.values()))
+
+    def _refuse_growth(self, rows: int) -> None:
+        """Returns only if `rows` more may be inserted beside what is committed and in flight."""
+        if rows > 0 and self._rows_to_be + rows > self.spec.rows_max:
+            raise LimitReached(
+                f"cannot insert into {self.name!r}: expected at most {self.spec.rows_max} rows",
+                table=self.name,
+            )
+
+    def _weight(self, cell: Cell | None) -> int:
+        return len(self._rows_of(cell))
+
+    def _reindex(self, key: Key, before: Cell | None, after: Cell | None) -> None:
+        for name, value_of in self.spec.indexes.items():
+            entries = self._indexes[name]
+            for row in self._rows_of(before):
+                found = entries.get(value_of(row), {})
+                found.pop(key, None)
+                if not found:
+                    entries.pop(value_of(row), None)
+            if after is not None:
+                for row in self._rows_of(after):
+                    entries.setdefault(value_of(row), {})[key] = after
+
+    @abstractmethod
+    def latest(self, key: Key) -> Any:
+        """What is under `key` once everything in flight is committed: guards compare with it."""
+
+    @abstractmethod
+    def _rows_of(self, cell: Cell | None) -> Sequence[R]: ...
+
+    @abstractmethod
+    def _put(self, row: R, cell: Cell | None, ops: list[Op]) -> tuple[Key, Cell]:
+        """The key and the new cell of `row` put over `cell`; adds what the disk must do to `ops`."""
+
+    @abstractmethod
+    def _delete(self, key: Key, cell: Cell | None, ops: list[Op]) -> None:
+        """Adds what the disk must do to remove `cell` to `ops`."""
+
+    @abstractmethod
+    def _load(self, env: Environment) -> None:
+        """Fills the empty table from the disk."""
+
+    def _indexed(self, index: str, value: Hashable) -> tuple[Cell, ...]:
+        if index not in self._indexes:
+            raise StorageError(f"expected an index of table {self.name!r}, got {index!r}")
+        return tuple(self._indexes[index].get(value, {}).values())

@@ -90,7 +90,7 @@ class SqliteCommitter:
             for event in commit.events:
                 self._seq += 1
                 record = codec.seal(keys.SEQ.pack(self._seq), 1, event.body)
-                rows.append((self._seq, event.type_key, event.service_key, record))
+                rows.append((self._seq, *event.words, record))
         self._base.execute("begin immediate")
         self._base.executemany("insert into log values(?, ?, ?, ?)", rows)
         self._base.execute("commit")

@@ -228,8 +228,9 @@ def _slot(
         for key, record in window.seqs(txn.cursor(db=slot.log)):
             yield SEQ.unpack(key)[0], record
         return
-    index = slot.by_service if services else slot.by_type
-    words = [word.encode() for word in services] if services else _stored_types(txn, slot, types)
+    by_type, by_service = slot.indexes
+    index = by_service if services else by_type
+    words = [word.encode() for word in services] if services else _stored_types(txn, by_type, types)
     lists = [window.duplicates(txn.cursor(db=index), word) for word in words]
     for key in heapq.merge(*lists, reverse=window.newest_first):
         record = txn.get(key, db=slot.log)
@@ -238,8 +239,8 @@ def _slot(
         yield SEQ.unpack(key)[0], record
 
 
-def _stored_types(txn: Txn, slot: Slot, patterns: Sequence[str]) -> list[bytes]:
-    cursor = txn.cursor(db=slot.by_type)
+def _stored_types(txn: Txn, by_type: Any, patterns: Sequence[str]) -> list[bytes]:
+    cursor = txn.cursor(db=by_type)
     words = cursor.iternext_nodup(keys=True, values=False)
     return [word for word in words if _matches(word.decode(), patterns)]
 

@@ -11,13 +11,15 @@ from typing import Any, Final, NamedTuple
 
 from henslowe.errors import Corrupt, LimitReached, StorageError
 from henslowe.storage import codec
+from henslowe.storage.partitions import RING, Ring, Rings
 
-STREAMS: Final = ("lifecycle", "activity", "output")
-"""The logs, in the order of their numbers on disk. Only `lifecycle` is kept for ever."""
+INDEXES: Final = ("type", "service")
+RINGS: Final[Rings] = {"lifecycle": Ring(1, INDEXES), "activity": Ring(RING, INDEXES), "output": Ring(RING, INDEXES)}
+"""Only `lifecycle` is kept for ever: it never drops anything and needs one partition."""
+STREAMS: Final = tuple(RINGS)
 EVENT_BYTES_MAX: Final = 1 << 20
 WORD_BYTES_MAX: Final = 255
 """Longest type and service: they are keys of an index."""
-SCHEMA: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +58,10 @@ class Event:
 
 
 class EncodedEvent(NamedTuple):
-    """A draft on its way to the writer: index keys and the body of its record."""
+    """A draft on its way to the writer: its type and service for the indexes, and the body of its record."""
 
     stream: str
-    type_key: bytes
-    service_key: bytes
+    words: tuple[bytes, bytes]
     time_ns: int
     body: bytes
 
@@ -89,7 +90,7 @@ def encode(draft: EventDraft, *, node: str, incarnation: int, time_ns: int, hlc:
             f"cannot append event {draft.type}: expected at most {EVENT_BYTES_MAX} bytes, got {len(body)}",
             hint="put the content into the archive and its digest into the event",
         )
-    return EncodedEvent(draft.stream, type_key, service_key, time_ns, body)
+    return EncodedEvent(draft.stream, (type_key, service_key), time_ns, body)
 
 
 def decode(stream: str, seq: int, body: bytes) -> Event:

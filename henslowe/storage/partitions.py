@@ -1,4 +1,4 @@
-"""Partitions of the event streams: a fixed ring of sub-databases per stream, filled one after the other.
+"""Partitions of a log's streams: a fixed ring of sub-databases per stream, filled one after the other.
 
 Retention empties the oldest partition whole, which is some 250 times faster than deleting its events. The ring is
 fixed, so that no sub-database is ever created or removed while others read: a reader's snapshot holds the map of
@@ -6,20 +6,22 @@ partitions and their content together.
 
     parts   stream u8 | first sequence u64  ->  slot u16 | time of the first event u64
     e.<stream>.<slot>           sequence u64 -> record
-    e.<stream>.<slot>.type      type         -> sequences (sorted duplicates)
-    e.<stream>.<slot>.service   service      -> sequences
+    e.<stream>.<slot>.<index>   word         -> sequences (sorted duplicates); events have `type` and `service`
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from henslowe.storage import codec
 from henslowe.storage.env import META, Environment, Txn
-from henslowe.storage.events import SCHEMA, STREAMS, EncodedEvent
 from henslowe.storage.keys import SEQ
+
+SCHEMA: Final = 1
+"""Of the map of partitions and of the records in them."""
 
 PARTS: Final = "parts"
 RING: Final = 16
@@ -46,6 +48,22 @@ class Retention:
         return max(1, -(-self.events_max // (RING - 1)))
 
 
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """A stream's partitions: how many there are, and the indexes that each has."""
+
+    slots: int
+    indexes: tuple[str, ...]
+
+
+Rings: TypeAlias = Mapping[str, Ring]
+"""The streams of a log, in the order of their numbers on disk."""
+
+
+Loggable: TypeAlias = tuple[str, tuple[bytes, ...], int, bytes]
+"""What can be appended: stream, a word for each index of the stream (b"" for none), time in ns, body."""
+
+
 class Partition(NamedTuple):
     """One filled or filling slot of a stream's ring."""
 
@@ -58,28 +76,37 @@ class Slot(NamedTuple):
     """The sub-databases of one slot."""
 
     log: Any
-    by_type: Any
-    by_service: Any
+    indexes: tuple[Any, ...]
+    """In the order of the ring's."""
 
 
 class Layout:
     """The handles of all slots, opened once: LMDB does not let them be opened beside other transactions."""
 
-    def __init__(self, env: Environment) -> None:
+    def __init__(self, env: Environment, rings: Rings) -> None:
         self._env = env
+        self.rings = rings
+        self._numbers = {stream: number for number, stream in enumerate(rings)}
         self.open()
 
     def open(self) -> None:
         """Opens every sub-database, and creates those that are missing."""
-        logs = [f"e.{stream}.{number}" for stream in STREAMS for number in range(ring_of(stream))]
-        indexes = [f"{log}.{word}" for log in logs for word in ("type", "service")]
+        logs, indexes = [], []
+        for stream, ring in self.rings.items():
+            names = [f"e.{stream}.{number}" for number in range(ring.slots)]
+            logs += names
+            indexes += [f"{name}.{index}" for name in names for index in ring.indexes]
         self._env.declare(dict.fromkeys((PARTS, META, *logs), False) | dict.fromkeys(indexes, True))
 
     def slot(self, stream: str, number: int) -> Slot:
         """The sub-databases of slot `number`."""
         name = f"e.{stream}.{number}"
         db = self._env.db
-        return Slot(db(name), db(f"{name}.type", dup=True), db(f"{name}.service", dup=True))
+        return Slot(db(name), tuple(db(f"{name}.{index}", dup=True) for index in self.rings[stream].indexes))
+
+    def number(self, stream: str) -> int:
+        """The stream's number on disk."""
+        return self._numbers[stream]
 
     def partitions(self, txn: Txn, stream: str) -> list[Partition]:
         """The partitions of `stream` that hold events, oldest first.
@@ -87,7 +114,7 @@ class Layout:
         Raises:
             Corrupt: An entry of the map is damaged.
         """
-        number = STREAMS.index(stream)
+        number = self._numbers[stream]
         found: list[Partition] = []
         cursor = txn.cursor(db=self._env.db(PARTS))
         more = cursor.set_range(_PART_KEY.pack(number, 0))
@@ -114,7 +141,7 @@ class Appender:
     Runs in: the writer alone.
     """
 
-    def __init__(self, env: Environment, layout: Layout, retention: dict[str, Retention]) -> None:
+    def __init__(self, env: Environment, layout: Layout, retention: Mapping[str, Retention]) -> None:
         self._env = env
         self._layout = layout
         self._retention = retention
@@ -126,33 +153,30 @@ class Appender:
         """Makes memory what the disk says."""
         with self._env.read() as txn:
             self._last_seq = self._layout.last_seq(txn)
-            for stream in STREAMS:
+            for stream in self._layout.rings:
                 parts = self._parts[stream] = self._layout.partitions(txn, stream)
                 log = self._layout.slot(stream, parts[-1].slot).log if parts else None
                 self._filled[stream] = txn.stat(db=log)["entries"] if parts else 0
 
-    def append(self, txn: Txn, events: list[EncodedEvent]) -> int:
+    def append(self, txn: Txn, events: Sequence[Loggable]) -> int:
         """Puts `events` into the log; returns the sequence number of the first, the others follow without a gap."""
         first = seq = self._last_seq + 1
         logs: dict[str, list[tuple[bytes, bytes]]] = {}
-        types: dict[str, list[tuple[bytes, bytes]]] = {}
-        services: dict[str, list[tuple[bytes, bytes]]] = {}
+        words: dict[str, list[tuple[bytes, ...]]] = {}
         newest_ns: dict[str, int] = {}
-        for stream, type_key, service_key, time_ns, body in events:
+        for stream, event_words, time_ns, body in events:
             key = SEQ.pack(seq)
             if stream not in logs:
-                logs[stream], types[stream], services[stream] = [], [], []
+                logs[stream], words[stream] = [], []
             logs[stream].append((key, codec.seal(key, SCHEMA, body)))
-            types[stream].append((type_key, key))
-            if service_key:
-                services[stream].append((service_key, key))
+            words[stream].append(event_words)
             newest_ns[stream] = time_ns
             seq += 1
         for stream, items in logs.items():
             slot = self._slot_for(txn, stream, SEQ.unpack(items[0][0])[0], newest_ns[stream])
             _put_all(txn, slot.log, items, append=True)
-            _put_all(txn, slot.by_type, types[stream])
-            _put_all(txn, slot.by_service, services[stream])
+            for index, column in zip(slot.indexes, zip(*words[stream], strict=True), strict=True):
+                _put_all(txn, index, [(word, key) for word, (key, _) in zip(column, items, strict=True) if word])
             self._filled[stream] += len(items)
         self._last_seq = seq - 1
         value = codec.seal(_LAST_SEQ, SCHEMA, SEQ.pack(self._last_seq))
@@ -167,10 +191,11 @@ class Appender:
         if parts and (retention is None or self._filled[stream] < retention.partition_events):
             return self._layout.slot(stream, parts[-1].slot)
         used = {part.slot for part in parts}
-        if len(used) == ring_of(stream):
+        slots = self._layout.rings[stream].slots
+        if len(used) == slots:
             used.remove(self._drop_oldest(txn, stream))
-        number = min(set(range(ring_of(stream))) - used)
-        key = _PART_KEY.pack(STREAMS.index(stream), seq)
+        number = min(set(range(slots)) - used)
+        key = _PART_KEY.pack(self._layout.number(stream), seq)
         txn.put(key, codec.seal(key, SCHEMA, _PART_VALUE.pack(number, now_ns)), db=self._env.db(PARTS))
         parts.append(Partition(seq, number, now_ns))
         self._filled[stream] = 0
@@ -187,15 +212,11 @@ class Appender:
 
     def _drop_oldest(self, txn: Txn, stream: str) -> int:
         part = self._parts[stream].pop(0)
-        for db in self._layout.slot(stream, part.slot):
+        slot = self._layout.slot(stream, part.slot)
+        for db in (slot.log, *slot.indexes):
             txn.drop(db, delete=False)
-        txn.delete(_PART_KEY.pack(STREAMS.index(stream), part.first_seq), db=self._env.db(PARTS))
+        txn.delete(_PART_KEY.pack(self._layout.number(stream), part.first_seq), db=self._env.db(PARTS))
         return part.slot
-
-
-def ring_of(stream: str) -> int:
-    """How many slots a stream has; `lifecycle` never drops anything and needs one."""
-    return 1 if stream == "lifecycle" else RING
 
 
 def _put_all(txn: Txn, db: Any, items: list[tuple[bytes, bytes]], *, append: bool = False) -> None:

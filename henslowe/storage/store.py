@@ -36,6 +36,7 @@ from henslowe.storage.commits import CommitQueue
 from henslowe.storage.context import ContextStore
 from henslowe.storage.env import Environment, EnvironmentInfo, verify_offline
 from henslowe.storage.eventlog import CURSORS, CursorRow, EventLog, EventReader
+from henslowe.storage.events import RINGS
 from henslowe.storage.nodelock import NodeLock
 from henslowe.storage.partitions import Appender, Layout, Retention
 from henslowe.storage.tables import Table
@@ -93,7 +94,7 @@ class Store:
         self.recovered = not clean
         """Whether the last life of the node ended without `close` (the structure was verified then)."""
         self._env = env
-        layout = Layout(env)
+        layout = Layout(env, RINGS)
         self._queue = CommitQueue(commits_max=settings.writer_queue)
         self._tables: dict[str, TableBase[Any, Any]] = {}
         retention = {
@@ -247,7 +248,7 @@ class Store:
         return row.incarnation, clock
 
     def _newest_hlc(self) -> int:
-        reader = EventReader(self._env, Layout(self._env))
+        reader = EventReader(self._env, Layout(self._env, RINGS))
         return max((event.hlc for event in reader.read(newest_first=True, limit=1)), default=0)
 
     async def _save_cursor(self, row: CursorRow) -> None:
@@ -259,7 +260,7 @@ class ReadonlyStore:
 
     def __init__(self, env: Environment) -> None:
         self._env = env
-        self.events = EventReader(env, Layout(env))
+        self.events = EventReader(env, Layout(env, RINGS))
 
     def table(self, spec: TableSpec[R]) -> Table[R]:
         """The rows committed now; open it again for later ones."""

@@ -13,7 +13,7 @@ from henslowe.storage import STREAMS, CursorRow, EventDraft
 from henslowe.storage.clock import HybridClock
 from henslowe.storage.env import Environment
 from henslowe.storage.eventlog import EventReader
-from henslowe.storage.events import encode
+from henslowe.storage.events import RINGS, encode
 from henslowe.storage.partitions import RING, Appender, Layout, Retention
 
 TYPES = ("DEPLOY_START", "DEPLOY_COMPLETE", "LINT_COMPLETE", "CANARY_HEALTH")
@@ -192,7 +192,7 @@ class Log:
 
     def __init__(self, folder, retention):
         self.env = Environment.open(folder, map_bytes=1 << 30)
-        layout = Layout(self.env)
+        layout = Layout(self.env, RINGS)
         self.reader = EventReader(self.env, layout)
         self.appender = Appender(self.env, layout, {"activity": retention})
         self.appender.load()

@@ -170,6 +170,12 @@ class Unauthorised(HensloweError):
     code = "unauthorised"
 
 
+class Forbidden(HensloweError):
+    """Who asks is known and may not do this; `details["scope"]` or `details["policy"]` says what stands against it."""
+
+    code = "forbidden"
+
+
 class BadRequest(HensloweError):
     """A request to the admin API has a path, a method, a parameter or a body that is not what was expected."""
 

@@ -342,6 +342,49 @@ class Command:
     """For ROLLBACK: which archived version, else the previous one."""
 
 
+# -- people (CLI, admin API) -> keeper of tokens ----------------
+
+
+@dataclass(slots=True, frozen=True)
+class CreateToken:
+    """Call to ACCESS. Reply: `Minted`, the one time that the token's text is known.
+
+    Raises:
+        ConfigError: A scope or the name is not what was expected.
+        Forbidden: The maker does not hold the scopes himself.
+        Conflict: There is a token of that name.
+    """
+
+    name: str
+    scopes: tuple[str, ...]
+    by: str
+    may: frozenset[str]
+    """The scopes of the maker."""
+    expires_s: float | None = None
+    """Unix time; None for never."""
+
+
+@dataclass(slots=True, frozen=True)
+class RotateToken:
+    """Call to ACCESS: a new secret for a token. Reply: `Minted`. Raises what `CreateToken` does, and NotFound."""
+
+    token: str
+    """Its name or id."""
+    by: str
+    may: frozenset[str]
+    grace_s: float = 0.0
+    """How long the old secret is good, too."""
+
+
+@dataclass(slots=True, frozen=True)
+class RevokeToken:
+    """Call to ACCESS: end a token now, and what it opened. Reply: its last row. Raises NotFound."""
+
+    token: str
+    """Its name or id."""
+    by: str
+
+
 # -- gateway -> session manager ----------------
 
 
@@ -355,6 +398,8 @@ class OpenSession:
     protocol_version: str
     client_info: dict[str, Any]
     capabilities: dict[str, Any]
+    principal: str = ""
+    """Whose it is; nobody else can use it."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -152,6 +152,13 @@ class EventType(StrEnum):
     """It ended. `reason` (`deleted`, `expired` or `crowded_out`), `open_s`."""
     CALL_FAILED = "CALL_FAILED"
     """A call failed; said a few times a second at most. `tool`, `outcome`, `arm`, `latency_ms`, `error`."""
+    # access; the tokens themselves are nowhere
+    TOKEN_CREATED = "TOKEN_CREATED"
+    """A token was made. `token` (its name), `token_id`, `scopes`, `by`."""
+    TOKEN_ROTATED = "TOKEN_ROTATED"
+    """It got a new secret; the old one is good for `grace_s`. `token`, `token_id`, `by`."""
+    TOKEN_REVOKED = "TOKEN_REVOKED"
+    """It is good for nothing any more. `token`, `token_id`, `by`."""
     # commands of people: data["command"], data["by"]
     COMMAND = "COMMAND"
     """A person's command was obeyed. `command`, `by`, `reason`."""

@@ -20,7 +20,7 @@ STAMP     := $(VENV)/.henslowe-setup
 PINS      := requirements-dev.txt
 
 .PHONY: help setup up test e2e check format bench docs reference wheel pins \
-        prove-kernel prove-storage prove-delivery prove-live conformance clean
+        prove-kernel prove-storage prove-delivery prove-live prove-gateway conformance clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -74,6 +74,9 @@ prove-delivery: setup
 
 prove-live: setup
 	$(PY) -m bench.prove_live --check $(ARGS)
+
+prove-gateway: setup
+	$(PY) bench/recover.py --check $(ARGS)
 
 prove-kernel: setup
 	$(PY) bench/prove_kernel.py --check $(ARGS)

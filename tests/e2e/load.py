@@ -121,7 +121,7 @@ class Load:
         ]
         try:
             await self._wait(lambda: self.tally.sessions_opened >= self._clients, "all clients to be connected")
-            self._last_success_s = time.monotonic()
+            self._last_success_s, self.tally.gap_s_max = time.monotonic(), 0.0  # connecting is no gap
         except BaseException:
             await self._end()
             raise

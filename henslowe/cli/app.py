@@ -53,6 +53,7 @@ COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
         Entry("client", "snippet", "Print the configuration for an MCP client."),
         Entry("config", "config", "Show or check the configuration."),
     ),
+    "Keep": (Entry("storage", "storage", "Look at what is stored, check it, back it up."),),
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from henslowe.cli.locate import find_node
+from henslowe.cli.locate import find_data_dir, find_node
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,15 +61,31 @@ def node_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def found(*, workspace: Path | None, data: Path | None, **named: Any) -> Any:
         return command(node=find_node(workspace, data), **named)
 
-    wanted: Callable[..., Any] = found
+    return json_option(_place_options(found))
+
+
+def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds `--json`, `--workspace` and `--data`; hands the command a `console` and the `data_dir` they mean.
+
+    For commands that look at the files themselves: no node need be running.
+    """
+
+    @functools.wraps(command)
+    def found(*, workspace: Path | None, data: Path | None, **named: Any) -> Any:
+        return command(data_dir=find_data_dir(workspace, data), **named)
+
+    return json_option(_place_options(found))
+
+
+def _place_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--data", type=click.Path(path_type=Path), help="Data directory of the node."),
         click.option(
             "-w", "--workspace", type=click.Path(path_type=Path), help="Workspace of the node; default: from here up."
         ),
     ):
-        wanted = option(wanted)
-    return json_option(wanted)
+        command = option(command)
+    return command
 
 
 @contextlib.contextmanager
@@ -123,3 +139,13 @@ def duration(seconds: float) -> str:
         if whole >= size:
             return f"{whole // size} {unit} {whole % size // lower_size} {lower}"
     return f"{whole} s"
+
+
+def size(count: int) -> str:
+    """Bytes in the unit that keeps the number short."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"

@@ -1,4 +1,7 @@
-"""Finds the node that a command is about: by `--data`, by `--workspace`, or from the current folder upward."""
+"""Finds the node that a command is about: by `--data`, by `--workspace`, or from the current folder upward.
+
+`find_node` wants it running, `find_data_dir` only wants its data directory.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,7 @@ def find_node(workspace: Path | None = None, data: Path | None = None) -> NodeFi
     Raises:
         NodeUnreachable: No node has announced itself there.
     """
-    if data is None and os.environ.get("HENSLOWE_DATA"):
-        data = Path(os.environ["HENSLOWE_DATA"])
-    if workspace is None and os.environ.get("HENSLOWE_WORKSPACE"):
-        workspace = Path(os.environ["HENSLOWE_WORKSPACE"])
+    workspace, data = _from_environment(workspace, data)
     if data is not None:
         place = data.expanduser()
     elif workspace is not None:
@@ -33,6 +33,34 @@ def find_node(workspace: Path | None = None, data: Path | None = None) -> NodeFi
             hint=f"start one with: {_up(workspace or '.')} (or say which with --workspace or --data)",
         )
     return node
+
+
+def find_data_dir(workspace: Path | None = None, data: Path | None = None) -> Path:
+    """The data directory, whether a node runs on it or not, and whether it exists or not.
+
+    Raises:
+        ConfigError: The workspace's configuration, which may name another one, cannot be read.
+    """
+    from henslowe.config.loading import load
+
+    workspace, data = _from_environment(workspace, data)
+    if data is not None:
+        return data.expanduser()
+    folder = _workspace_around(Path.cwd()) if workspace is None else workspace.expanduser()
+    # A node that was started with another directory leaves word in the usual one.
+    node = read_node_file(folder / DATA_FOLDER / NODE_FILE)
+    if node is not None and node.boot_id == boot_id() and _alive(node.pid):
+        return Path(node.data)
+    return load(folder).settings.data_dir
+
+
+def _from_environment(workspace: Path | None, data: Path | None) -> tuple[Path | None, Path | None]:
+    """The two options, or the variables that stand for them."""
+    if data is None and os.environ.get("HENSLOWE_DATA"):
+        data = Path(os.environ["HENSLOWE_DATA"])
+    if workspace is None and os.environ.get("HENSLOWE_WORKSPACE"):
+        workspace = Path(os.environ["HENSLOWE_WORKSPACE"])
+    return workspace, data
 
 
 def _workspace_around(here: Path) -> Path:

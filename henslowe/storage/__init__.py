@@ -1,15 +1,17 @@
-"""Everything durable: tables and events in one LMDB environment with one writer, the archive, the CRDT context.
+"""Everything durable: tables and events in LMDB with one writer per environment, the archive, the CRDT context.
 
 The only package that imports lmdb. Start at `store`: it composes the rest.
 
 | module | what it is |
 |---|---|
-| `store` | the facade: open, tables, transactions, info, close |
-| `tables`, `bags` | typed rows under ordered keys, read at the speed of a dict |
-| `transaction`, `commits`, `writer` | several changes in one commit; the queue; the one writer with group commit |
+| `store`, `readonly` | the facade: open, tables, transactions, info, close; the same for another process |
+| `tablespace` | one environment with its tables, its queue and its writer: core and cache |
+| `tablespec`, `cells`, `tables`, `bags` | typed rows under ordered keys, read at the speed of a dict |
+| `transaction`, `commits`, `writer`, `ballast` | several changes in one commit; the queue; the one writer |
 | `events`, `eventlog`, `partitions` | the event log: data, reading, and its ring of partitions |
 | `archive`, `manifest` | builds by content |
 | `context` | CRDT documents by namespace |
+| `inspection`, `figures` | a data directory as it lies on disk, beside the node that runs it |
 | `env`, `nodelock`, `filesystem` | LMDB opened safely; one node per directory; renames that last |
 | `keys`, `codec`, `clock` | ordered keys, checksummed records, hybrid logical time |
 """
@@ -26,9 +28,10 @@ from henslowe.storage.filesystem import remove_tree
 from henslowe.storage.keys import Key
 from henslowe.storage.manifest import Build, Entry, EntryKind
 from henslowe.storage.nodelock import Holder, NodeLock, busy, holder
-from henslowe.storage.store import WRITER_NAME, ReadonlyStore, Store, StoreInfo, open_readonly
+from henslowe.storage.readonly import ReadonlyStore, open_readonly
+from henslowe.storage.store import WRITER_NAME, Store, StoreInfo
 from henslowe.storage.tables import Table
-from henslowe.storage.tablespec import TableSpec
+from henslowe.storage.tablespec import Space, TableSpec
 from henslowe.storage.transaction import Transaction
 
 __all__ = [
@@ -53,6 +56,7 @@ __all__ = [
     "Key",
     "NodeLock",
     "ReadonlyStore",
+    "Space",
     "Store",
     "StoreInfo",
     "Table",

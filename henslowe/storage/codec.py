@@ -47,6 +47,11 @@ def unseal(key: bytes, record: bytes) -> tuple[int, bytes]:
     return _SCHEMA.unpack_from(record, _CRC.size)[0], record[_HEADER_BYTES:]
 
 
+def schema_of(record: bytes) -> int:
+    """The schema number that a record says it has, unchecked; 0 if it is too short to say."""
+    return int(_SCHEMA.unpack_from(record, _CRC.size)[0]) if len(record) >= _HEADER_BYTES else 0
+
+
 def encode(value: Any) -> bytes:
     """`value` as msgpack; tuples become lists, and what JSON knows only as text (dates, paths, UUIDs) becomes text.
 

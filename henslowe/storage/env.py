@@ -10,6 +10,7 @@ Not here: who may open it (`nodelock`), what is in it (`tables`, `eventlog`), an
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -147,6 +148,17 @@ class Environment:
                 raise StorageError(f"cannot open {', '.join(wanted)[:80]} in {self.path}: {error}") from error
             self._dbs.update({name: (db, wanted[name]) for name, db in opened.items()})
 
+    def names(self) -> dict[str, bool]:
+        """All sub-databases there are, with whether they are indexes (`dup`), by name."""
+        env = self._opened()
+        with self.read() as txn:
+            names = [bytes(name).decode() for name in txn.cursor().iternext(keys=True, values=False)]
+        found: dict[str, bool] = {}
+        for name in names:
+            db = self._dbs[name][0] if name in self._dbs else env.open_db(name.encode(), create=False)
+            found[name] = bool(db.flags()["dupsort"])
+        return dict(sorted(found.items()))
+
     # -- transactions ----------------
 
     @contextmanager
@@ -207,6 +219,10 @@ class Environment:
         """Frees the reader slots of processes that died; returns how many."""
         return int(self._opened().reader_check())
 
+    def inode(self) -> int:
+        """The number of the file that stands at `path` now: another one after a restore or a compaction."""
+        return (self.path / "data.mdb").stat().st_ino
+
     def info(self) -> EnvironmentInfo:
         """Sizes now."""
         env = self._opened()
@@ -217,6 +233,26 @@ class Environment:
             readers=int(facts["num_readers"]),
             last_txn_id=int(facts["last_txnid"]),
         )
+
+    def copy(self, path: Path, *, compact: bool = False) -> None:
+        """Writes the last commit to the new folder `path`, synced; the writer goes on meanwhile.
+
+        A plain copy holds no more than one page in memory and is what a backup wants; `compact` leaves out free pages,
+        costs a walk through all of them, and slows the writer down.
+
+        Raises:
+            StorageError: The copy cannot be read or written.
+        """
+        path.mkdir(parents=True, mode=0o700)
+        try:
+            self._opened().copy(str(path), compact=compact)
+            data = path / "data.mdb"
+            data.chmod(0o600)
+            with data.open("rb") as file:
+                os.fsync(file.fileno())
+        except (lmdb.Error, OSError) as error:
+            raise StorageError(f"cannot copy {self.path} to {path}: {error}") from error
+        filesystem.sync_dir(path)
 
     def close(self) -> None:
         """Ends all transactions and frees the map; a second call does nothing."""

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import heapq
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import chain, islice
@@ -19,7 +20,7 @@ from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from henslowe.errors import Corrupt
+from henslowe.errors import Corrupt, StorageError
 from henslowe.storage import codec, events
 from henslowe.storage.env import Environment, Txn
 from henslowe.storage.events import STREAMS, Event
@@ -29,6 +30,8 @@ from henslowe.storage.tables import Table
 from henslowe.storage.tablespec import TableSpec
 
 PAGE_EVENTS: Final = 256
+FOLLOW_POLL_S: Final = 0.05
+"""How late a follower in another process may be."""
 SEQ_MAX: Final = (1 << 64) - 1
 
 Listener: TypeAlias = Callable[[tuple[Event, ...]], None]
@@ -104,6 +107,38 @@ class EventReader:
         while page := self.read(after_seq=after_seq, **filters):
             yield from page
             after_seq = page[-1].seq
+
+    def follow(
+        self, *, after_seq: int = 0, stop: threading.Event | None = None, poll_s: float = FOLLOW_POLL_S, **filters: Any
+    ) -> Iterator[Event]:
+        """All events after `after_seq`, then those to come as they are committed, by any process, until `stop` is set.
+
+        Blocks between events: it looks every `poll_s` whether there was a commit, which costs a microsecond. Runs in: a
+        thread, or a process that does nothing else.
+
+        Raises:
+            StorageError: Another data directory was put in this one's place.
+        """
+        stop = stop or threading.Event()
+        place = self._env.inode()
+        seen_txn = -1
+        while not stop.is_set():
+            txn_id = self._env.last_txn_id()
+            if txn_id == seen_txn:
+                if self._env.inode() != place:
+                    raise StorageError(
+                        f"cannot follow {self._env.path}: it was replaced by another one", hint="begin again"
+                    )
+                stop.wait(poll_s)
+                continue
+            # Looked at before reading: a commit meanwhile is found in the next round.
+            seen_txn, head = txn_id, self.last_seq()
+            for event in self.scan(after_seq=after_seq, **filters):
+                after_seq = event.seq
+                yield event
+                if stop.is_set():
+                    return
+            after_seq = max(after_seq, head)
 
     def get(self, seq: int) -> Event | None:
         """The event with this number, or None if it was never there or was dropped."""

@@ -240,7 +240,7 @@ class Node:
 
         return Planes(
             storage=[
-                store.child_spec(),
+                *store.child_specs(),
                 _child(
                     "context keeper",
                     names.CONTEXT,

@@ -1,57 +1,59 @@
 """The store of one node: everything durable behind one object.
 
     store = Store.open(data_dir, "n1")
-    writer = store.child_spec()                 # for the supervisor; nothing commits before it runs
+    writers = store.child_specs()               # for the supervisor; nothing commits before they run
     services = store.table(SERVICES)
     ...
-    store.close()                               # after the writer was stopped
+    store.close()                               # after the writers were stopped
 
 Opening goes in the order of recovery: lock -> format -> structure (only after an unclean stop) -> environment -> log
 -> internal tables. Whoever opens a table or a context gets what is on disk; deriving routes from it and driving effects
 again is the caller's.
 
-Layout of a data directory: `node.lock`, `running` (only while a node runs), `ballast`, `core/` (LMDB), `archive/`.
+Layout of a data directory: `node.lock`, `running` (only while a node runs), `ballast`, the environments `core/` and
+`cache/` (LMDB; see `tablespec.Space` for what each promises), `archive/`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
-from henslowe.actors.kernel import ChildSpec, RestartType
+from henslowe.actors.kernel import ChildSpec
 from henslowe.config.settings import StorageSettings
-from henslowe.errors import StorageError
+from henslowe.errors import Corrupt, StorageError
 from henslowe.storage import filesystem
 from henslowe.storage.archive import Archive
 from henslowe.storage.bags import Bag
-from henslowe.storage.cells import TableBase
+from henslowe.storage.ballast import Ballast
 from henslowe.storage.clock import HybridClock
-from henslowe.storage.commits import CommitQueue
 from henslowe.storage.context import ContextStore
-from henslowe.storage.env import Environment, EnvironmentInfo, verify_offline
+from henslowe.storage.env import Durability, Environment, EnvironmentInfo, verify_offline
 from henslowe.storage.eventlog import CURSORS, CursorRow, EventLog, EventReader
-from henslowe.storage.events import RINGS
+from henslowe.storage.events import RINGS, EncodedEvent, EventDraft
 from henslowe.storage.nodelock import NodeLock
 from henslowe.storage.partitions import Appender, Layout, Retention
 from henslowe.storage.tables import Table
-from henslowe.storage.tablespec import TableSpec
-from henslowe.storage.transaction import Transaction, encoder
-from henslowe.storage.writer import Ballast, Committer, WriterActor
+from henslowe.storage.tablespace import Tablespace
+from henslowe.storage.tablespec import Space, TableSpec
+from henslowe.storage.transaction import EncodeEvent, Transaction, encoder
+from henslowe.storage.writer import Committer, OnDemandWriterActor, WriterActor
 
 R = TypeVar("R", bound=BaseModel)
 
-CORE: Final = "core"
 WRITER_NAME: Final = "storage.writer"
+CACHE_WRITER_NAME: Final = "storage.cache_writer"
 _RUNNING: Final = "running"
 _BALLAST: Final = "ballast"
 _ARCHIVE: Final = "archive"
-_WRITER_SHUTDOWN_S: Final = 10.0
+_CACHE_QUEUE: Final = 10_000
+_CACHE_MAP_BYTES: Final = 4 << 30
+"""What is cached can be fetched again; a full cache refuses."""
 _VERIFY_BYTES_MAX: Final = 2 << 30
 """Some 25 s of verification; a greater file is opened unverified, and records are checked as they are read."""
 
@@ -74,6 +76,7 @@ class StoreInfo:
     """Figures of a store: sizes, rows by table, events by stream, what waits, why writes are refused ("" if not)."""
 
     core: EnvironmentInfo
+    cache: EnvironmentInfo
     rows: dict[str, int]
     events: dict[str, int]
     last_seq: int
@@ -86,29 +89,42 @@ class Store:
     """Tables, events, context and archive of one node. Made by `Store.open`; reads need no writer, commits do."""
 
     def __init__(
-        self, data_dir: Path, node: str, settings: StorageSettings, lock: NodeLock, env: Environment, *, clean: bool
+        self,
+        data_dir: Path,
+        node: str,
+        settings: StorageSettings,
+        lock: NodeLock,
+        *,
+        core: Environment,
+        cache: Environment,
+        clean: bool,
     ) -> None:
         self.data_dir = data_dir
         self.node = node
         self.lock = lock
         self.recovered = not clean
         """Whether the last life of the node ended without `close` (the structure was verified then)."""
-        self._env = env
-        layout = Layout(env, RINGS)
-        self._queue = CommitQueue(commits_max=settings.writer_queue)
-        self._tables: dict[str, TableBase[Any, Any]] = {}
+        self._env = core
+        layout = Layout(core, RINGS)
         retention = {
             "activity": Retention(settings.activity_events_max),
             "output": Retention(settings.output_lines_max),
         }
-        appender = Appender(env, layout, retention)
-        self._committer = Committer(env, appender, Ballast(data_dir / _BALLAST))
+        self._core = Tablespace(
+            Space.CORE,
+            core,
+            Committer(core, Appender(core, layout, retention), Ballast(data_dir / _BALLAST)),
+            commits_max=settings.writer_queue,
+            encode_event=self._encoded,
+        )
+        self._cache = Tablespace(Space.CACHE, cache, Committer(cache, None, None), commits_max=_CACHE_QUEUE)
+        self._spaces = {Space.CORE: self._core, Space.CACHE: self._cache}
         self.incarnation, clock = self._next_life()
-        self._encode_event = encoder(node, self.incarnation, clock.tick)
+        self._encode_event: EncodeEvent = encoder(node, self.incarnation, clock.tick)
         self.clock = clock
         """The node's hybrid logical clock: readings of other nodes' events go into `clock.observe`."""
-        self.events = EventLog(env, layout, self.table(CURSORS), self._queue.listeners, self._save_cursor)
-        self.context = ContextStore(env, self.transaction)
+        self.events = EventLog(core, layout, self.table(CURSORS), self._core.queue.listeners, self._save_cursor)
+        self.context = ContextStore(core, self.transaction)
         self.archive = Archive(data_dir / _ARCHIVE)
 
     @classmethod
@@ -139,92 +155,80 @@ class Store:
         settings = settings or StorageSettings()
         filesystem.refuse_network(data_dir)
         try:
-            data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            filesystem.make_folder(data_dir, mode=0o700)
         except OSError as error:
             raise StorageError(f"cannot create {data_dir}: {error.strerror}") from error
-        lock = NodeLock.acquire(data_dir)
-        env: Environment | None = None
-        try:
-            running, core = data_dir / _RUNNING, data_dir / CORE
+        with ExitStack() as opened:
+            lock = NodeLock.acquire(data_dir)
+            opened.callback(lock.release)
+            running, path = data_dir / _RUNNING, data_dir / Space.CORE
             clean = not running.exists()
-            if not clean and core.exists() and not verify_offline(core, bytes_max=_VERIFY_BYTES_MAX):
-                _log.warning("storage.verify_skipped", extra={"path": str(core), "bytes_max": _VERIFY_BYTES_MAX})
-            env = env_type.open(core, map_bytes=settings.map_size_gib << 30)
+            if not clean and path.exists() and not verify_offline(path, bytes_max=_VERIFY_BYTES_MAX):
+                _log.warning("storage.verify_skipped", extra={"path": str(path), "bytes_max": _VERIFY_BYTES_MAX})
+            core = env_type.open(path, map_bytes=settings.map_size_gib << 30)
+            opened.callback(core.close)
+            cache = _open_cache(data_dir / Space.CACHE, clean=clean)
+            opened.callback(cache.close)
             filesystem.write_durably(running, str(lock.holder.pid).encode())
             Ballast(data_dir / _BALLAST).lay()
-            return cls(data_dir, node, settings, lock, env, clean=clean)
-        except BaseException:
-            if env is not None:
-                env.close()
-            lock.release()
-            raise
+            store = cls(data_dir, node, settings, lock, core=core, cache=cache, clean=clean)
+            opened.pop_all()
+        return store
 
     def child_spec(self) -> ChildSpec:
-        """The writer, for a supervisor. Permanent: an environment that cannot be reopened is tried again with it."""
-        return ChildSpec(
-            id="writer",
-            actor=WriterActor,
-            args=(self._queue, self._committer),
-            name=WRITER_NAME,
-            restart=RestartType.PERMANENT,
-            shutdown_s=_WRITER_SHUTDOWN_S,
-        )
+        """The writer of the core, for a supervisor."""
+        return self._core.child_spec(WriterActor, "writer", WRITER_NAME)
+
+    def child_specs(self) -> list[ChildSpec]:
+        """All that runs for the store, in the order of their start."""
+        return [self.child_spec(), self._cache.child_spec(OnDemandWriterActor, "cache writer", CACHE_WRITER_NAME)]
 
     def table(self, spec: TableSpec[R]) -> Table[R]:
-        """The table that `spec` declares, with its rows; the same object each time.
+        """The set or ordered set that `spec` declares, with its rows; the same object each time.
 
         Raises:
             StorageError: Another table has this name, or it is a bag.
             Corrupt, FormatTooNew: A row cannot be read.
         """
-        table: Table[R] = self._open_table(spec, Table, bag=False)
-        return table
+        return self._space(spec.space).table(spec)
 
     def bag(self, spec: TableSpec[R]) -> Bag[R]:
         """The bag that `spec` declares, with its rows; the same object each time. Raises what `table` raises."""
-        bag: Bag[R] = self._open_table(spec, Bag, bag=True)
-        return bag
+        return self._space(spec.space).bag(spec)
 
-    def transaction(self) -> Transaction:
-        """An empty transaction over any of the tables and the log."""
-        return Transaction(self._queue, self._encode_event)
+    def transaction(self, space: Space = Space.CORE) -> Transaction:
+        """An empty transaction over any of the tables in `space`, in the core over the event log, too."""
+        return self._space(space).transaction()
 
     def info(self) -> StoreInfo:
         """Figures now: some microseconds each, one short read."""
         return StoreInfo(
             core=self._env.info(),
-            rows={name: len(table) for name, table in sorted(self._tables.items())},
+            cache=self._cache.env.info(),
+            rows=dict(sorted((self._core.rows() | self._cache.rows()).items())),
             events=self.events.counts(),
             last_seq=self.events.last_seq(),
-            commits_waiting=len(self._queue),
-            degraded=self._committer.degraded,
+            commits_waiting=len(self._core.queue),
+            degraded=self._core.committer.degraded,
             disk_free_bytes=filesystem.free_bytes(self.data_dir),
         )
 
     def close(self) -> None:
-        """Ends the store; the next `open` is a clean one. Stop the writer first: commits that wait now fail."""
-        self._queue.close()
-        self._env.close()
+        """Ends the store; the next `open` is a clean one. Stop the writers first: commits that wait now fail."""
+        for space in self._spaces.values():
+            space.close()
         (self.data_dir / _RUNNING).unlink(missing_ok=True)
         filesystem.sync_dir(self.data_dir)
         self.lock.release()
 
-    def _open_table(self, spec: TableSpec[R], kind: Any, *, bag: bool) -> Any:
-        found = self._tables.get(spec.name)
-        if found is not None:
-            if found.spec != spec:
-                raise StorageError(f"cannot open table {spec.name!r}: it is declared otherwise elsewhere")
-            return found
-        if (spec.kind == "bag") is not bag:
-            raise StorageError(
-                f"cannot open table {spec.name!r} so: it is a {spec.kind}", hint="use Store.table or bag"
-            )
-        table = kind(spec, self.transaction)
-        if spec.durable:
-            table._load(self._env)
-        self._tables[spec.name] = table
-        self._queue.tables.append(table)
-        return table
+    def _space(self, space: Space) -> Tablespace:
+        found = self._spaces.get(space)
+        if found is None:
+            raise StorageError(f"expected a space with tables ({', '.join(self._spaces)}), got {space}")
+        return found
+
+    def _encoded(self, draft: EventDraft) -> EncodedEvent:
+        return self._encode_event(draft)
 
     def _next_life(self) -> tuple[int, HybridClock]:
         """Counts the node's lives, in a commit of its own: no writer runs yet."""
@@ -255,38 +259,13 @@ class Store:
         await self.events.cursors.insert(row)
 
 
-class ReadonlyStore:
-    """What another process may see of a store while its node runs: events, and tables as of their opening."""
-
-    def __init__(self, env: Environment) -> None:
-        self._env = env
-        self.events = EventReader(env, Layout(env, RINGS))
-
-    def table(self, spec: TableSpec[R]) -> Table[R]:
-        """The rows committed now; open it again for later ones."""
-        table: Table[R] = Table(spec, _refuse_transaction)
-        table._load(self._env)
-        return table
-
-    def close(self) -> None:
-        """Frees the reader's slot."""
-        self._env.close()
-
-
-@contextmanager
-def open_readonly(data_dir: Path) -> Iterator[ReadonlyStore]:
-    """The store of `data_dir`, read beside the node that runs it (or without one); never blocks it.
-
-    Raises:
-        StorageError: No store is there, or its lock file may not be written by this user.
-        FormatTooNew: A newer Henslowe wrote it.
-    """
-    store = ReadonlyStore(Environment.open_readonly(data_dir / CORE))
+def _open_cache(path: Path, *, clean: bool) -> Environment:
+    """The cache, emptied when the last life did not end cleanly or it cannot be opened: it can all be made again."""
+    if not clean:
+        filesystem.remove_tree(path)
     try:
-        yield store
-    finally:
-        store.close()
-
-
-def _refuse_transaction() -> Transaction:
-    raise StorageError("cannot write: the store is open for reading only")
+        return Environment.open(path, map_bytes=_CACHE_MAP_BYTES, durability=Durability.PROCESS)
+    except Corrupt as error:
+        _log.warning("storage.cache_emptied", extra={"reason": error.message})
+        filesystem.remove_tree(path)
+        return Environment.open(path, map_bytes=_CACHE_MAP_BYTES, durability=Durability.PROCESS)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
@@ -27,18 +27,21 @@ from henslowe.storage.commits import Commit, CommitQueue, Committed
 from henslowe.storage.events import EncodedEvent, EventDraft
 from henslowe.storage.keys import Key, check
 from henslowe.storage.tables import Table
+from henslowe.storage.tablespec import Space
 
 R = TypeVar("R", bound=BaseModel)
+EncodeEvent: TypeAlias = Callable[[EventDraft], EncodedEvent]
 
 
 class Transaction:
     """Changes that happen together or not at all. Made by `Store.transaction`, submitted once."""
 
-    __slots__ = ("_drafts", "_encode_event", "_guards", "_ops", "_queue", "_steps", "_submitted")
+    __slots__ = ("_drafts", "_encode_event", "_guards", "_ops", "_queue", "_space", "_steps", "_submitted")
 
-    def __init__(self, queue: CommitQueue, encode_event: Callable[[EventDraft], EncodedEvent]) -> None:
+    def __init__(self, queue: CommitQueue, encode_event: EncodeEvent | None, space: Space) -> None:
         self._queue = queue
         self._encode_event = encode_event
+        self._space = space
         self._guards: list[tuple[TableBase[Any, Any], Key, Any]] = []
         self._steps: list[tuple[TableBase[Any, Any], Key | None, Any]] = []
         self._ops: list[Op] = []
@@ -47,19 +50,31 @@ class Transaction:
 
     def put(self, table: Table[R] | Bag[R], row: R) -> None:
         """Inserts `row`; in a set it replaces the row under its key."""
+        self._refuse_foreign(table)
         self._steps.append((table, None, row))
 
     def delete(self, table: Table[Any] | Bag[Any], key: Key) -> None:
         """Removes what is under `key`, if anything."""
+        self._refuse_foreign(table)
         check(key)
         self._steps.append((table, key, None))
 
     def append(self, draft: EventDraft) -> None:
-        """Appends an event; events of one transaction follow each other without a gap."""
+        """Appends an event; events of one transaction follow each other without a gap.
+
+        Raises:
+            StorageError: The transaction's space has no event log.
+        """
+        if self._encode_event is None:
+            raise StorageError(
+                f"cannot append an event to {self._space}: it has no event log",
+                hint="append it in a transaction of the core, after this one",
+            )
         self._drafts.append(draft)
 
     def expect(self, table: Table[R] | Bag[R], key: Key, expected: Any) -> None:
         """Makes the commit depend on `expected` being under `key`: a row, None for nothing, a bag's tuple of rows."""
+        self._refuse_foreign(table)
         check(key)
         self._guards.append((table, key, expected))
 
@@ -96,9 +111,18 @@ class Transaction:
             self._stage(commit, table, key_or_none, row)
         if commit.cells:
             _refuse_growth(commit)
-        commit.events = [self._encode_event(draft) for draft in self._drafts]
+        if self._encode_event is not None:
+            commit.events = [self._encode_event(draft) for draft in self._drafts]
         self._submitted = True
         return self._queue.submit(commit)
+
+    def _refuse_foreign(self, table: TableBase[Any, Any]) -> None:
+        if table.spec.space is not self._space:
+            raise StorageError(
+                f"cannot change {table.name!r} in a transaction of {self._space}: it lives in {table.spec.space}, "
+                "and a commit stays in one environment",
+                hint=f"use Store.transaction(Space.{table.spec.space.name}), a commit of its own",
+            )
 
     @staticmethod
     def _stage(commit: Commit, table: TableBase[Any, Any], key: Key | None, row: Any) -> None:
@@ -121,7 +145,7 @@ def _refuse_growth(commit: Commit) -> None:
         table._refuse_growth(rows)
 
 
-def encoder(node: str, incarnation: int, tick: Callable[[], tuple[int, int]]) -> Callable[[EventDraft], EncodedEvent]:
+def encoder(node: str, incarnation: int, tick: Callable[[], tuple[int, int]]) -> EncodeEvent:
     """What stamps and encodes the drafts of one node's life."""
 
     def encode(draft: EventDraft) -> EncodedEvent:

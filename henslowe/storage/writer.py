@@ -11,58 +11,35 @@ until space returns. An environment that cannot be reopened crashes the actor, a
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 import lmdb
 
-from henslowe.actors.kernel import ThreadActor, is_clean
-from henslowe.errors import StorageDegraded
+from henslowe.actors.kernel import LoopActor, ThreadActor, is_clean
+from henslowe.errors import StorageDegraded, StorageError
 from henslowe.storage import filesystem
+from henslowe.storage.ballast import Ballast
 from henslowe.storage.commits import Commit, CommitQueue
 from henslowe.storage.env import Environment, Txn
 from henslowe.storage.partitions import Appender
-
-BALLAST_BYTES: Final = 1 << 20
-"""Enough for the commits that a node writes while it shuts down."""
-_BALLAST_ROOM: Final = 16
-"""The ballast is laid only where this many times its size is free: it must not fill the disk itself."""
 
 _NEARLY_FULL_BYTES: Final = 4 << 20
 """Less free space than this explains an I/O error: LMDB writes at most some megabytes at once."""
 
 
-class Ballast:
-    """A file that is given up when the disk is full, so that the last commits still fit (deleting rows needs space)."""
-
-    def __init__(self, path: Path, size_bytes: int = BALLAST_BYTES) -> None:
-        self._path = path
-        self._size_bytes = size_bytes
-
-    def lay(self) -> None:
-        """Makes the file if it is not there and the disk has ample space."""
-        if self._path.exists() or filesystem.free_bytes(self._path.parent) < _BALLAST_ROOM * self._size_bytes:
-            return
-        with suppress(OSError), self._path.open("xb") as file:
-            os.posix_fallocate(file.fileno(), 0, self._size_bytes)
-
-    def drop(self) -> bool:
-        """Frees its space; whether there was any."""
-        try:
-            self._path.unlink()
-        except OSError:
-            return False
-        return True
+_log = logging.getLogger(__name__)
 
 
 class Committer:
     """Applies batches to one environment; all of a batch or nothing. Runs in: the writer."""
 
-    def __init__(self, env: Environment, appender: Appender | None, ballast: Ballast) -> None:
+    def __init__(self, env: Environment, appender: Appender | None, ballast: Ballast | None) -> None:
         self._env = env
         self._appender = appender
         self._ballast = ballast
@@ -78,9 +55,11 @@ class Committer:
             StorageDegraded: The disk refused; nothing of the batch is stored.
             StorageError: The environment could not be opened again: the writer is of no use until it is restarted.
         """
+        if self._env.closed:
+            self.recover()
         error = self._attempt(batch)
         full = error is not None and self._is_full(error)
-        if full and self._ballast.drop():
+        if full and self._ballast is not None and self._ballast.drop():
             error = self._attempt(batch)
         if error is None:
             self.degraded = ""
@@ -178,6 +157,39 @@ class WriterActor(ThreadActor):
         self._queue.detach()
         while is_clean(reason) and self._queue.run_once(self._committer):
             pass
+
+
+class OnDemandWriterActor(LoopActor):
+    """Runs a committer in a borrowed thread while commits wait: for environments that are seldom written."""
+
+    def __init__(self, queue: CommitQueue, committer: Committer) -> None:
+        super().__init__()
+        self._queue = queue
+        self._committer = committer
+
+    def init(self) -> None:
+        """Asks the queue for work; nothing is read before there is some."""
+        ref = self.ref
+        self._queue.attach(lambda: ref.cast(_WORK))
+
+    async def handle_cast(self, message: object) -> None:
+        """Commits one batch; between batches the mailbox has its turn."""
+        if message is _WORK and self._queue and await asyncio.to_thread(self._work):
+            self.ref.cast(_WORK)
+
+    async def terminate(self, reason: object) -> None:
+        """Commits what still waits, unless this is a crash: then the next writer does."""
+        self._queue.detach()
+        while is_clean(reason) and self._queue and await asyncio.to_thread(self._work):
+            pass
+
+    def _work(self) -> bool:
+        try:
+            return self._queue.run_once(self._committer)
+        except StorageError as error:
+            # The batch was refused, and the next one opens the environment again: nobody else need crash for it.
+            _log.warning("storage.not_written", extra={"reason": error.message})
+            return False
 
 
 _WORK: Final = "commits wait"

@@ -1,0 +1,113 @@
+"""A tablespace: one environment with its tables, its queue and its writer.
+
+The store composes several, so that what may be lost never waits for the disk with what may not. A commit stays in one:
+LMDB's transactions end at the environment.
+
+Not here: which tablespaces a node has (`store`), and how one is written (`writer`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel
+
+from henslowe.actors.kernel import ChildSpec, GenActor, RestartType
+from henslowe.errors import StorageError
+from henslowe.storage.bags import Bag
+from henslowe.storage.cells import TableBase
+from henslowe.storage.commits import CommitQueue
+from henslowe.storage.env import Environment
+from henslowe.storage.tables import Table
+from henslowe.storage.tablespec import Space, TableSpec
+from henslowe.storage.transaction import EncodeEvent, Transaction
+from henslowe.storage.writer import Committer
+
+R = TypeVar("R", bound=BaseModel)
+
+WRITER_SHUTDOWN_S: Final = 10.0
+
+
+class Tablespace:
+    """Tables of one environment, and everything that commits into it.
+
+    Args:
+        space: Which one it is.
+        env: Opened for writing.
+        committer: Applies commits to `env`.
+        commits_max: Most transactions that may wait for the disk.
+        encode_event: Stamps and encodes events, where the environment has an event log; called in the loop.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        env: Environment,
+        committer: Committer,
+        *,
+        commits_max: int,
+        encode_event: EncodeEvent | None = None,
+    ) -> None:
+        self.space = space
+        self.env = env
+        self.committer = committer
+        self.queue = CommitQueue(commits_max=commits_max)
+        self._encode_event = encode_event
+        self._tables: dict[str, TableBase[Any, Any]] = {}
+
+    def table(self, spec: TableSpec[R]) -> Table[R]:
+        """The set or ordered set that `spec` declares, with its rows; the same object each time.
+
+        Raises:
+            StorageError: Another table has this name, or it is a bag.
+            Corrupt, FormatTooNew: A row cannot be read.
+        """
+        table: Table[R] = self._open(spec, Table, bag=False)
+        return table
+
+    def bag(self, spec: TableSpec[R]) -> Bag[R]:
+        """The bag that `spec` declares, with its rows; the same object each time. Raises what `table` raises."""
+        bag: Bag[R] = self._open(spec, Bag, bag=True)
+        return bag
+
+    def transaction(self) -> Transaction:
+        """An empty transaction over this space's tables, and its log if it has one."""
+        return Transaction(self.queue, self._encode_event, self.space)
+
+    def rows(self) -> dict[str, int]:
+        """How many keys each open table has, by name."""
+        return {name: len(table) for name, table in sorted(self._tables.items())}
+
+    def child_spec(self, actor: type[GenActor], id_: str, name: str) -> ChildSpec:
+        """Its writer, for a supervisor. Permanent: an environment that cannot be reopened is tried again with it."""
+        return ChildSpec(
+            id=id_,
+            actor=actor,
+            args=(self.queue, self.committer),
+            name=name,
+            restart=RestartType.PERMANENT,
+            shutdown_s=WRITER_SHUTDOWN_S,
+        )
+
+    def close(self) -> None:
+        """Refuses commits from now on, fails those that wait, and closes the environment."""
+        self.queue.close()
+        self.env.close()
+
+    def _open(self, spec: TableSpec[Any], kind: Callable[..., Any], *, bag: bool) -> Any:
+        found = self._tables.get(spec.name)
+        if found is not None:
+            if found.spec != spec:
+                raise StorageError(f"cannot open table {spec.name!r}: it is declared otherwise elsewhere")
+            return found
+        if (spec.kind == "bag") is not bag:
+            raise StorageError(
+                f"cannot open table {spec.name!r} so: it is a {spec.kind}", hint="use Store.table or bag"
+            )
+        table = kind(spec, self.transaction)
+        if spec.durable:
+            table._load(self.env)
+        self._tables[spec.name] = table
+        self.queue.tables.append(table)
+        return table

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from henslowe.actors.endpoints import Contract, SoleClient
 from henslowe.actors.ids import BuildId, InstanceId, ServiceName, VersionKey
@@ -201,6 +201,9 @@ class RetireService:
 
 # -- version machine -> instances ----------------
 
+DELIVERY: Final = "delivery"
+"""The holder on whose behalf instances run that serve, or are about to."""
+
 
 @dataclass(slots=True, frozen=True)
 class EnsureInstance:
@@ -210,14 +213,28 @@ class EnsureInstance:
     launch: LaunchSpec
     root: Path | None
     """The materialised build, or None for a declared service."""
+    holder: str = DELIVERY
+    """On whose behalf: it runs until each holder has released it."""
 
 
 @dataclass(slots=True, frozen=True)
 class ReleaseInstance:
-    """Cast to INSTANCES: a version is no longer wanted: drain, then stop (idempotent)."""
+    """Cast to INSTANCES: a holder wants a version no longer; after the last one: drain, then stop (idempotent)."""
 
     version: VersionKey
     drain_s: float = 30.0
+    holder: str = DELIVERY
+
+
+# -- gateway -> holds -> instances ----------------
+
+
+@dataclass(slots=True, frozen=True)
+class HoldVersion:
+    """Cast to HOLDS, again and again: clients need this version for `hold_s` from now, whether or not it serves."""
+
+    version: VersionKey
+    hold_s: float
 
 
 # -- gateway -> instances ----------------
@@ -425,3 +442,25 @@ class SessionsSeen:
     """Cast to SESSION_MANAGER, at most once a second: sessions that were used since, for expiry."""
 
     last_seen_s: dict[str, float]
+
+
+# -- gateway -> task keeper ----------------
+
+
+@dataclass(slots=True, frozen=True)
+class KeepTask:
+    """Call to TASKS: a server made a task for a client. Reply: None, once it is durable."""
+
+    row: dict[str, Any]
+    """The fields of a `henslowe.actors.tasks.TaskRow`."""
+
+
+@dataclass(slots=True, frozen=True)
+class TaskSeen:
+    """Cast to TASKS: what a server said of a task."""
+
+    id: str
+    status: str
+    expires_s: float
+    final: dict[str, Any] | None = None
+    """All that was said, once it is final."""

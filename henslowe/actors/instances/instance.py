@@ -59,7 +59,7 @@ class Surroundings:
 class History:
     """What the incarnations of one version's instance leave to each other, and to the manager.
 
-    Written by the living incarnation only, but for `released`, which the manager sets.
+    Written by the living incarnation only, but for `holders` and `released`, which are the manager's.
     """
 
     numbers: Iterator[int]
@@ -69,6 +69,8 @@ class History:
     ready_once: bool = False
     crash: str = ""
     """Why the last incarnation crashed; "" while one runs, or when it ended as it was told."""
+    holders: set[str] = field(default_factory=set)
+    """On whose behalf the version runs; kept by the manager."""
     released: bool = False
     """Whether it is to drain and end."""
     up: InstanceUp | None = None

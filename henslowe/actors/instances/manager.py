@@ -13,7 +13,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,7 +51,14 @@ from henslowe.actors.kernel import (
     is_clean,
 )
 from henslowe.actors.kernel import names as registry
-from henslowe.actors.messages import ClosePrivate, EnsureInstance, InstanceBroken, OpenPrivate, ReleaseInstance
+from henslowe.actors.messages import (
+    DELIVERY,
+    ClosePrivate,
+    EnsureInstance,
+    InstanceBroken,
+    OpenPrivate,
+    ReleaseInstance,
+)
 from henslowe.config.settings import InstanceSettings, Settings
 from henslowe.errors import HensloweError, LimitReached, Unavailable
 
@@ -81,8 +88,8 @@ class _Wanted:
     releasing: MonitorRef | None = None
     """Set while the instance drains: it is over when this monitor fires."""
     stopping: bool = False
-    again: EnsureInstance | None = None
-    """Asked for once more while it was being stopped."""
+    again: dict[str, EnsureInstance] = field(default_factory=dict)
+    """By holder: asked for once more while it was being stopped."""
     drain_s: float = 30.0
     """While it is released: how long calls may take to finish, of the private connections and then of the instance."""
 
@@ -226,8 +233,7 @@ class InstanceManager(LoopActor):
         elif isinstance(message, _Stopped):
             wanted = self._wanted.pop(message.version)
             self.demonitor(wanted.monitor)
-            if wanted.again is not None:
-                await self._ensure(wanted.again)
+            await self._ensure_again(wanted)
 
     def terminate(self, _reason: Any) -> None:
         """Leave the instances to their supervisors."""
@@ -246,13 +252,19 @@ class InstanceManager(LoopActor):
         if wanted is None:
             await self._start(ensure)
         elif wanted.stopping or wanted.releasing is not None:
-            wanted.again = ensure
-        elif wanted.history.up is not None:
-            tell_versions_and_router(wanted.history.up)
+            wanted.again[ensure.holder] = ensure
+        else:
+            wanted.history.holders.add(ensure.holder)
+            if wanted.history.up is not None and ensure.holder == DELIVERY:  # nobody else is told
+                tell_versions_and_router(wanted.history.up)
+
+    async def _ensure_again(self, ended: _Wanted) -> None:
+        for ensure in ended.again.values():
+            await self._ensure(ensure)
 
     async def _start(self, ensure: EnsureInstance) -> None:
         version, settings = ensure.version, self._settings
-        history = History(self._numbers.setdefault(version, itertools.count(1)))
+        history = History(self._numbers.setdefault(version, itertools.count(1)), holders={ensure.holder})
         # Where supervisors were killed, their instances are stopping still, and hold the name.
         await _ended(registry.whereis(instance_name(version)), settings.stop_grace_s + STOP_SPARE_S)
         try:
@@ -295,11 +307,12 @@ class InstanceManager(LoopActor):
 
     def _release(self, release: ReleaseInstance) -> None:
         wanted = self._wanted.get(release.version)
-        if wanted is None or wanted.stopping:
-            if wanted is not None:
-                wanted.again = None
+        if wanted is None:
             return
-        wanted.again = None
+        wanted.again.pop(release.holder, None)
+        wanted.history.holders.discard(release.holder)
+        if wanted.stopping or wanted.history.holders:
+            return
         instance = registry.whereis(instance_name(release.version))
         if instance is None or wanted.history.up is None:
             self._dismantle(release.version, wanted)  # starting, or waiting for its restart: nothing to drain
@@ -338,8 +351,7 @@ class InstanceManager(LoopActor):
             self._broken(version, f"restarted too often: {wanted.history.crash}")
         elif not is_clean(reason):
             self._broken(version, f"its supervisor ended: {reason!r}")
-        if wanted.again is not None:
-            await self._ensure(wanted.again)
+        await self._ensure_again(wanted)
 
     def _dismantle(self, version: VersionKey, wanted: _Wanted) -> None:
         """Stop everything of a version, without waiting for it here."""
@@ -363,6 +375,7 @@ class InstanceManager(LoopActor):
 
     def _broken(self, version: VersionKey, reason: str) -> None:
         tell_versions_and_router(InstanceBroken(version, reason))
+        registry.via(names.HOLDS).cast(InstanceBroken(version, reason))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

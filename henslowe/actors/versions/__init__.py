@@ -2,7 +2,8 @@
 
 `rows` are the tables, `machine` the pure transitions (with `births`, `rollout`, `commands` and the `change` they work
 on), `replay` the way back from events to rows, `actor` the shell that commits them and performs their effects
-(`effects`). Who judges a version is the canary router (`henslowe.actors.router`); who runs it is the instance manager.
+(`effects`), `starting` makes the order to run a version. Who judges a version is the canary router
+(`henslowe.actors.router`); who runs it is the instance manager.
 """
 
 from henslowe.actors.versions.actor import VersionMachine
@@ -20,6 +21,7 @@ from henslowe.actors.versions.rows import (
     VersionRow,
     VersionState,
 )
+from henslowe.actors.versions.starting import LayOut, Starting
 
 __all__ = [
     "OUTBOX",
@@ -29,10 +31,12 @@ __all__ = [
     "EffectKind",
     "Facts",
     "Kind",
+    "LayOut",
     "OutboxRow",
     "Policy",
     "ProbationOver",
     "ServiceRow",
+    "Starting",
     "State",
     "Transition",
     "TryAgain",

@@ -25,9 +25,10 @@ from henslowe.actors.routes import WEIGHT_SCALE
 from henslowe.actors.traffic import TrafficStats
 from henslowe.actors.versions.births import unique_semver
 from henslowe.actors.versions.change import Facts, Policy, State, in_order
-from henslowe.actors.versions.effects import Effects, LayOut, everything_of, unwanted_of
+from henslowe.actors.versions.effects import Effects, everything_of, unwanted_of
 from henslowe.actors.versions.machine import Boot, ProbationOver, TryAgain, service_of, transition
 from henslowe.actors.versions.rows import OUTBOX, SERVICES, VERSIONS, OutboxRow, ServiceRow
+from henslowe.actors.versions.starting import LayOut
 from henslowe.config.settings import DeliverySettings, Settings
 from henslowe.errors import HensloweError, LimitReached, StorageError
 from henslowe.storage import Store

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from henslowe.actors import names
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.kernel import names as registry
-from henslowe.actors.messages import EnsureInstance, InstanceBroken, ReleaseInstance, RoutesChanged
+from henslowe.actors.messages import DELIVERY, InstanceBroken, ReleaseInstance, RoutesChanged
 from henslowe.actors.versions.rows import (
     SERVICES,
     VERSIONS,
@@ -24,6 +24,7 @@ from henslowe.actors.versions.rows import (
     ServiceRow,
     VersionRow,
 )
+from henslowe.actors.versions.starting import LayOut, Starting
 from henslowe.errors import HensloweError, StorageError
 from henslowe.storage import Store, remove_tree, swap_link
 
@@ -32,10 +33,6 @@ log = logging.getLogger("henslowe.versions")
 ROUTES_TIMEOUT_S: Final = 5.0
 LINKS: Final = ("staged", "canary", "active")
 """Folders of the workspace with one link per service, named as the fields of the row."""
-
-
-LayOut = Callable[[VersionKey, str, Path, Mapping[str, Any]], object]
-"""Makes the folder of a version again: its key, its build, the folder, the version's metadata. Runs in: a thread."""
 
 
 class Effects:
@@ -67,7 +64,9 @@ class Effects:
         self._drain_s = drain_s
         self._broken = broken
         self._released = released
-        self._lay_out = lay_out or (lambda _key, build, folder, _facts: self._archive.materialise(build, folder))
+        self._starting = Starting(
+            workspace, lay_out or (lambda _key, build, folder, _facts: self._archive.materialise(build, folder))
+        )
 
     async def perform(self, effect: OutboxRow) -> None:
         """Does one effect.
@@ -93,21 +92,18 @@ class Effects:
 
     def folder(self, row: VersionRow) -> Path:
         """Where a version's build lies."""
-        return self._workspace / "archive" / row.service / row.folder
+        return self._starting.folder(row)
 
     async def _ensure(self, service: ServiceRow, number: int) -> None:
         row = self._versions.lookup((service.service, number))
         if row is None or row.launch is None or number not in service.wanted:
             return
-        # By the version: a service that is declared today may go back to a version that was developed.
-        root = self.folder(row) if row.folder else None
-        if root is not None and not root.exists():
-            try:
-                await asyncio.to_thread(self._lay_out, row.key, row.build, root, row.metadata)
-            except (HensloweError, OSError) as error:
-                self._broken(InstanceBroken(row.key, f"cannot lay out its build: {error}"))
-                return
-        registry.via(names.INSTANCES).cast(EnsureInstance(row.key, row.launch, root))
+        try:
+            order = await self._starting.order(row, DELIVERY)
+        except HensloweError as error:
+            self._broken(InstanceBroken(row.key, f"cannot lay out its build: {error}"))
+            return
+        registry.via(names.INSTANCES).cast(order)
 
     def _release(self, service: ServiceRow, number: int) -> None:
         if number not in service.wanted:

@@ -150,6 +150,74 @@ class AdminSettings(Section):
     """File of mode 0600 with the bearer token; default `<data>/admin.token`, made at first start."""
 
 
+class OAuthSettings(Section):
+    """The authorization server whose tokens are taken, for `access.mode = "oauth"`."""
+
+    issuer: str = ""
+    """Its issuer identifier, as in the `iss` of its tokens; https, but for loopback."""
+    jwks_url: str = ""
+    """Where its signing keys are; default: as its metadata (RFC 8414 or OpenID Connect) says."""
+    algorithms: tuple[
+        Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"], ...
+    ] = ("RS256", "ES256", "EdDSA")
+    """Signatures that are taken. There is no `none` and no shared secret."""
+    audiences: tuple[str, ...] = ()
+    """More values of `aud` that are taken, beside the endpoint's own address (RFC 8707)."""
+    leeway_s: Annotated[float, Field(ge=0, le=300)] = 30.0
+    """How much the issuer's clock may differ."""
+    subject_claim: str = "sub"
+    """The claim that names the principal."""
+    scopes_supported: tuple[str, ...] = ()
+    """What the resource metadata offers; clients ask for all of it when no challenge says less."""
+    challenge_scopes: tuple[str, ...] = ()
+    """What a 401 asks for; default: what the endpoint needs."""
+    scope_map: dict[str, tuple[str, ...]] = {}
+    """The issuer's scopes as ours: `"files.read" = ["mcp:files"]`. Without any, its `mcp` and `mcp:SERVICE` are ours."""
+    introspection_url: str = ""
+    """Where tokens that are not JWTs are asked about (RFC 7662); "" refuses them."""
+    introspection_authorization: str = ""
+    """The `Authorization` header for it, for example `Basic ...`."""
+
+
+class PolicyRule(Section):
+    """One rule over what principals may use: `[access.policy.NAME]`. A rule can only take away."""
+
+    principals: tuple[str, ...] = ("*",)
+    """Whom it is about, as patterns: `token:ci-*`, `oauth:alice`, `local:*`, `anonymous`."""
+    unless_scopes: tuple[str, ...] = ()
+    """It is not about those who hold all of these; a client with too few is told to ask for them."""
+    services: tuple[str, ...] = ("*",)
+    """Which services it is about, as patterns."""
+    allow_tools: tuple[str, ...] = ("*",)
+    """Tools that may be used, as patterns; others are not listed, and calls of them are refused."""
+    deny_tools: tuple[str, ...] = ()
+    """Tools that may not be used."""
+    allow_prompts: tuple[str, ...] = ("*",)
+    deny_prompts: tuple[str, ...] = ()
+    """The same for prompts."""
+    allow_resources: tuple[str, ...] = ("*",)
+    deny_resources: tuple[str, ...] = ()
+    """The same for the URIs of resources."""
+
+
+class AccessSettings(Section):
+    """Who is let in, and to what."""
+
+    mode: Literal["auto", "none", "token", "oauth"] = "auto"
+    """What MCP clients show. `auto`: nothing on loopback, elsewhere a token. `none`: nothing, wherever the node listens.
+    `token`: a token of this node. `oauth`: that, or one of `access.oauth.issuer`. The admin API asks for a token in
+    every mode."""
+    public_url: str = ""
+    """Where clients find the node, when that is not where it listens: `https://mcp.example.org`. Tokens are for it."""
+    rate_per_s: Annotated[float, Field(ge=0)] = 0.0
+    """Requests to MCP endpoints per second and principal (token bucket, burst of twice this); 0: no limit on loopback,
+    1000 elsewhere."""
+    failures_per_minute: Annotated[float, Field(gt=0)] = 60.0
+    """Tokens that are not good, per address; beyond it 429."""
+    oauth: OAuthSettings = OAuthSettings()
+    policy: dict[str, PolicyRule] = {}
+
+
 class LogSettings(Section):
     """The node's own log on standard error."""
 
@@ -189,6 +257,7 @@ class Settings(Section):
     instances: InstanceSettings = InstanceSettings()
     gateway: GatewaySettings = GatewaySettings()
     admin: AdminSettings = AdminSettings()
+    access: AccessSettings = AccessSettings()
     log: LogSettings = LogSettings()
     services: dict[str, DeclaredService] = {}
 

@@ -172,7 +172,7 @@ class OAuthSettings(Section):
     challenge_scopes: tuple[str, ...] = ()
     """What a 401 asks for; default: what the endpoint needs."""
     scope_map: dict[str, tuple[str, ...]] = {}
-    """The issuer's scopes as ours: `"files.read" = ["mcp:files"]`. Without any, its `mcp` and `mcp:SERVICE` are ours."""
+    """The issuer's scopes as ours: `"files.read" = ["mcp:files"]`. Without any, its `mcp` and `mcp:NAME` are ours."""
     introspection_url: str = ""
     """Where tokens that are not JWTs are asked about (RFC 7662); "" refuses them."""
     introspection_authorization: str = ""
@@ -204,9 +204,9 @@ class AccessSettings(Section):
     """Who is let in, and to what."""
 
     mode: Literal["auto", "none", "token", "oauth"] = "auto"
-    """What MCP clients show. `auto`: nothing on loopback, elsewhere a token. `none`: nothing, wherever the node listens.
-    `token`: a token of this node. `oauth`: that, or one of `access.oauth.issuer`. The admin API asks for a token in
-    every mode."""
+    """What MCP clients show. `auto`: nothing on loopback, elsewhere a token. `none`: nothing, wherever the node
+    listens. `token`: a token of this node. `oauth`: that, or one of `access.oauth.issuer`. The admin API asks for a
+    token in every mode."""
     public_url: str = ""
     """Where clients find the node, when that is not where it listens: `https://mcp.example.org`. Tokens are for it."""
     rate_per_s: Annotated[float, Field(ge=0)] = 0.0

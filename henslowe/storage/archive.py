@@ -89,7 +89,7 @@ class Archive:
                 # Now is when it was last wanted, for the grace of a collection.
                 os.utime(path)
             else:
-                self._builds.mkdir(parents=True, exist_ok=True)
+                filesystem.make_folder(self._builds)
                 filesystem.write_durably(path, manifest.dump(build.entries), mode=0o444)
             return build
 
@@ -227,7 +227,8 @@ class Archive:
             digest = hashlib.sha256(content).hexdigest()
             target = self._object(digest)
             if not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
+                filesystem.make_folder(self._objects)
+                target.parent.mkdir(exist_ok=True)
                 _write_object(target, content)
                 touched.update((target.parent, self._objects))
             self._remember(path, status, digest)

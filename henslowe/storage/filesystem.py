@@ -57,6 +57,15 @@ def sync_dir(path: Path) -> None:
         os.close(fd)
 
 
+def make_folder(path: Path, *, mode: int = 0o777) -> None:
+    """Makes the folder `path` and the missing ones above it, whose names survive power loss; there already is fine."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(mode=mode, exist_ok=True)
+    sync_dir(path.parent)
+
+
 def write_durably(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Puts `content` at `path` whole or not at all, durable on return."""
     aside = path.with_name(f".{path.name}.tmp")

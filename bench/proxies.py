@@ -1,10 +1,10 @@
-"""Other people's MCP proxies as processes in front of one server over pipes, for comparisons in the same run.
+"""Other people's proxies as processes in front of an MCP server, for comparisons in the same run.
 
-    for proxy in proxies(folder):
-        with proxy:                 # started and listening; ended with all that it started
-            ... proxy.url, proxy.servers()
+    with mcp_proxy(["python", "server.py"]) as proxy:   # started and listening; ended with all that it started
+        ... proxy.url, proxy.servers()
 
-Each is taken from PATH, else fetched once by `uv` or `npm` in the version that is named here.
+Each is taken from PATH, else fetched once by `uv` or `npm` in the version that is named here; nginx, which is no MCP
+proxy and shows what any hop costs, from PATH only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
-PLAIN: Final = [sys.executable, "-S", str(Path(__file__).parent / "servers" / "plain.py")]
 MCP_PROXY: Final = "mcp-proxy==0.13.0"
 SUPERGATEWAY: Final = "supergateway@4.0.0"
 FASTMCP: Final = "fastmcp==4.1.2"
@@ -112,30 +111,47 @@ def _ancestors(pid: int, parents: dict[int, int]) -> list[int]:
     return found
 
 
-def proxies(folder: Path, backend: list[str] = PLAIN) -> list[Proxy]:
-    """The peers in front of a server over pipes; `folder` is for their configuration."""
-    ports = [free_port() for _ in range(3)]
+def mcp_proxy(backend: list[str]) -> Proxy:
+    """PyPI's mcp-proxy in front of a child with pipes."""
+    port = free_port()
+    program = from_pypi(MCP_PROXY, "mcp-proxy")
+    return Proxy("mcp-proxy", [*program, "--host", "127.0.0.1", "--port", str(port), "--", *backend], port, backend)
+
+
+def supergateway(backend: list[str]) -> Proxy:
+    """Supergateway of npm in front of a child with pipes for each session."""
+    port = free_port()
+    wires = ("--stdio", " ".join(backend), "--outputTransport", "streamableHttp", "--stateful", "--port", str(port))
+    return Proxy("supergateway", [*from_npm(SUPERGATEWAY, "supergateway"), *wires], port, backend)
+
+
+def fastmcp(folder: Path, backend: list[str] | str) -> Proxy:
+    """The proxy of fastmcp, in front of a child with pipes, or of a URL; its configuration goes to `folder`."""
+    port = free_port()
+    server = {"url": backend} if isinstance(backend, str) else {"command": backend[0], "args": backend[1:]}
     config = folder / "fastmcp.json"
-    config.write_text(json.dumps({"mcpServers": {"plain": {"command": backend[0], "args": backend[1:]}}}))
-    http = ["--host", "127.0.0.1", "--port"]
-    return [
-        Proxy(
-            "mcp-proxy", [*from_pypi(MCP_PROXY, "mcp-proxy"), *http, str(ports[0]), "--", *backend], ports[0], backend
-        ),
-        Proxy(
-            "supergateway",
-            [
-                *from_npm(SUPERGATEWAY, "supergateway"),
-                *("--stdio", " ".join(backend), "--outputTransport", "streamableHttp", "--stateful"),
-                *("--port", str(ports[1])),
-            ],
-            ports[1],
-            backend,
-        ),
-        Proxy(
-            "fastmcp",
-            [*from_pypi(FASTMCP, "fastmcp"), "run", str(config), "--transport", "http", *http, str(ports[2])],
-            ports[2],
-            backend,
-        ),
-    ]
+    config.write_text(json.dumps({"mcpServers": {"server": server}}))
+    listen = ("--transport", "http", "--host", "127.0.0.1", "--port", str(port))
+    command = [*from_pypi(FASTMCP, "fastmcp"), "run", str(config), *listen]
+    return Proxy("fastmcp", command, port, [] if isinstance(backend, str) else backend)
+
+
+def nginx(folder: Path, to_port: int) -> Proxy:
+    """nginx, one worker, keep-alive connections to a server on loopback."""
+    port = free_port()
+    config = folder / "nginx.conf"
+    config.write_text(
+        f"""daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.log;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s; keepalive_requests 1000000000;
+  upstream server {{ server 127.0.0.1:{to_port}; keepalive 64; keepalive_requests 1000000000; }}
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{ proxy_pass http://server; proxy_http_version 1.1; proxy_set_header Connection ""; }}
+  }}
+}}
+"""
+    )
+    return Proxy("nginx", ["nginx", "-c", str(config), "-e", str(folder / "nginx.log")], port, [])

@@ -36,7 +36,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.proxies import Proxy, proxies
+from bench.proxies import Proxy, fastmcp, mcp_proxy, supergateway
 from tests.e2e.harness import Node, wait_until
 from tests.e2e.load import ERAS, LEGACY, Load, client
 
@@ -49,7 +49,8 @@ CALLS_BETWEEN = 20
 PEER_PAUSE_S = 1.5
 """From a kill behind a peer to the next: enough for a server that starts in 50 ms."""
 SHOWN_MAX = 5
-PLAIN = (Path(__file__).parent / "servers" / "plain.py").read_text()
+PLAIN_SOURCE = Path(__file__).parent / "servers" / "plain.py"
+PLAIN = [sys.executable, "-S", str(PLAIN_SOURCE)]
 
 
 @dataclass(slots=True)
@@ -97,7 +98,7 @@ def plain_service(workspace: Path, version: int = 1) -> None:
     folder = workspace / "dev" / "plain"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "service.toml").write_text('[launch]\ncommand = ["python", "-S", "server.py"]\n')
-    (folder / "server.py").write_text(PLAIN.replace("VERSION = 1", f"VERSION = {version}"))
+    (folder / "server.py").write_text(PLAIN_SOURCE.read_text().replace("VERSION = 1", f"VERSION = {version}"))
 
 
 async def flips(options: argparse.Namespace, folder: Path) -> Figures:
@@ -222,7 +223,8 @@ async def prove(options: argparse.Namespace, folder: Path) -> tuple[list[Figures
     ]
     ours = [await part(options, folder) for faults, part in parts if faults]
     theirs: list[Figures] = []
-    for proxy in proxies(folder) if options.peer_kills else []:
+    peers = [mcp_proxy(PLAIN), supergateway(PLAIN), fastmcp(folder, PLAIN)] if options.peer_kills else []
+    for proxy in peers:
         try:
             theirs.append(await peer(options, proxy))
         except (AssertionError, OSError) as reason:

@@ -30,22 +30,39 @@ RING: Final = 16
 _PART_KEY: Final = struct.Struct(">BQ")
 _PART_VALUE: Final = struct.Struct(">HQ")
 _LAST_SEQ: Final = b"seq"
+_DROPPED: Final = b"dropped/"
+"""Begins the key, in `meta`, of the first number that a stream still has: tells what is missing from what was dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much of a stream is kept: at least `events_max` newest events, none longer than `age_s_max` (None: for ever).
+    """How much of a stream is kept: at least the `events_max` newest, if they fit into the other two limits.
 
-    The stream is dropped in sixteenths: an event may outlive both limits until its partition is complete.
+    What is dropped is a partition, about a fifteenth of the stream; so much may exceed `events_max` and `age_s_max`.
+
+    Attributes:
+        events_max: So many events are kept.
+        age_s_max: Older ones are not; None for no limit.
+        bytes_max: More than these bytes of pages are not, indexes included and the newest batch left out of account;
+            None for no limit.
     """
 
     events_max: int
     age_s_max: float | None = None
+    bytes_max: int | None = None
+
+    def is_full(self, events: int, size_bytes: int, span_s: float) -> bool:
+        """Whether a partition with so much in it is followed by the next one."""
+        return (
+            events >= -(-self.events_max // (RING - 1))
+            or (self.bytes_max is not None and size_bytes >= self.bytes_max // RING)
+            or (self.age_s_max is not None and span_s > self.partition_s)
+        )
 
     @property
-    def partition_events(self) -> int:
-        """Events after which the next partition begins."""
-        return max(1, -(-self.events_max // (RING - 1)))
+    def partition_s(self) -> float:
+        """The longest time that a partition takes events, where there is a limit of age."""
+        return (self.age_s_max or 0.0) / (RING - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +150,16 @@ class Layout:
         value = txn.get(_LAST_SEQ, db=self._env.db(META))
         return 0 if value is None else int(SEQ.unpack(codec.unseal(_LAST_SEQ, value)[1])[0])
 
+    def dropped_before(self, txn: Txn, stream: str) -> int:
+        """Retention dropped events of `stream` below this number; 0 if it never dropped any.
+
+        Raises:
+            Corrupt: The note is damaged.
+        """
+        key = _DROPPED + stream.encode()
+        value = txn.get(key, db=self._env.db(META))
+        return 0 if value is None else int(SEQ.unpack(codec.unseal(key, value)[1])[0])
+
 
 class Appender:
     """Writes events into the writer's transaction and keeps the ring.
@@ -183,13 +210,22 @@ class Appender:
         txn.put(_LAST_SEQ, value, db=self._env.db(META))
         return first
 
+    def expire(self, txn: Txn, now_ns: int) -> int:
+        """Drops what is too old now, though nothing is appended; returns how many partitions that were."""
+        return sum(
+            self._drop_aged(txn, stream, retention, now_ns, also_newest=True)
+            for stream, retention in self._retention.items()
+        )
+
     def _slot_for(self, txn: Txn, stream: str, seq: int, now_ns: int) -> Slot:
-        parts = self._parts[stream]
         retention = self._retention.get(stream)
         if retention is not None:
             self._drop_aged(txn, stream, retention, now_ns)
-        if parts and (retention is None or self._filled[stream] < retention.partition_events):
-            return self._layout.slot(stream, parts[-1].slot)
+        parts = self._parts[stream]
+        if parts:
+            slot = self._layout.slot(stream, parts[-1].slot)
+            if retention is None or not self._is_full(txn, stream, slot, retention, now_ns):
+                return slot
         used = {part.slot for part in parts}
         slots = self._layout.rings[stream].slots
         if len(used) == slots:
@@ -201,14 +237,26 @@ class Appender:
         self._filled[stream] = 0
         return self._layout.slot(stream, number)
 
-    def _drop_aged(self, txn: Txn, stream: str, retention: Retention, now_ns: int) -> None:
+    def _is_full(self, txn: Txn, stream: str, slot: Slot, retention: Retention, now_ns: int) -> bool:
+        size_bytes = 0 if retention.bytes_max is None else sum(_size_bytes(txn, db) for db in (slot.log, *slot.indexes))
+        span_s = (now_ns - self._parts[stream][-1].first_time_ns) / 1e9
+        return retention.is_full(self._filled[stream], size_bytes, span_s)
+
+    def _drop_aged(self, txn: Txn, stream: str, retention: Retention, now_ns: int, *, also_newest: bool = False) -> int:
         if retention.age_s_max is None:
-            return
+            return 0
         oldest_kept_ns = now_ns - int(retention.age_s_max * 1e9)
         parts = self._parts[stream]
+        dropped = 0
         # A partition's events are all older than the first event of the next one.
         while len(parts) > 1 and parts[1].first_time_ns < oldest_kept_ns:
             self._drop_oldest(txn, stream)
+            dropped += 1
+        last_ns = parts[-1].first_time_ns + int(retention.partition_s * 1e9) if parts else 0
+        if also_newest and len(parts) == 1 and last_ns < oldest_kept_ns:
+            self._drop_oldest(txn, stream)
+            dropped += 1
+        return dropped
 
     def _drop_oldest(self, txn: Txn, stream: str) -> int:
         part = self._parts[stream].pop(0)
@@ -216,7 +264,17 @@ class Appender:
         for db in (slot.log, *slot.indexes):
             txn.drop(db, delete=False)
         txn.delete(_PART_KEY.pack(self._layout.number(stream), part.first_seq), db=self._env.db(PARTS))
+        left = self._parts[stream]
+        key = _DROPPED + stream.encode()
+        kept_from = SEQ.pack(left[0].first_seq if left else self._last_seq + 1)
+        txn.put(key, codec.seal(key, SCHEMA, kept_from), db=self._env.db(META))
         return part.slot
+
+
+def _size_bytes(txn: Txn, db: Any) -> int:
+    facts = txn.stat(db=db)
+    pages = facts["branch_pages"] + facts["leaf_pages"] + facts["overflow_pages"]
+    return int(pages * facts["psize"])
 
 
 def _put_all(txn: Txn, db: Any, items: list[tuple[bytes, bytes]], *, append: bool = False) -> None:

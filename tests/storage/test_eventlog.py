@@ -233,6 +233,38 @@ def test_retention_by_age_drops_what_is_older(tmp_path):
     log.env.close()
 
 
+def test_retention_by_age_needs_no_new_events(tmp_path):
+    log = Log(tmp_path / "core", Retention(events_max=1500, age_s_max=60))
+    for second in range(0, 60, 10):
+        log.append(10, at_s=second)
+
+    def expire(at_s):
+        txn = log.env.begin()
+        dropped = log.appender.expire(txn, int(at_s * 1e9))
+        txn.commit()
+        return dropped
+
+    assert expire(65) == 0
+    assert expire(85) == 2
+    assert log.seqs()[0] == 21
+    assert expire(1000) == 4
+    assert log.seqs() == []
+    log.append(1, at_s=1001)
+    assert log.seqs() == [61]
+    log.env.close()
+
+
+def test_retention_by_size_bounds_the_file(tmp_path):
+    log = Log(tmp_path / "core", Retention(events_max=1_000_000, bytes_max=2 << 20))
+    for _ in range(200):
+        log.append(400)
+    stored = log.reader.counts()["activity"]
+    assert 2_000 < stored < 40_000
+    assert log.env.info().used_bytes < 4 << 20
+    assert log.seqs()[-1] == 80_000
+    log.env.close()
+
+
 def test_lifecycle_is_never_dropped(tmp_path):
     log = Log(tmp_path / "core", Retention(events_max=15))
     for _ in range(50):

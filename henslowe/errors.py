@@ -177,7 +177,7 @@ class Forbidden(HensloweError):
 
 
 class BadRequest(HensloweError):
-    """A request to the admin API has a path, a method, a parameter or a body that is not what was expected."""
+    """A request has a path, a method, a parameter or a body that is not what was expected."""
 
     code = "bad_request"
     exit_code = 2

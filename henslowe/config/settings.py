@@ -173,6 +173,8 @@ class OAuthSettings(Section):
     """What a 401 asks for; default: what the endpoint needs."""
     scope_map: dict[str, tuple[str, ...]] = {}
     """The issuer's scopes as ours: `"files.read" = ["mcp:files"]`. Without any, its `mcp` and `mcp:NAME` are ours."""
+    scopes_granted: tuple[str, ...] = ()
+    """Our scopes that every token of the issuer has, whatever it says: `["mcp"]` for an issuer without scopes."""
     introspection_url: str = ""
     """Where tokens that are not JWTs are asked about (RFC 7662); "" refuses them."""
     introspection_authorization: str = ""

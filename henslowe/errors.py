@@ -9,6 +9,7 @@ Exits of actors (`ActorExit`) live in `henslowe.actors.kernel`: they are signals
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 
@@ -193,3 +194,11 @@ class RateLimited(LimitReached):
     """A client asks more often than it may; `details["retry_after_s"]` says how long to wait."""
 
     code = "rate_limited"
+
+
+def revived(said: Mapping[str, Any]) -> HensloweError:
+    """The error that `as_dict` described in another process; of the base class when this one does not know its code."""
+    known = {cls.code: cls for cls in globals().values() if isinstance(cls, type) and issubclass(cls, HensloweError)}
+    made = known.get(str(said["code"]), HensloweError)(str(said["message"]), hint=str(said.get("hint", "")))
+    made.details = dict(said.get("details", {}))
+    return made

@@ -168,21 +168,9 @@ def _query(values: Mapping[str, Any]) -> str:
 
 def _error_of(status: int, content: bytes) -> HensloweError:
     try:
-        error = json.loads(content)["error"]
-        code, message, hint, details = error["code"], error["message"], error.get("hint", ""), error.get("details", {})
+        return errors.revived(json.loads(content)["error"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return HensloweError(f"expected an answer of the admin API, got: status {status}, {content[:80]!r}")
-    made = _classes().get(code, HensloweError)(message, hint=hint)
-    made.details = details
-    return made
-
-
-def _classes() -> dict[str, type[HensloweError]]:
-    found = {}
-    for value in vars(errors).values():
-        if isinstance(value, type) and issubclass(value, HensloweError):
-            found[value.code] = value
-    return found
 
 
 def _cause(error: Exception) -> str:

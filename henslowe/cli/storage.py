@@ -13,6 +13,7 @@ import click
 
 COMMANDS: Final = {
     "info": "storage_info",
+    "verify": "storage_check",
     "dump": "storage_rows",
     "tail": "storage_rows",
 }

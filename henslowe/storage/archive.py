@@ -35,6 +35,7 @@ FILE_BYTES_MAX: Final = 256 << 20
 ENTRIES_MAX: Final = 100_000
 GC_GRACE_S: Final = 3_600.0
 _ZSTD_LEVEL: Final = 3
+_DIGEST_CHARS: Final = 64
 _STAT_CACHE_MAX: Final = 200_000
 _RACY_NS: Final = 2_000_000_000
 """A file changed this recently may change again without another time stamp: it is not cached."""
@@ -136,6 +137,30 @@ class Archive:
         if hashlib.sha256(content).hexdigest() != entry.digest:
             raise Corrupt(f"cannot read {entry.path}: object {entry.digest:.12} has another digest")
         return content
+
+    def objects(self) -> Iterator[tuple[str, Path]]:
+        """All objects by digest, sorted, folder by folder."""
+        for folder in sorted(self._objects.iterdir()) if self._objects.exists() else ():
+            if len(folder.name) == 2:
+                yield from ((path.name, path) for path in sorted(folder.iterdir()) if len(path.name) == _DIGEST_CHARS)
+
+    def has_object(self, digest: str) -> bool:
+        """Whether a file with this content is stored."""
+        return self._object(digest).exists()
+
+    def check_object(self, path: Path, digest: str) -> tuple[str, int]:
+        """What is wrong with an object ("" for nothing), and the bytes it has on disk. Reads it in small pieces."""
+        found = hashlib.sha256()
+        try:
+            with path.open("rb") as file:
+                for piece in zstandard.ZstdDecompressor().read_to_iter(file):
+                    found.update(piece)
+                size_bytes = file.tell()
+        except FileNotFoundError:
+            return "", 0  # collected since it was listed
+        except (zstandard.ZstdError, OSError) as error:
+            return f"the object cannot be read: {error}", 0
+        return ("" if found.hexdigest() == digest else "the object has another digest"), size_bytes
 
     def verify(self, build_id: str) -> Build:
         """Reads everything of a build; returns it only if all digests are right.

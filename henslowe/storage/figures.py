@@ -103,7 +103,7 @@ def figures_of(path: Path) -> Figures:
     """
     with DataDir.open(path) as found:
         subs = list(found.sub_dbs())
-        reader = EventReader(found.core, Layout(found.core, RINGS))
+        reader = found.events()
         stops = reader.read(types="NODE_STOP", streams=("lifecycle",), newest_first=True, limit=1)
         ballast = path / BALLAST
         return Figures(

@@ -21,8 +21,11 @@ from typing import Any, Final, Self
 from henslowe.errors import HensloweError, KeyRefused, NotFound
 from henslowe.storage import codec, keys
 from henslowe.storage.env import Environment
+from henslowe.storage.eventlog import EventReader
+from henslowe.storage.events import RINGS
 from henslowe.storage.keys import SEQ, Key
-from henslowe.storage.tablespec import Space
+from henslowe.storage.partitions import Layout
+from henslowe.storage.tablespec import R, Space, TableSpec
 
 DATA_FILE: Final = "data.mdb"
 TABLE: Final = "t."
@@ -131,6 +134,21 @@ class DataDir:
         after = b"" if first is None else keys.pack(first)
         for packed, record in records(env, TABLE + table, after):
             yield raw_row(packed, record)
+
+    def typed(self, spec: TableSpec[R]) -> Iterator[R]:
+        """The rows of a set, brought to the current schema; none where the table was never opened.
+
+        Raises:
+            Corrupt, FormatTooNew: A row cannot be read.
+        """
+        env, name = self.environments.get(spec.space), TABLE + spec.name
+        for packed, record in records(env, name) if env is not None and name in env.names() else ():
+            schema, body = codec.unseal(packed, record)
+            yield spec.decode(body, schema)
+
+    def events(self) -> EventReader:
+        """The log."""
+        return EventReader(self.core, Layout(self.core, RINGS))
 
     def _names(self) -> Iterator[tuple[Environment, str]]:
         for env in self.environments.values():

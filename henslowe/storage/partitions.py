@@ -31,7 +31,7 @@ _PART_KEY: Final = struct.Struct(">BQ")
 _PART_VALUE: Final = struct.Struct(">HQ")
 _LAST_SEQ: Final = b"seq"
 _DROPPED: Final = b"dropped/"
-"""Begins the key, in `meta`, of the first number that a stream still has: tells what is missing from what was dropped."""
+"""Begins the key, in `meta`, of the first number that a stream still has: what is missing below it was dropped."""
 
 
 @dataclass(frozen=True, slots=True)

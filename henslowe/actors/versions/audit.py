@@ -1,0 +1,43 @@
+"""What the version machine knows of a data directory at rest: rows against their history, and the builds they need.
+
+Loaded by name into the process that checks (`henslowe.storage.checks.Audit`). Pure reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from henslowe.actors.versions.replay import replay
+from henslowe.actors.versions.rows import SERVICES, VERSIONS
+from henslowe.actors.vocabulary import Stream
+from henslowe.storage.checks import Builds
+from henslowe.storage.findings import Finding, FindingKind
+from henslowe.storage.inspection import DataDir
+
+_HINT: Final = "henslowe storage quarantine restore can rebuild a row from its history"
+
+
+def audit(found: DataDir) -> Iterator[Finding]:
+    """Rows that are not what replaying the lifecycle gives."""
+    services, versions = replay(found.events().scan(streams=(Stream.LIFECYCLE.value,)))
+    yield from _differences("services", services, {row.service: row for row in found.typed(SERVICES)})
+    yield from _differences("versions", versions, {row.key: row for row in found.typed(VERSIONS)})
+
+
+def builds(found: DataDir) -> Builds:
+    """The builds of all versions."""
+    wanted: dict[str, list[str]] = {}
+    for row in found.typed(VERSIONS):
+        if row.build:
+            wanted.setdefault(row.build, []).append(str(row.key))
+    return {build: tuple(keys) for build, keys in wanted.items()}
+
+
+def _differences(table: str, history: Mapping[Any, object], rows: Mapping[Any, object]) -> Iterator[Finding]:
+    for key in sorted({*history, *rows}, key=str):
+        expected, got = history.get(key), rows.get(key)
+        if expected == got:
+            continue
+        said = "is not what its history says" if expected and got else "is missing" if expected else "has no history"
+        yield Finding(FindingKind.ROWS, f"core/t.{table}", f"the row of {key} {said}", _HINT)

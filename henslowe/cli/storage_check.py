@@ -1,0 +1,73 @@
+"""`henslowe storage verify`: whether everything that is stored is what was written."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from henslowe.cli.console import Console, data_options, duration, size
+
+if TYPE_CHECKING:
+    from henslowe.storage.check_process import Check, Report
+
+AUDIT: Final = "henslowe.actors.versions.audit"
+UNSOUND: Final = 4
+
+
+@click.command("verify")
+@data_options
+def verify_command(*, console: Console, data_dir: Path) -> None:
+    """Check everything: pages, each record, each index, the log, rows against their history, the archive.
+
+    Beside a running node it checks a copy, which needs room for one. Exits with 4 when something is wrong.
+    """
+    from henslowe.storage.check_process import plan_of, run_check, steady
+
+    with steady(data_dir) as folder:
+        report = run_check(plan_of(data_dir, folder, audit=AUDIT), teller(console))
+    raise SystemExit(show_report(report, console, data_dir, copied=folder != data_dir))
+
+
+def teller(console: Console) -> Any:
+    """What shows on a terminal where a check is."""
+
+    def tell(check: Check) -> None:
+        part, place, _ = check.position
+        click.echo(f"\r\x1b[K{part} {place} {size(check.size_bytes)}", err=True, nl=False)
+
+    def silent(check: Check) -> None: ...
+
+    return silent if console.as_json or not sys.stderr.isatty() else tell
+
+
+def show_report(report: Report, console: Console, data_dir: Path, *, copied: bool) -> int:
+    """Print what was found; the exit status."""
+    if sys.stderr.isatty() and not console.as_json:
+        click.echo("\r\x1b[K", err=True, nl=False)
+    place = shlex.quote(str(data_dir))
+    following = f"henslowe storage backup PATH --data {place}"
+    if not report.ok:
+        following = f"henslowe storage restore BACKUP --force --data {place}, after a look at what is said above"
+    console.show(report.as_dict() | {"copied": copied}, _lines(report, data_dir, copied=copied), following)
+    return 0 if report.ok else UNSOUND
+
+
+def _lines(report: Report, data_dir: Path, *, copied: bool) -> Iterator[str]:
+    for finding in report.findings:
+        yield f"{click.style(finding.kind.value, fg='red', bold=True)}  {finding.place}"
+        yield f"    {finding.message}"
+        if finding.versions:
+            yield f"    needed by {', '.join(finding.versions)}"
+        if finding.hint:
+            yield f"    {click.style('fix:', bold=True)} {finding.hint}"
+    if report.unsaid:
+        yield f"and {report.unsaid} more"
+    looked = ", ".join(f"{count} {name}" for name, count in report.counts.items())
+    said = "sound" if report.ok else f"{len(report.findings) + report.unsaid} problems"
+    beside = " (a copy: a node runs on it)" if copied else ""
+    yield f"{data_dir}{beside}: {said}; {looked}; {size(report.size_bytes)} in {duration(report.took_s)}"

@@ -1,0 +1,353 @@
+"""A check in a process of its own: pages damaged in some ways end whoever reads them.
+
+    report = run_check(CheckPlan(data_dir, audit="henslowe.actors.versions.audit"))
+
+The child says in JSON lines where it is and what it finds. When it dies, the place where it was is a finding, and
+another child goes on without that place. `Check` is what a driver needs: `run_check` here, blocking, for the command
+line; the node's scrubber drives one beside its loop.
+
+Beside a running node a steady copy is checked, made and removed by `steady_copy`; the scrub, which reads single records
+in transactions of their own, needs none.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from henslowe.errors import Corrupt, HensloweError, NotFound, StorageError, revived
+from henslowe.storage import checks, filesystem
+from henslowe.storage.archive import Archive
+from henslowe.storage.env import Environment
+from henslowe.storage.figures import ARCHIVE
+from henslowe.storage.findings import RESTORE, Finding, FindingKind, Progress
+from henslowe.storage.inspection import DATA_FILE, DataDir
+from henslowe.storage.nodelock import holder
+from henslowe.storage.tablespec import Space
+
+PARTS: Final = ("structure", "records", "indexes", "log", "rows", "archive")
+SCRUB_PARTS: Final = ("records", "archive")
+"""What can be checked in place while the node writes."""
+CRASHES_MAX: Final = 8
+FINDINGS_MAX: Final = 1_000
+"""More are counted only: the first ones tell what happened."""
+_TELL_EVERY_S: Final = 0.5
+_COPY: Final = ".check-"
+_COPY_ROOM_BYTES: Final = 64 << 20
+"""What a copy leaves free on the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPlan:
+    """What to check.
+
+    Attributes:
+        data_dir: Its environments are checked: a data directory or a copy.
+        archive: The archive; "" for none.
+        live_dir: Where the tables of now are, when `data_dir` is a copy.
+        audit: Module that knows what rows mean (`henslowe.storage.checks.Audit`); "" for none.
+        parts: Which of `PARTS`.
+        rate_bytes_s: Most bytes read in a second, 0 for no limit.
+        start: Where an earlier check came to: part, place, key in hex.
+        skip: Places to leave out.
+    """
+
+    data_dir: str
+    archive: str = ""
+    live_dir: str = ""
+    audit: str = ""
+    parts: tuple[str, ...] = PARTS
+    rate_bytes_s: float = 0.0
+    start: tuple[str, str, str] = ("", "", "")
+    skip: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a check found, and how much it looked at. `unsaid` findings were too many to keep."""
+
+    findings: tuple[Finding, ...]
+    unsaid: int
+    counts: dict[str, int]
+    size_bytes: int
+    took_s: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.findings
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-serialisable, additive."""
+        return asdict(self) | {"ok": self.ok, "findings": [finding.as_dict() for finding in self.findings]}
+
+
+@dataclass(slots=True)
+class Check:
+    """One check over the lives of its children. Give it their lines and their ends; no I/O of its own."""
+
+    plan: CheckPlan
+    findings: list[Finding] = field(default_factory=list)
+    unsaid: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    size_bytes: int = 0
+    position: tuple[str, str, str] = ("", "", "")
+    error: HensloweError | None = None
+    done: bool = False
+    _crashes: int = 0
+    _counts_before: dict[str, int] = field(default_factory=dict)
+    _bytes_before: int = 0
+
+    def argv(self) -> list[str]:
+        """The command of the next child."""
+        return [sys.executable, "-P", "-m", "henslowe.storage.check_process", json.dumps(asdict(self.plan))]
+
+    def take(self, line: bytes) -> Finding | None:
+        """Reads one line of the child; a finding, if it is one."""
+        try:
+            said = json.loads(line)
+        except ValueError:
+            return None  # cut off by its death
+        if "finding" in said:
+            return self._keep(Finding.from_dict(said["finding"]))
+        if "error" in said:
+            self.error = revived(said["error"])
+        self.position = tuple(said.get("position", self.position))
+        self.size_bytes = self._bytes_before + said.get("size_bytes", self.size_bytes - self._bytes_before)
+        for name, count in said.get("counts", {}).items():
+            self.counts[name] = self._counts_before.get(name, 0) + count
+        self.done = bool(said.get("done", False))
+        return None
+
+    def ended(self, status: int) -> Finding | None:
+        """Takes the end of the child: a crash is a finding, and `plan` then goes on behind it.
+
+        Raises:
+            StorageError: It failed otherwise.
+        """
+        if self.error is not None:
+            raise self.error
+        if self.done:
+            return None
+        if status >= 0:
+            raise StorageError(f"cannot check {self.plan.data_dir}: the checking process ended with status {status}")
+        part, place, _ = self.position
+        self._crashes += 1
+        self._counts_before, self._bytes_before = dict(self.counts), self.size_bytes
+        self.plan = replace(self.plan, start=(part, place, ""), skip=(*self.plan.skip, place))
+        self.done = self._crashes >= CRASHES_MAX
+        said = f"reading it ended the process ({signal.Signals(-status).name}): its pages are damaged"
+        return self._keep(Finding(FindingKind.CRASH, place or self.plan.data_dir, said, RESTORE))
+
+    def report(self, took_s: float) -> Report:
+        """What was found."""
+        return Report(tuple(self.findings), self.unsaid, self.counts, self.size_bytes, took_s)
+
+    def _keep(self, finding: Finding) -> Finding | None:
+        if finding in self.findings:
+            return None
+        if len(self.findings) >= FINDINGS_MAX:
+            self.unsaid += 1
+        else:
+            self.findings.append(finding)
+        return finding
+
+
+def run_check(plan: CheckPlan, tell: Callable[[Check], None] = lambda _: None) -> Report:
+    """Runs a check to its end; `tell` is called whenever it says something. Blocking.
+
+    Raises:
+        NotFound, FormatTooNew, StorageError: It cannot be checked at all.
+    """
+    check, begun_s = Check(plan), time.monotonic()
+    while not check.done:
+        child = subprocess.Popen(check.argv(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        try:
+            assert child.stdout is not None
+            for line in child.stdout:
+                check.take(line)
+                tell(check)
+            status = child.wait()
+        finally:
+            child.kill()
+            child.wait()
+            if child.stdout is not None:
+                child.stdout.close()
+        check.ended(status)
+    return check.report(time.monotonic() - begun_s)
+
+
+@contextmanager
+def steady(data_dir: Path) -> Iterator[Path]:
+    """A folder whose environments nobody writes: `data_dir` itself, or beside a running node a copy of them.
+
+    Raises:
+        StorageError: No room for a copy.
+    """
+    if holder(data_dir) is None:
+        yield data_dir
+        return
+    for leftover in data_dir.glob(f"{_COPY}*"):
+        if not Path(f"/proc/{leftover.name.removeprefix(_COPY)}").exists():
+            filesystem.remove_tree(leftover)
+    copy = data_dir / f"{_COPY}{os.getpid()}"
+    spaces = [space for space in Space if (data_dir / space / DATA_FILE).exists()]
+    needed = sum((data_dir / space / DATA_FILE).stat().st_size for space in spaces)
+    free = filesystem.free_bytes(data_dir)
+    if free < needed + _COPY_ROOM_BYTES:
+        raise StorageError(
+            f"cannot verify beside the running node: a copy needs {needed} bytes, {free} are free",
+            hint="free space, or stop the node: then the files are read in place",
+        )
+    filesystem.remove_tree(copy)
+    copy.mkdir(mode=0o700)
+    try:
+        for space in spaces:
+            env = Environment.open_readonly(data_dir / space)
+            try:
+                env.copy(copy / space)
+            finally:
+                env.close()
+        yield copy
+    finally:
+        filesystem.remove_tree(copy)
+
+
+# -- in the child ----------------
+
+
+def main(arguments: list[str]) -> None:
+    """The child: checks what the plan says, speaking on standard output."""
+    said: dict[str, Any] = json.loads(arguments[0])
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
+    plan = CheckPlan(**fields)
+    speaker = _Speaker(plan)
+    try:
+        for finding in findings(plan, speaker):
+            speaker.say(finding=finding.as_dict())
+    except HensloweError as error:
+        speaker.say(error=error.as_dict())
+        return
+    speaker.say(done=True, **speaker.figures())
+
+
+class _Speaker:
+    """The child's voice: at each new part or place at once, within one twice a second."""
+
+    def __init__(self, plan: CheckPlan) -> None:
+        self.progress = Progress(self._tell, plan.rate_bytes_s)
+        self.part = ""
+        self._told: tuple[str, str] = ("", "")
+        self._told_s = 0.0
+
+    def say(self, **said: Any) -> None:
+        sys.stdout.write(json.dumps(said) + "\n")
+        sys.stdout.flush()
+
+    def figures(self) -> dict[str, Any]:
+        return {"counts": self.progress.counts, "size_bytes": self.progress.size_bytes}
+
+    def _tell(self, place: str, key: bytes) -> None:
+        now_s = time.monotonic()
+        told = (self.part, place)
+        if now_s - self._told_s >= _TELL_EVERY_S or (not key and told != self._told and self.part != "archive"):
+            self._told, self._told_s = told, now_s
+            self.say(position=(self.part, place, key.hex()), **self.figures())
+
+
+def findings(plan: CheckPlan, speaker: _Speaker) -> Iterator[Finding]:
+    """Everything that is wrong, part by part; what cannot even be opened is a finding, too."""
+    progress, (start_part, start_place, start_key) = speaker.progress, plan.start
+    parts = [part for part in PARTS if part in plan.parts]
+    if start_part in parts:
+        parts = parts[parts.index(start_part) :]
+    audit: Any = importlib.import_module(plan.audit) if plan.audit else None
+    if "structure" in parts:
+        speaker.part = "structure"
+        yield from checks.check_structure(Path(plan.data_dir), progress)
+    try:
+        found = DataDir.open(Path(plan.data_dir))
+    except Corrupt as error:
+        yield Finding(FindingKind.STRUCTURE, plan.data_dir, error.message, RESTORE)
+        return
+    with found:
+        for part in parts:
+            speaker.part = part
+            start = (start_place, bytes.fromhex(start_key)) if part == start_part else ("", b"")
+            with suppress(_Broken):
+                match part:
+                    case "records":
+                        skip = frozenset(plan.skip)
+                        yield from checks.check_records(found, progress, start=start, skip=skip)
+                    case "indexes":
+                        yield from _guarded(checks.check_indexes(found, progress), "core/events")
+                    case "log":
+                        yield from _guarded(checks.check_log(found, progress), "core/events")
+                    case "rows" if audit is not None:
+                        progress.begin("core/rows")
+                        yield from _guarded(audit.audit(found), "core/rows")
+                    case "archive" if plan.archive:
+                        wanted = _Wanted(plan, found, audit)
+                        archive = Archive(Path(plan.archive))
+                        yield from checks.check_archive(archive, wanted, progress, start=start[0])
+
+
+class _Broken(Exception):
+    """The rest of a part cannot be checked."""
+
+
+def _guarded(part: Iterator[Finding], place: str) -> Iterator[Finding]:
+    """A part whose reading fails at damage: that is a finding, and the end of the part."""
+    try:
+        yield from part
+    except (Corrupt, NotFound) as error:
+        yield Finding(FindingKind.RECORD, place, error.message, RESTORE)
+        raise _Broken from error
+
+
+class _Wanted:
+    """The builds that versions need: first as of the copy, then as of now."""
+
+    def __init__(self, plan: CheckPlan, found: DataDir, audit: Any) -> None:
+        self._live = plan.live_dir
+        self._found = found
+        self._audit = audit
+        self._asked = False
+
+    def __call__(self) -> checks.Builds:
+        if self._audit is None:
+            return {}
+        try:
+            if self._asked and self._live:
+                with DataDir.open(Path(self._live), (Space.CORE,)) as now:
+                    return dict(self._audit.builds(now))
+            self._asked = True
+            return dict(self._audit.builds(self._found))
+        except Corrupt:
+            return {}  # said by the check of records
+
+
+def plan_of(data_dir: Path, steady_dir: Path, *, audit: str, parts: tuple[str, ...] = PARTS) -> CheckPlan:
+    """The plan of a whole check."""
+    archive = data_dir / ARCHIVE
+    return CheckPlan(
+        data_dir=str(steady_dir),
+        archive=str(archive) if archive.exists() else "",
+        live_dir=str(data_dir) if steady_dir != data_dir else "",
+        audit=audit,
+        parts=parts,
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

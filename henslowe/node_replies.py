@@ -16,6 +16,7 @@ from henslowe.supervisors import TreeNode
 from henslowe.transport.admin.models import (
     ActorReply,
     CallsReply,
+    ContractReply,
     FailureReply,
     HealthCheckReply,
     HealthReply,
@@ -133,6 +134,7 @@ def calls_reply(traffic: ServiceTraffic | None) -> CallsReply:
 def version_reply(version: VersionRow, row: ServiceRow) -> VersionReply:
     """One line of `henslowe versions`."""
     stages: Mapping[str, Mapping[str, Any]] = version.metadata.get("stages", {})
+    contract = version.metadata.get("contract")
     return VersionReply(
         version=version.number,
         state=version.state.value,
@@ -147,6 +149,7 @@ def version_reply(version: VersionRow, row: ServiceRow) -> VersionReply:
             for name, report in stages.items()
         ),
         reason=version.reason,
+        contract=ContractReply.model_validate(contract) if contract else None,
     )
 
 

@@ -82,6 +82,17 @@ class Strategy(StrEnum):
     CANARY = "canary"
 
 
+class OnBreak(StrEnum):
+    """What becomes of a version that breaks clients of the active one, and whose semver does not say so."""
+
+    GO = "go"
+    """It goes on; the difference is shown."""
+    HOLD = "hold"
+    """It waits, STAGED, until a person promotes or resumes it."""
+    FAIL = "fail"
+    """It fails."""
+
+
 # -- watcher -> pipeline ----------------
 
 
@@ -165,6 +176,7 @@ class VersionBuilt:
     env_digest: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
     """Kept with the archived version: stages with durations, test summary, tool versions, isolation level."""
+    on_break: OnBreak = OnBreak.GO
 
 
 @dataclass(slots=True, frozen=True)

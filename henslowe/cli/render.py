@@ -16,6 +16,7 @@ from henslowe.transport.admin.models import (
     NodeReply,
     ServiceReply,
     SlotReply,
+    VersionReply,
     VersionsReply,
 )
 
@@ -134,8 +135,24 @@ def versions_lines(reply: VersionsReply) -> Iterator[str]:
         for each in reply.versions
     ]
     yield from table(rows, ("version", "state", "semver", "build", "created", "stages", "reason"))
+    for each in reply.versions:
+        yield from _contract_lines(each)
     if not rows:
         yield f"{reply.service} has no versions yet"
+
+
+def _contract_lines(version: VersionReply) -> Iterator[str]:
+    """What a version changes for clients; nothing where only words changed."""
+    contract = version.contract
+    if contract is None or contract.step in ("none", "patch"):
+        return
+    yield ""
+    yield f"v{version.version} changes for clients of v{contract.against} ({contract.step}):"
+    for change in contract.changes:
+        if change.step != "patch":
+            yield f"  {change.step:<5}  {clean(change.subject)}: {clean(change.text)}"
+    if contract.more:
+        yield f"  and {contract.more} more"
 
 
 def tree_lines(actor: ActorReply, indent: str = "") -> Iterator[str]:

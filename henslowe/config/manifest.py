@@ -113,6 +113,9 @@ class ServiceFile(Section):
     version: str | None = None
     strategy: Literal["auto", "immediate", "canary"] | None = None
     canary_percent: Percent | None = None
+    on_break: Literal["go", "hold", "fail"] | None = None
+    """What becomes of a version that breaks clients of the active one without a greater major version: it goes on
+    and says so, waits for a person, or fails."""
     launch: Launch = Launch()
     stages: dict[Annotated[str, Field(pattern=_STAGE_NAME)], Stage] = {}
 
@@ -131,6 +134,8 @@ class ServiceManifest(Section):
     strategy: Literal["auto", "immediate", "canary"] | None = None
     """None: as the node's `delivery.strategy` says."""
     canary_percent: Percent | None = None
+    on_break: Literal["go", "hold", "fail"] | None = None
+    """None: as the node's `delivery.on_break` says."""
     stages: dict[str, Stage] = {}
 
 
@@ -160,6 +165,7 @@ def read_manifest(folder: Path, service: str) -> ServiceManifest:
         inferred=inferred,
         strategy=given.strategy,
         canary_percent=given.canary_percent,
+        on_break=given.on_break,
         stages=given.stages,
     )
 

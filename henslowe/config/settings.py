@@ -6,13 +6,24 @@ service says of itself is `henslowe.config.manifest`'s.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"expected a regular expression, got {pattern!r}: {error}") from error
+    return pattern
+
 
 Seconds = Annotated[float, Field(ge=0, le=7 * 24 * 3600)]
 Percent = Annotated[float, Field(ge=0, le=100)]
+Pattern = Annotated[str, Field(min_length=1, max_length=1_000), AfterValidator(_compiles)]
 
 
 class Section(BaseModel):
@@ -68,6 +79,8 @@ class DeliverySettings(Section):
     """How versions reach traffic."""
 
     strategy: Literal["auto", "immediate", "canary"] = "auto"
+    on_break: Literal["go", "hold", "fail"] = "go"
+    """What becomes of a version that breaks clients of the active one without a greater major version."""
     canary_percent: Percent = 10.0
     """Share of a service's units that meet a canary."""
     auto_units_min: Annotated[int, Field(ge=1)] = 20
@@ -220,6 +233,35 @@ class AccessSettings(Section):
     policy: dict[str, PolicyRule] = {}
 
 
+class CaptureSettings(Section):
+    """Which traffic is recorded for replay, and what is kept of it. Secrets are taken out before anything is stored."""
+
+    enabled: bool = True
+    services: tuple[str, ...] = ()
+    """Services whose traffic is recorded, as patterns (`"*"` for all); by default those that are developed here."""
+    methods: tuple[str, ...] = ("tools/call", "prompts/get", "resources/read")
+    sample_percent: Percent = 100.0
+    """Share of the sessions (or stateless clients) that are recorded."""
+    per_second_max: Annotated[float, Field(gt=0, le=100_000)] = 50.0
+    """Most exchanges recorded per second and service, on average; as many at once. Bounds what recording costs."""
+    record_bytes_max: Annotated[int, Field(ge=1_024, le=1_048_576)] = 65_536
+    """Longer parameters and results are cut, and marked so."""
+    queue_bytes_max: Annotated[int, Field(ge=65_536)] = 8 * 1024 * 1024
+    """Most that waits to be recorded; beyond it exchanges are dropped and counted. Calls never wait."""
+    keep_exchanges: Annotated[int, Field(ge=100)] = 100_000
+    keep_mib: Annotated[int, Field(ge=1, le=65_536)] = 64
+    keep_days: Annotated[float, Field(gt=0, le=3_650)] = 7.0
+    """The oldest are dropped beyond any of the three."""
+    redact_keys: tuple[str, ...] = ()
+    """More names of fields that hold secrets, beside `password`, `token`, `api_key` and the like."""
+    redact_patterns: dict[str, Pattern] = {}
+    """More shapes of secrets: a name for the marker, and a regular expression."""
+    redact_email: bool = False
+    redact_entropy: bool = True
+    """Whether long words of letters and digits that look drawn by chance are taken for secrets."""
+    entropy_chars_min: Annotated[int, Field(ge=16, le=256)] = 24
+
+
 class LogSettings(Section):
     """The node's own log on standard error."""
 
@@ -259,6 +301,7 @@ class Settings(Section):
     instances: InstanceSettings = InstanceSettings()
     gateway: GatewaySettings = GatewaySettings()
     admin: AdminSettings = AdminSettings()
+    capture: CaptureSettings = CaptureSettings()
     access: AccessSettings = AccessSettings()
     log: LogSettings = LogSettings()
     services: dict[str, DeclaredService] = {}

@@ -153,7 +153,10 @@ def _input(subject: str, old: Schema, new: Schema) -> Iterator[Change]:
     if same(old, new):
         return
     lost = gaps(old, new)
+    demanded = {gap.path for gap in lost if gap.why is Why.REQUIRED}
     for gap in lost:
+        if gap.why is Why.OPEN and gap.path in demanded:
+            continue
         step = Step.RISKY if gap.why in (Why.OPEN, Why.UNPROVEN) else Step.MAJOR
         yield Change(step, subject, _words("argument", gap))
     told = bool(lost)

@@ -27,6 +27,7 @@ from henslowe.actors.messages import (
     Created,
     CreateVersion,
     NameVersion,
+    OnBreak,
     SourceChanged,
     Strategy,
     VersionBroken,
@@ -288,6 +289,7 @@ class _Run:
             contract=checked.contract,
             env_digest=prepared.env.digest,
             metadata=metadata,
+            on_break=OnBreak(manifest.on_break or self._tools.settings.delivery.on_break),
         )
         say(
             EventType.PIPELINE_COMPLETE,

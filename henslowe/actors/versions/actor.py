@@ -17,21 +17,23 @@ from typing import Any, Final
 from weakref import WeakSet
 
 from henslowe.actors import names
+from henslowe.actors.endpoints import Contract
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.kernel import ActorExit, CallTimeout, Continue, Down, LoopActor, Ref, Reply, Timer
 from henslowe.actors.kernel import names as registry
-from henslowe.actors.messages import InstanceBroken, InstanceDown, InstanceUp, NameVersion
+from henslowe.actors.messages import InstanceBroken, InstanceDown, InstanceUp, NameVersion, VersionBuilt
 from henslowe.actors.routes import WEIGHT_SCALE
 from henslowe.actors.traffic import TrafficStats
 from henslowe.actors.versions.births import unique_semver
-from henslowe.actors.versions.change import Facts, Policy, State, in_order
+from henslowe.actors.versions.change import Facts, Policy, State, Transition, in_order
+from henslowe.actors.versions.contracts import CONTRACTS, ContractRow, unneeded
 from henslowe.actors.versions.effects import Effects, everything_of, unwanted_of
 from henslowe.actors.versions.machine import Boot, ProbationOver, TryAgain, service_of, transition
 from henslowe.actors.versions.rows import OUTBOX, SERVICES, VERSIONS, OutboxRow, ServiceRow
 from henslowe.actors.versions.starting import LayOut
 from henslowe.config.settings import DeliverySettings, Settings
 from henslowe.errors import HensloweError, LimitReached, StorageError
-from henslowe.storage import Store
+from henslowe.storage import Store, Transaction
 
 log = logging.getLogger("henslowe.versions")
 
@@ -83,6 +85,7 @@ class VersionMachine(LoopActor):
         self._services = store.table(SERVICES)
         self._versions = store.table(VERSIONS)
         self._outbox = store.table(OUTBOX)
+        self._contracts = store.table(CONTRACTS)
         self._traffic = traffic or TrafficStats()
         self._policy = policy_of(settings.delivery)
         self._effects = Effects(
@@ -188,6 +191,7 @@ class VersionMachine(LoopActor):
             units=self._traffic.units_of(name),
             ready=frozenset(self._ready.get(name, ())),
             policy=self._policy,
+            active_contract=self._active_contract(state) if isinstance(message, VersionBuilt) else None,
         )
         result = transition(state, message, facts)
         if not result.events and not result.effects:
@@ -199,6 +203,7 @@ class VersionMachine(LoopActor):
             txn.put(self._versions, row)
         for number in result.removed:
             txn.delete(self._versions, (name, number))
+        self._keep_contracts(txn, name, message, result)
         for effect in result.effects:
             txn.put(self._outbox, effect)
         for event in result.events:
@@ -207,6 +212,24 @@ class VersionMachine(LoopActor):
         self._arm_probation(name)
         await self._drive(result.effects)
         return result.reply
+
+    def _active_contract(self, state: State) -> Contract | None:
+        active = state.versions.get(state.service.active) if state.service is not None else None
+        row = self._contracts.lookup((active.service, active.contract_digest)) if active is not None else None
+        return row.contract if row is not None else None
+
+    def _keep_contracts(self, txn: Transaction, name: ServiceName, message: Any, result: Transition) -> None:
+        """A contract lives as long as a version of its service has it."""
+        if isinstance(message, VersionBuilt | InstanceUp) and any(
+            row.contract_digest == message.contract.digest for row in result.versions
+        ):
+            row = ContractRow.of(name, message.contract)
+            if row.digest and not self._contracts.member((name, row.digest)):
+                txn.put(self._contracts, row)
+        if result.removed:
+            kept = [(row.service, row.digest) for row in self._contracts.rows()]
+            for key in unneeded(kept, name, list(result.state.versions.values())):
+                txn.delete(self._contracts, key)
 
     async def _drive(self, effects: Iterable[OutboxRow]) -> bool:
         """Performs effects in order; whether all were. One that fails keeps its service's later ones waiting."""

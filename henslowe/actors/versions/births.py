@@ -17,6 +17,7 @@ from henslowe.actors.messages import (
     VersionBroken,
     VersionBuilt,
 )
+from henslowe.actors.versions import contracts
 from henslowe.actors.versions.change import Change
 from henslowe.actors.versions.rows import EffectKind, Kind, ServiceRow, VersionRow, VersionState
 from henslowe.actors.vocabulary import EventType, Status
@@ -82,7 +83,11 @@ def built(change: Change, message: VersionBuilt) -> None:
     row = existing(change, number)
     if row.state is not VersionState.DEVELOPMENT:
         return
+    diff = contracts.difference(change, message)
+    if contracts.refuses(change, message, diff):
+        return
     semver = _name(change, number, message.semver, message.build)
+    metadata = {**message.metadata, "contract": contracts.told(change, diff)} if diff else message.metadata
     change.set_version(
         number,
         state=VersionState.STAGED,
@@ -91,9 +96,10 @@ def built(change: Change, message: VersionBuilt) -> None:
         folder=Path(str(message.metadata.get("root", f"v{semver}"))).name,
         launch=message.launch,
         env_digest=message.env_digest,
-        metadata=to_jsonable_python(message.metadata),
+        metadata=to_jsonable_python(metadata),
         **offers(message.contract),
     )
+    contracts.hold(change, message, diff)
     stage(change, number)
 
 

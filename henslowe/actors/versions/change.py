@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from henslowe.actors.endpoints import Contract
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.versions.rows import EffectKind, OutboxRow, ServiceRow, VersionRow
 from henslowe.actors.vocabulary import EventType, Status, Stream
@@ -41,6 +42,8 @@ class Facts:
     ready: frozenset[int] = frozenset()
     """Versions of the service whose instance is up."""
     policy: Policy = Policy()
+    active_contract: Contract | None = None
+    """What the active version offers, where a new contract has come to be compared with it."""
 
 
 @dataclass(slots=True, frozen=True)

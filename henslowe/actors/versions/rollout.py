@@ -21,7 +21,7 @@ from henslowe.actors.messages import Decision, InstanceBroken, InstanceDown, Ins
 from henslowe.actors.routes import balanced_salt
 from henslowe.actors.versions.births import REASON_MAX, collect, offers, stage, supersede
 from henslowe.actors.versions.change import Change
-from henslowe.actors.versions.rows import EffectKind, Kind, VersionState
+from henslowe.actors.versions.rows import EffectKind, Kind, VersionRow, VersionState
 from henslowe.actors.vocabulary import EventType, Status
 
 # -- instances ----------------
@@ -209,7 +209,14 @@ def _compare_contracts(change: Change, old: int, new: int) -> None:
             to_version=new,
             tools_added=sorted(set(after.tools) - set(before.tools)),
             tools_removed=sorted(set(before.tools) - set(after.tools)),
+            step=_step(after, old),
         )
+
+
+def _step(row: VersionRow, against: int) -> str:
+    """The semver step that was found when the version was built; "" where it was compared with another, or not."""
+    found = row.metadata.get("contract", {})
+    return str(found["step"]) if found.get("against") == against else ""
 
 
 def verdict(change: Change, message: Verdict) -> None:

@@ -198,6 +198,28 @@ class StageReply(Reply):
     took_s: float | None = None
 
 
+class ContractChangeReply(Reply):
+    """One difference between the contracts of two versions."""
+
+    step: str
+    """major, risky, minor or patch."""
+    subject: str
+    """What it is about: `tool 'add'`."""
+    text: str
+
+
+class ContractReply(Reply):
+    """What a version changes for clients."""
+
+    against: int
+    """The version that it was compared with."""
+    step: str
+    """The gravest of the changes; `none` without one."""
+    changes: tuple[ContractChangeReply, ...] = ()
+    more: int = 0
+    """Changes that are not listed."""
+
+
 class VersionReply(Reply):
     """One version of a service."""
 
@@ -216,6 +238,8 @@ class VersionReply(Reply):
     stages: tuple[StageReply, ...] = ()
     reason: str = ""
     """Why it failed, was rolled back or superseded."""
+    contract: ContractReply | None = None
+    """What it changes for the clients of the version that was active when it was built; null for the first one."""
 
 
 class VersionsReply(Reply):
@@ -369,6 +393,54 @@ class BuildReply(Reply):
 
     service: str
     version: int
+
+
+class TokenReply(Reply):
+    """A token of this node, without the token itself."""
+
+    id: str
+    name: str
+    scopes: tuple[str, ...]
+    state: str
+    """`good` or `expired`."""
+    created_s: float
+    created_by: str
+    expires_s: float | None = None
+    """None for never."""
+    last_used_s: float = 0.0
+    """To the minute; 0 for never."""
+    rotated_s: float = 0.0
+    old_secret_until_s: float = 0.0
+    """After a rotation: how long the secret before it is good, too."""
+
+
+class TokensReply(Reply):
+    """The tokens of this node."""
+
+    tokens: tuple[TokenReply, ...]
+
+
+class MintedReply(TokenReply):
+    """A token with its text, which is shown this once."""
+
+    token: str
+
+
+class CreateTokenRequest(Request):
+    """A token to be made."""
+
+    name: Annotated[str, Field(min_length=1, max_length=63)]
+    scopes: Annotated[tuple[str, ...], Field(min_length=1, max_length=100)]
+    """`mcp`, `mcp:SERVICE`, `admin`, `admin:read`, `admin:write`, `admin:tokens`."""
+    expires_in_s: Annotated[float, Field(gt=0, le=10 * 365 * 86_400)] | None = None
+    """None for never."""
+
+
+class RotateTokenRequest(Request):
+    """How a token gets its new secret."""
+
+    grace_s: Annotated[float, Field(ge=0, le=7 * 86_400)] = 0.0
+    """How long the old one is good, too."""
 
 
 class StopReply(Reply):

@@ -23,6 +23,7 @@ from henslowe.actors.messages import (
     VersionBuilt,
 )
 from henslowe.actors.versions import OUTBOX, SERVICES, VERSIONS, EffectKind, OutboxRow, TryAgain, replay
+from henslowe.actors.versions.contracts import CONTRACTS
 from henslowe.errors import Conflict, NotFound
 from henslowe.storage import Store, remove_tree
 from tests.actors.conftest import OpenStore
@@ -318,3 +319,29 @@ async def test_old_versions_lose_their_folder(store: Store, tmp_path: Path) -> N
     folders = sorted(path.name for path in (plane.workspace / "archive/hello").iterdir())
     assert folders == [f"v1.0.0+{n}" for n in (3, 4, 5, 6)]
     await plane.stop()
+
+
+async def test_a_contract_is_kept_as_long_as_a_version_that_has_it(store: Store, tmp_path: Path) -> None:
+    plane = Delivery(store, tmp_path / "workspace", keep_versions=2, probation_s=0)
+    await plane.start()
+    contracts = store.table(CONTRACTS)
+    tool = {"name": "greet", "inputSchema": {"type": "object"}}
+    plane.contract = Contract(tools=(tool,), digest="first")
+    await plane.ship("a")
+    kept = contracts.lookup((HELLO, "first"))
+    assert kept is not None
+    assert kept.contract == plane.contract
+    plane.contract = Contract(digest="second")
+    for source in "bcdef":
+        await plane.ship(source)
+    assert [row.digest for row in contracts.rows()] == ["second"]
+    await plane.stop()
+
+
+async def test_a_version_is_compared_with_the_active_one(delivery: Delivery) -> None:
+    delivery.contract = Contract(tools=({"name": "greet", "inputSchema": {"type": "object"}},), digest="first")
+    await delivery.ship("a")
+    delivery.contract = Contract(digest="second")
+    await delivery.ship("b")
+    rows = {row.number: row for row in delivery.store.table(VERSIONS).rows()}
+    assert rows[2].metadata["contract"]["changes"] == [{"step": "major", "subject": "tool 'greet'", "text": "removed"}]

@@ -63,6 +63,8 @@ class Archive:
         self._objects = root / "objects"
         self._builds = root / "builds"
         self._seen: dict[_StatKey, str] = {}
+        self._lasting: set[str] = set()
+        """Objects whose names this process knows to be on disk."""
         # Storing must not reuse an object that a collection is about to remove.
         self._lock = threading.Lock()
 
@@ -76,23 +78,17 @@ class Archive:
             StorageError: Something that is no file, folder or link, or a link that leaves the tree.
             LimitReached: A file of more than 256 MiB, or more than 100,000 paths.
             Conflict: A file kept changing while it was read.
+            StorageError: A file cannot be read, or the disk refused; no build is stored then.
         """
         if not tree.is_dir():
             raise NotFound(f"cannot archive {tree}: it is no folder")
-        with self._lock:
-            touched: set[Path] = set()
-            entries = [self._store(tree, entry, touched) for entry in _walk(tree, ignore)]
-            build = manifest.build_of(entries)
-            for folder in touched:
-                filesystem.sync_dir(folder)
-            path = self._builds / build.build_id
-            if path.exists():
-                # Now is when it was last wanted, for the grace of a collection.
-                os.utime(path)
-            else:
-                filesystem.make_folder(self._builds)
-                filesystem.write_durably(path, manifest.dump(build.entries), mode=0o444)
-            return build
+        try:
+            with self._lock:
+                return self._put(tree, ignore)
+        except OSError as error:
+            raise StorageError(
+                f"cannot archive {tree}: {error.strerror or error}", hint="look at the disk of the archive"
+            ) from error
 
     async def put_async(self, tree: Path, ignore: Ignore = lambda _: False) -> Build:
         """`put`, in a thread; `ignore` is called there too."""
@@ -218,6 +214,7 @@ class Archive:
         removed_builds = removed_objects = freed = 0
         with self._lock:
             self._seen.clear()
+            self._lasting.clear()
             wanted: set[str] = set()
             for build_id in self.builds():
                 path = self._builds / build_id
@@ -240,6 +237,22 @@ class Archive:
 
     # -- inside ----------------
 
+    def _put(self, tree: Path, ignore: Ignore) -> Build:
+        touched: set[Path] = set()
+        entries = [self._store(tree, entry, touched) for entry in _walk(tree, ignore)]
+        build = manifest.build_of(entries)
+        for folder in touched:
+            filesystem.sync_dir(folder)
+        self._lasting.update(entry.digest for entry in build.files)
+        path = self._builds / build.build_id
+        if path.exists():
+            # Now is when it was last wanted, for the grace of a collection.
+            os.utime(path)
+        else:
+            filesystem.make_folder(self._builds)
+            filesystem.write_durably(path, manifest.dump(build.entries), mode=0o444)
+        return build
+
     def _store(self, tree: Path, entry: Entry, touched: set[Path]) -> Entry:
         if entry.kind is not EntryKind.FILE:
             return entry
@@ -251,10 +264,13 @@ class Archive:
             content, status = _read_settled(path, entry.path)
             digest = hashlib.sha256(content).hexdigest()
             target = self._object(digest)
-            if not target.exists():
+            there = target.exists()
+            if not there:
                 filesystem.make_folder(self._objects)
                 target.parent.mkdir(exist_ok=True)
                 _write_object(target, content)
+            if not there or digest not in self._lasting:
+                # Also one that is there: who stored it may have ended before its name was on disk.
                 touched.update((target.parent, self._objects))
             self._remember(path, status, digest)
         return Entry(entry.path, entry.kind, digest, status.st_size, executable=bool(status.st_mode & stat.S_IXUSR))
@@ -264,6 +280,7 @@ class Archive:
             return
         if len(self._seen) >= _STAT_CACHE_MAX:
             self._seen.clear()
+            self._lasting.clear()
         self._seen[str(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns] = digest
 
     def _object(self, digest: str) -> Path:

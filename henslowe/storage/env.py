@@ -192,6 +192,24 @@ class Environment:
         """A write transaction; commit or abort it. Runs in: the writer alone."""
         return self._opened().begin(write=True)
 
+    @contextmanager
+    def write(self) -> Iterator[Txn]:
+        """A write transaction, committed at the end: for the little that is written where no writer runs.
+
+        Raises:
+            StorageError: The disk refused it.
+        """
+        try:
+            txn = self.begin()
+            try:
+                yield txn
+                txn.commit()
+            except BaseException:
+                txn.abort()
+                raise
+        except lmdb.Error as error:
+            raise StorageError(f"cannot write to {self.path}: {error}") from error
+
     def last_txn_id(self) -> int:
         """Number of the last commit, by any process."""
         return int(self._opened().info()["last_txnid"])
@@ -205,6 +223,8 @@ class Environment:
 
     def reopen(self) -> None:
         """Closes and opens LMDB behind this handle, which ends every error state of LMDB. Runs in: the writer.
+
+        What is seen afterwards is on disk, except for a commit whose own flush failed: see `Committer`.
 
         Waits for readers at most 5 s; later ones find their transaction ended.
         """
@@ -279,6 +299,10 @@ class Environment:
                 writemap=False,
                 lib_version=_ENGINE,
             )
+            if not self.readonly:
+                # After a failed flush LMDB puts an old root back without flushing it, and a killed process leaves its
+                # last one in the kernel's cache. What is seen now must be on disk before anything is built on it.
+                env.sync(True)
         except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:
             raise Corrupt(f"cannot open {self.path}: {error}", hint="restore it from a backup") from error
         except (lmdb.Error, OSError, MemoryError) as error:

@@ -152,12 +152,17 @@ class Store:
             Corrupt: Its structure is damaged.
             StorageError: It cannot be opened.
         """
-        settings = settings or StorageSettings()
         filesystem.refuse_network(data_dir)
         try:
             filesystem.make_folder(data_dir, mode=0o700)
+            return cls._open(data_dir, node, settings or StorageSettings(), env_type)
         except OSError as error:
-            raise StorageError(f"cannot create {data_dir}: {error.strerror}") from error
+            raise StorageError(
+                f"cannot open {data_dir}: {error.strerror or error}", hint="look at the disk of the data directory"
+            ) from error
+
+    @classmethod
+    def _open(cls, data_dir: Path, node: str, settings: StorageSettings, env_type: type[Environment]) -> Store:
         with ExitStack() as opened:
             lock = NodeLock.acquire(data_dir)
             opened.callback(lock.release)
@@ -217,8 +222,12 @@ class Store:
         """Ends the store; the next `open` is a clean one. Stop the writers first: commits that wait now fail."""
         for space in self._spaces.values():
             space.close()
-        (self.data_dir / _RUNNING).unlink(missing_ok=True)
-        filesystem.sync_dir(self.data_dir)
+        try:
+            (self.data_dir / _RUNNING).unlink(missing_ok=True)
+            filesystem.sync_dir(self.data_dir)
+        except OSError as error:
+            # Nothing is lost: the next opening may take this for an unclean end, and verify.
+            _log.warning("storage.end_not_marked", extra={"path": str(self.data_dir), "reason": str(error)})
         self.lock.release()
 
     def _space(self, space: Space) -> Tablespace:
@@ -239,14 +248,9 @@ class Store:
         row = LifeRow(node=self.node, incarnation=(last.incarnation if last else 0) + 1, hlc=clock.tick()[1])
         ops: list[Any] = []
         key, row = lives._put(row, last, ops)
-        txn = self._env.begin()
-        try:
+        with self._env.write() as txn:
             for name, packed, record in ops:
                 txn.put(packed, record, db=self._env.db(name))
-            txn.commit()
-        except BaseException:
-            txn.abort()
-            raise
         lives._hold(key, row, 0)
         lives._publish(key, row, 0)
         return row.incarnation, clock

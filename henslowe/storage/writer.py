@@ -23,12 +23,14 @@ import lmdb
 
 from henslowe.actors.kernel import LoopActor, ThreadActor, is_clean
 from henslowe.errors import StorageDegraded, StorageError
-from henslowe.storage import filesystem
+from henslowe.storage import codec, filesystem, keys
 from henslowe.storage.ballast import Ballast
 from henslowe.storage.commits import Commit, CommitQueue
-from henslowe.storage.env import Environment, Txn
+from henslowe.storage.env import META, Environment, Txn
 from henslowe.storage.partitions import Appender
 
+_SETTLED: Final = b"settled"
+"""Under it: the last commit whose root was written again in another one."""
 _NEARLY_FULL_BYTES: Final = 4 << 20
 """Less free space than this explains an I/O error: LMDB writes at most some megabytes at once."""
 
@@ -100,9 +102,24 @@ class Committer:
                 raise
         except (lmdb.Error, OSError) as error:
             self._env.reopen()
+            stored = 0 <= txn_id <= self._env.last_txn_id()
+            if stored:
+                self._settle(txn_id)
             self.recover()
-            return None if 0 <= txn_id <= self._env.last_txn_id() else error
+            return None if stored else error
         return None
+
+    def _settle(self, txn_id: int) -> None:
+        """Makes sure of a commit that is seen, though an error came with it.
+
+        Its content was flushed before its root was written, but the flush of the root may be what failed: then the
+        root is in the kernel's cache alone, and no later flush writes it. The root of another commit holds it too.
+
+        Raises:
+            StorageError: The disk refused that one.
+        """
+        with self._env.write() as txn:
+            txn.put(_SETTLED, codec.seal(_SETTLED, 1, keys.SEQ.pack(txn_id)), db=self._env.db(META))
 
     def _is_full(self, error: Exception) -> bool:
         if isinstance(error, lmdb.MapFullError):

@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -38,10 +39,13 @@ from henslowe.storage.tablespec import Space
 PARTS: Final = ("structure", "records", "indexes", "log", "rows", "archive")
 SCRUB_PARTS: Final = ("records", "archive")
 """What can be checked in place while the node writes."""
-CRASHES_MAX: Final = 8
+CRASHES_MAX: Final = 5
+"""Places that end the reader, before the records of the rest are left unread."""
 FINDINGS_MAX: Final = 1_000
 """More are counted only: the first ones tell what happened."""
 _TELL_EVERY_S: Final = 0.5
+_OPENING: Final = "core/data.mdb"
+"""The place of whoever opens the environments."""
 _COPY: Final = ".check-"
 _COPY_ROOM_BYTES: Final = 64 << 20
 """What a copy leaves free on the disk."""
@@ -104,7 +108,7 @@ class Check:
     position: tuple[str, str, str] = ("", "", "")
     error: HensloweError | None = None
     done: bool = False
-    _crashes: int = 0
+    _crashes: Counter[str] = field(default_factory=Counter)
     _counts_before: dict[str, int] = field(default_factory=dict)
     _bytes_before: int = 0
 
@@ -142,16 +146,28 @@ class Check:
         if status >= 0:
             raise StorageError(f"cannot check {self.plan.data_dir}: the checking process ended with status {status}")
         part, place, _ = self.position
-        self._crashes += 1
+        self._crashes[part] += 1
         self._counts_before, self._bytes_before = dict(self.counts), self.size_bytes
-        self.plan = replace(self.plan, start=(part, place, ""), skip=(*self.plan.skip, place))
-        self.done = self._crashes >= CRASHES_MAX
+        self.plan = self._behind(part, place)
+        self.done = not self.plan.parts
         said = f"reading it ended the process ({signal.Signals(-status).name}): its pages are damaged"
         return self._keep(Finding(FindingKind.CRASH, place or self.plan.data_dir, said, RESTORE))
 
     def report(self, took_s: float) -> Report:
         """What was found."""
         return Report(tuple(self.findings), self.unsaid, self.counts, self.size_bytes, took_s)
+
+    def _behind(self, part: str, place: str) -> CheckPlan:
+        """What is left to check when reading `place` in `part` ended the process."""
+        plan = self.plan
+        if part == "records" and place != _OPENING and self._crashes[part] < CRASHES_MAX:
+            return replace(plan, start=(part, place, ""), skip=(*plan.skip, place))
+        if part == "archive" and plan.audit:
+            return replace(plan, start=("", "", ""), parts=("archive",), audit="")
+        later = plan.parts[plan.parts.index(part) + 1 :] if part in plan.parts else ()
+        if place == _OPENING:
+            later = tuple(each for each in later if each == "archive")
+        return replace(plan, start=("", "", ""), parts=later)
 
     def _keep(self, finding: Finding) -> Finding | None:
         if finding in self.findings:
@@ -260,46 +276,53 @@ class _Speaker:
     def _tell(self, place: str, key: bytes) -> None:
         now_s = time.monotonic()
         told = (self.part, place)
-        if now_s - self._told_s >= _TELL_EVERY_S or (not key and told != self._told and self.part != "archive"):
+        new = told != self._told and (self.part != "archive" or place == _OPENING)
+        if new or now_s - self._told_s >= _TELL_EVERY_S:
             self._told, self._told_s = told, now_s
             self.say(position=(self.part, place, key.hex()), **self.figures())
 
 
 def findings(plan: CheckPlan, speaker: _Speaker) -> Iterator[Finding]:
     """Everything that is wrong, part by part; what cannot even be opened is a finding, too."""
-    progress, (start_part, start_place, start_key) = speaker.progress, plan.start
     parts = [part for part in PARTS if part in plan.parts]
-    if start_part in parts:
-        parts = parts[parts.index(start_part) :]
+    if plan.start[0] in parts:
+        parts = parts[parts.index(plan.start[0]) :]
     audit: Any = importlib.import_module(plan.audit) if plan.audit else None
     if "structure" in parts:
         speaker.part = "structure"
-        yield from checks.check_structure(Path(plan.data_dir), progress)
-    try:
-        found = DataDir.open(Path(plan.data_dir))
-    except Corrupt as error:
-        yield Finding(FindingKind.STRUCTURE, plan.data_dir, error.message, RESTORE)
-        return
-    with found:
-        for part in parts:
-            speaker.part = part
-            start = (start_place, bytes.fromhex(start_key)) if part == start_part else ("", b"")
-            with suppress(_Broken):
-                match part:
-                    case "records":
-                        skip = frozenset(plan.skip)
-                        yield from checks.check_records(found, progress, start=start, skip=skip)
-                    case "indexes":
-                        yield from _guarded(checks.check_indexes(found, progress), "core/events")
-                    case "log":
-                        yield from _guarded(checks.check_log(found, progress), "core/events")
-                    case "rows" if audit is not None:
-                        progress.begin("core/rows")
-                        yield from _guarded(audit.audit(found), "core/rows")
-                    case "archive" if plan.archive:
-                        wanted = _Wanted(plan, found, audit)
-                        archive = Archive(Path(plan.archive))
-                        yield from checks.check_archive(archive, wanted, progress, start=start[0])
+        yield from checks.check_structure(Path(plan.data_dir), speaker.progress)
+    read = [part for part in parts if part not in ("structure", "archive")]
+    if read:
+        speaker.part = read[0]
+        speaker.progress.begin(_OPENING)
+        try:
+            with DataDir.open(Path(plan.data_dir)) as found:
+                for part in read:
+                    speaker.part = part
+                    with suppress(_Broken):
+                        yield from _guarded(_part(part, plan, found, audit, speaker.progress), f"core/{part}")
+        except Corrupt as error:
+            yield Finding(FindingKind.STRUCTURE, plan.data_dir, error.message, RESTORE)
+    if "archive" in parts and plan.archive:
+        speaker.part = "archive"
+        speaker.progress.begin(_OPENING)
+        start = plan.start[1] if plan.start[0] == "archive" else ""
+        yield from checks.check_archive(
+            Archive(Path(plan.archive)), _Wanted(plan, audit), speaker.progress, start=start
+        )
+
+
+def _part(part: str, plan: CheckPlan, found: DataDir, audit: Any, progress: Progress) -> Iterator[Finding]:
+    _, place, key = plan.start if plan.start[0] == part else ("", "", "")
+    if part == "records":
+        yield from checks.check_records(found, progress, start=(place, bytes.fromhex(key)), skip=frozenset(plan.skip))
+    elif part == "indexes":
+        yield from checks.check_indexes(found, progress)
+    elif part == "log":
+        yield from checks.check_log(found, progress)
+    elif audit is not None:
+        progress.begin("core/rows")
+        yield from audit.audit(found)
 
 
 class _Broken(Exception):
@@ -318,21 +341,19 @@ def _guarded(part: Iterator[Finding], place: str) -> Iterator[Finding]:
 class _Wanted:
     """The builds that versions need: first as of the copy, then as of now."""
 
-    def __init__(self, plan: CheckPlan, found: DataDir, audit: Any) -> None:
-        self._live = plan.live_dir
-        self._found = found
+    def __init__(self, plan: CheckPlan, audit: Any) -> None:
+        self._plan = plan
         self._audit = audit
         self._asked = False
 
     def __call__(self) -> checks.Builds:
         if self._audit is None:
             return {}
+        folder = self._plan.live_dir if self._asked and self._plan.live_dir else self._plan.data_dir
+        self._asked = True
         try:
-            if self._asked and self._live:
-                with DataDir.open(Path(self._live), (Space.CORE,)) as now:
-                    return dict(self._audit.builds(now))
-            self._asked = True
-            return dict(self._audit.builds(self._found))
+            with DataDir.open(Path(folder), (Space.CORE,)) as found:
+                return dict(self._audit.builds(found))
         except Corrupt:
             return {}  # said by the check of records
 

@@ -20,19 +20,19 @@ from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from henslowe.errors import Corrupt, StorageError
+from henslowe.errors import StorageError
 from henslowe.storage import codec, events
 from henslowe.storage.env import Environment, Txn
 from henslowe.storage.events import STREAMS, Event
 from henslowe.storage.keys import SEQ
-from henslowe.storage.partitions import Layout, Partition, Slot
+from henslowe.storage.partitions import Layout, Slot
 from henslowe.storage.tables import Table
 from henslowe.storage.tablespec import TableSpec
+from henslowe.storage.windows import SEQ_MAX, Window
 
 PAGE_EVENTS: Final = 256
 FOLLOW_POLL_S: Final = 0.05
 """How late a follower in another process may be."""
-SEQ_MAX: Final = (1 << 64) - 1
 
 Listener: TypeAlias = Callable[[tuple[Event, ...]], None]
 _Found: TypeAlias = tuple[int, str, bytes]
@@ -88,7 +88,7 @@ class EventReader:
         Raises:
             Corrupt: A record is damaged.
         """
-        window = _Window(after_seq, before_seq, newest_first)
+        window = Window(after_seq, before_seq, newest_first)
         wanted_types, wanted_services = _words(types), _words(services)
         with self._env.read() as txn:
             found = [
@@ -157,16 +157,16 @@ class EventReader:
             }
 
     def _stream(
-        self, txn: Txn, stream: str, window: _Window, types: Sequence[str], services: Sequence[str]
+        self, txn: Txn, stream: str, window: Window, types: Sequence[str], services: Sequence[str]
     ) -> Iterator[_Found]:
-        parts = self._layout.partitions(txn, stream)
-        ends = [*(part.first_seq for part in parts[1:]), SEQ_MAX]
-        inside = [part for part, end in zip(parts, ends, strict=False) if window.touches(part, end)]
-        if window.newest_first:
-            inside.reverse()
-        for part in inside:
-            slot = self._layout.slot(stream, part.slot)
-            yield from ((seq, stream, record) for seq, record in _slot(txn, slot, window, types, services))
+        def words(txn: Txn, slot: Slot) -> tuple[Any, Iterable[bytes]]:
+            by_type, by_service = slot.indexes
+            if services:
+                return by_service, [word.encode() for word in services]
+            return by_type, _stored_types(txn, by_type, types)
+
+        found = window.records(txn, self._layout, stream, words if types or services else None)
+        return ((seq, stream, record) for seq, record in found)
 
 
 class EventLog(EventReader):
@@ -211,67 +211,6 @@ class EventLog(EventReader):
         latest = self.cursors.latest(name)
         if latest is None or latest.seq < seq:
             await self._save(CursorRow(name=name, seq=seq))
-
-
-class _Window:
-    """The numbers strictly between two cursors, and the direction."""
-
-    def __init__(self, after_seq: int, before_seq: int, newest_first: bool) -> None:
-        self.first = max(0, after_seq) + 1
-        self.end = min(before_seq, SEQ_MAX)
-        self.newest_first = newest_first
-
-    def touches(self, part: Partition, part_end: int) -> bool:
-        return part.first_seq < self.end and self.first < part_end
-
-    def seqs(self, cursor: Any) -> Iterator[tuple[bytes, bytes]]:
-        """Items of a sub-database keyed by sequence number."""
-        if self.newest_first:
-            placed = cursor.prev() if cursor.set_range(SEQ.pack(self.end)) else cursor.last()
-            items = cursor.iterprev() if placed else iter(())
-            for key, value in items:
-                if SEQ.unpack(key)[0] < self.first:
-                    return
-                yield key, value
-            return
-        for key, value in cursor.iternext() if cursor.set_range(SEQ.pack(self.first)) else iter(()):
-            if SEQ.unpack(key)[0] >= self.end:
-                return
-            yield key, value
-
-    def duplicates(self, cursor: Any, word: bytes) -> Iterator[bytes]:
-        """Sequence numbers that an index lists under `word`."""
-        if self.newest_first:
-            if cursor.set_range_dup(word, SEQ.pack(self.end)):
-                more = cursor.prev_dup()
-            else:
-                more = cursor.set_key(word) and cursor.last_dup()
-            while more and SEQ.unpack(cursor.value())[0] >= self.first:
-                yield cursor.value()
-                more = cursor.prev_dup()
-            return
-        more = cursor.set_range_dup(word, SEQ.pack(self.first))
-        while more and SEQ.unpack(cursor.value())[0] < self.end:
-            yield cursor.value()
-            more = cursor.next_dup()
-
-
-def _slot(
-    txn: Txn, slot: Slot, window: _Window, types: Sequence[str], services: Sequence[str]
-) -> Iterator[tuple[int, bytes]]:
-    if not types and not services:
-        for key, record in window.seqs(txn.cursor(db=slot.log)):
-            yield SEQ.unpack(key)[0], record
-        return
-    by_type, by_service = slot.indexes
-    index = by_service if services else by_type
-    words = [word.encode() for word in services] if services else _stored_types(txn, by_type, types)
-    lists = [window.duplicates(txn.cursor(db=index), word) for word in words]
-    for key in heapq.merge(*lists, reverse=window.newest_first):
-        record = txn.get(key, db=slot.log)
-        if record is None:
-            raise Corrupt(f"cannot read event {SEQ.unpack(key)[0]}: an index names it, the log does not have it")
-        yield SEQ.unpack(key)[0], record
 
 
 def _stored_types(txn: Txn, by_type: Any, patterns: Sequence[str]) -> list[bytes]:

@@ -37,6 +37,7 @@ from henslowe.storage import EventDraft, Store
 
 HELLO = ServiceName("hello")
 LAUNCH = LaunchSpec(command=("python", "server.py"))
+NOTHING = Contract(digest="d")
 WAIT_S = 5.0
 
 
@@ -61,7 +62,7 @@ class Runner(LoopActor):
             case EnsureInstance(version) if version.number in self._delivery.broken:
                 versions.cast(InstanceBroken(version, "exit 1"))
             case EnsureInstance(version) if version.number not in self._delivery.slow:
-                up = InstanceUp(version, InstanceId(f"{version}#1"), self._delivery.contract, "modern", 0.1)
+                up = InstanceUp(version, InstanceId(f"{version}#1"), self._delivery.contracts.get(version.number, NOTHING), "modern", 0.1)
                 versions.cast(up)
                 registry.via(names.ROUTER).cast(up)
             case ReleaseInstance(version):
@@ -92,8 +93,9 @@ class Delivery:
         self.said: list[EventDraft] = []
         self.broken: set[int] = set()
         self.slow: set[int] = set()
-        self.contract = Contract(digest="d")
-        """What builds offer, and their instances."""
+        self.contract = NOTHING
+        """What the next build offers."""
+        self.contracts: dict[int, Contract] = {}
         self._refs: dict[str, Ref] = {}
 
     async def start(self, *which: str) -> None:
@@ -140,6 +142,7 @@ class Delivery:
         (tree / "server.py").write_text(f"print({source!r})\n")
         build = await self.store.archive.put_async(tree)
         created: Created = await self.call(CreateVersion(HELLO, source, strategy, 1_000))
+        self.contracts[created.version.number] = self.contract
         built = VersionBuilt(created.version, BuildId(build.build_id), "1.0.0", LAUNCH, self.contract)
         await self.call(built)
         return created.version.number

@@ -62,7 +62,8 @@ class Runner(LoopActor):
             case EnsureInstance(version) if version.number in self._delivery.broken:
                 versions.cast(InstanceBroken(version, "exit 1"))
             case EnsureInstance(version) if version.number not in self._delivery.slow:
-                up = InstanceUp(version, InstanceId(f"{version}#1"), self._delivery.contracts.get(version.number, NOTHING), "modern", 0.1)
+                offered = self._delivery.contracts.get(version.number, NOTHING)
+                up = InstanceUp(version, InstanceId(f"{version}#1"), offered, "modern", 0.1)
                 versions.cast(up)
                 registry.via(names.ROUTER).cast(up)
             case ReleaseInstance(version):

@@ -1,8 +1,8 @@
 """The version machine: which versions a service has, and which of them serve.
 
 `rows` are the tables, `machine` the pure transitions (with `births`, `rollout`, `commands`, `contracts` and the
-`change` they work on), `replay` the way back from events to rows, `actor` the shell that commits them and performs their effects
-(`effects`), `starting` makes the order to run a version. Who judges a version is the canary router
+`change` they work on), `replay` the way back from events to rows, `actor` the shell that commits them and performs
+their effects (`effects`), `starting` makes the order to run a version. Who judges a version is the canary router
 (`henslowe.actors.router`); who runs it is the instance manager.
 """
 

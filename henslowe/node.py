@@ -25,9 +25,11 @@ from prometheus_client import CollectorRegistry
 
 from henslowe import __version__
 from henslowe.actors import names
+from henslowe.actors.access import TOKENS, AccessBoard, AccessKeeper
 from henslowe.actors.bus import EventBus
 from henslowe.actors.context import ContextKeeper, SharedCapabilities
 from henslowe.actors.endpoints import EndpointDirectory
+from henslowe.actors.holds import HoldKeeper
 from henslowe.actors.ids import ServiceName, service_name
 from henslowe.actors.instances import InstanceManager
 from henslowe.actors.journal import draft, say
@@ -49,6 +51,7 @@ from henslowe.actors.pipeline import PipelineExecutor, restore
 from henslowe.actors.router import CanaryRouter
 from henslowe.actors.routes import Observations, RouteTable
 from henslowe.actors.sessions import SESSIONS, SessionManager
+from henslowe.actors.tasks import TASKS, TaskKeeper
 from henslowe.actors.traffic import TrafficStats
 from henslowe.actors.transforms import PublishedTransforms, TransformRegistry
 from henslowe.actors.versions import SERVICES, Kind, VersionMachine
@@ -65,9 +68,17 @@ from henslowe.node_view import View
 from henslowe.storage import Store, busy, holder
 from henslowe.supervisors import CrashReport, add_listener
 from henslowe.supervisors.planes import Planes, contained_supervisor, dynamic_plane, start_tree
+from henslowe.transport.access.managed import ManagedTokens
 from henslowe.transport.admin.edge import Admin
 from henslowe.transport.application import application_maker
-from henslowe.transport.gateway import Gateway, ManagedConnections, ManagedSessions
+from henslowe.transport.gateway import (
+    Gateway,
+    ManagedConnections,
+    ManagedHolds,
+    ManagedSessions,
+    ManagedTasks,
+    Memory,
+)
 from henslowe.transport.listener import AppMaker, Listener, bind_tcp, bind_unix
 from henslowe.transport.mcp import McpConnector
 from henslowe.transport.rate_limit import RateLimiter
@@ -85,6 +96,7 @@ STALL_S = 1.0
 class Shared:
     """What the actors share by reference: published snapshots and hand-overs, all of the node's one loop."""
 
+    access: AccessBoard = field(default_factory=AccessBoard)
     routes: RouteTable = field(default_factory=RouteTable)
     directory: EndpointDirectory = field(default_factory=EndpointDirectory)
     observations: Observations = field(default_factory=Observations)
@@ -208,6 +220,8 @@ class Node:
         token = ensure_token(token_file)
         make_app = self._serving(token)
         self._root = await start_tree(self._planes(make_app, sockets))
+        assert self._gateway is not None
+        self._gateway.start()
         await _say(EventType.NODE_START, Status.SUCCESS, pid=os.getpid(), henslowe=__version__, url=self.url)
         if store.recovered or swept:
             await _say(EventType.NODE_RECOVERED, Status.SUCCESS, clean=not store.recovered, swept_pids=swept)
@@ -234,6 +248,7 @@ class Node:
         connector = McpConnector(settings.instances, name=settings.name)
         services = store.table(SERVICES)
         marker = f"{_node_id(store)}:{store.incarnation}"
+        lay_out = functools.partial(restore, archive=store.archive, envs=store.data_dir.resolve() / "envs")
 
         def known() -> frozenset[ServiceName]:
             return frozenset(row.service for row in services.rows())
@@ -253,7 +268,11 @@ class Node:
                 ),
             ],
             bus=[_child("event bus", names.BUS, EventBus, store)],
-            sessions=[_child("session manager", names.SESSION_MANAGER, SessionManager, store, settings.gateway)],
+            sessions=[
+                _child("keeper of tokens", names.ACCESS, AccessKeeper, store, shared.access),
+                _child("session manager", names.SESSION_MANAGER, SessionManager, store, settings.gateway),
+                _child("task keeper", names.TASKS, TaskKeeper, store, settings.gateway.tasks_max),
+            ],
             services=[
                 dynamic_plane(names.SERVICES),
                 _child(
@@ -266,6 +285,15 @@ class Node:
                     settings.data_dir,
                     marker,
                     supervisor=contained_supervisor,
+                ),
+                _child(
+                    "hold keeper",
+                    names.HOLDS,
+                    HoldKeeper,
+                    store,
+                    settings.workspace,
+                    lay_out,
+                    drain_s=settings.delivery.drain_s,
                 ),
             ],
             delivery=[
@@ -288,7 +316,7 @@ class Node:
                     store,
                     settings,
                     shared.traffic,
-                    lay_out=functools.partial(restore, archive=store.archive, envs=store.data_dir.resolve() / "envs"),
+                    lay_out=lay_out,
                 ),
                 dynamic_plane(names.PIPELINE_RUNS, "pipeline runs"),
                 _child(
@@ -312,6 +340,9 @@ class Node:
             node_info={"name": "henslowe", "version": __version__},
             sticky_epoch_s=settings.delivery.sticky_epoch_s,
             private=ManagedConnections(),
+            memory=Memory(
+                tasks=ManagedTasks(self.store.table(TASKS)), holds=ManagedHolds(), versions=view.versions_of
+            ),
             explain=view.explain,
         )
         self._stack.callback(shared.directory.on_server_event(self._gateway.server_event))
@@ -319,11 +350,13 @@ class Node:
             view,
             self.store.events,
             shared.metrics,
-            token,
+            ManagedTokens(self.store.table(TOKENS)),
             RateLimiter(settings.admin.rate_per_s),
             keepalive_s=settings.gateway.sse_keepalive_s,
         )
-        return application_maker(settings, self.address, token, self._gateway, admin)
+        return application_maker(
+            settings, self.address, token=token, board=shared.access, gateway=self._gateway, admin=admin
+        )
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from henslowe import __version__
@@ -192,6 +192,11 @@ class View:
             HealthCheckReply(name="actors", ok=not missing, detail=", ".join(missing)),
             HealthCheckReply(name="accepting", ok=not self._node.draining),
         )
+
+    def versions_of(self, service: str) -> Sequence[VersionRow]:
+        """The rows of a service's versions, for whoever looks for one; none where it was removed."""
+        row = self._services.lookup(service)
+        return () if row is None or row.retired else self._versions.by("service", row.service)
 
     def explain(self, service: str) -> str:
         """Why none of the versions of a service serves, for those who call it; "" where there is no such service."""

@@ -152,6 +152,12 @@ class GatewaySettings(Section):
     """How long a connection that belongs to one client is kept without a call."""
     parked_s: Annotated[float, Field(gt=0)] = 600.0
     """How long a call waits for a stateless client to bring the answers to its server's questions."""
+    waiting_max: Annotated[int, Field(ge=1)] = 10_000
+    """Most calls of one service that wait for an instance, or for room at one; further ones fail at once."""
+    range_idle_s: Annotated[float, Field(gt=0)] = 300.0
+    """How long a version that only `/mcp/SERVICE@RANGE` leads to runs on after its last call."""
+    tasks_max: Annotated[int, Field(ge=1)] = 10_000
+    """Most tasks that are remembered; those that are done make room."""
 
 
 class AdminSettings(Section):

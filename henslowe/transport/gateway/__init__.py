@@ -2,24 +2,28 @@
 
 `Gateway` and `add_gateway` are what the composition root uses; `Sessions` is what it must provide. Inside, from the
 edge inwards: `gateway` (HTTP), `inbound` (decoding, era, headers), `legacy` and `modern` (the two eras), `serving` and
-`exchange` (responses and event streams), `scopes` and `naming` (one service or all of them), `streams` and `watches`
-(changes), `calls`, `sticky` and `evidence` (routing, waiting, repeating, recording), and `dialogue` with `questions`,
-`private`, `parked` and `pins` (servers that ask their client something). Towards servers: `henslowe.transport.mcp`.
+`exchange` (responses and event streams), `scopes`, `aggregate` and `naming` (one service or all of them), `streams` and
+`watches` (changes), `tasks` (calls that are answered later), `calls` with `selection`, `ranges`, `sticky`, `waiting`,
+`recording` and `evidence` (routing, waiting, repeating, recording), and `dialogue` with `questions`, `private`,
+`parked` and `pins` (servers that ask their client something). `memory` and `managed` are what the gateway needs of the
+node's actors. Towards servers: `henslowe.transport.mcp`.
 """
 
 from __future__ import annotations
 
 from henslowe.transport.gateway.gateway import Gateway, add_gateway
-from henslowe.transport.gateway.managed import ManagedConnections, ManagedSessions
+from henslowe.transport.gateway.managed import ManagedConnections, ManagedHolds, ManagedSessions, ManagedTasks
+from henslowe.transport.gateway.memory import Memory
 from henslowe.transport.gateway.private import PrivateConnections
-from henslowe.transport.gateway.serving import PRINCIPAL
 from henslowe.transport.gateway.sessions import MemorySessions, Session, Sessions
 
 __all__ = [
-    "PRINCIPAL",
     "Gateway",
     "ManagedConnections",
+    "ManagedHolds",
     "ManagedSessions",
+    "ManagedTasks",
+    "Memory",
     "MemorySessions",
     "PrivateConnections",
     "Session",

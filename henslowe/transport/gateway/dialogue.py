@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from henslowe.actors.endpoints import Endpoint, Era, JsonObject, OnNotification
+from henslowe.actors.ids import InstanceId
 from henslowe.transport.gateway.parked import STATE_PREFIX, Parked, Parking, Subject
 from henslowe.transport.gateway.private import OWN_METHODS, Own, Privates, SessionClient
 from henslowe.transport.gateway.questions import ROUNDS_MAX, AskedClient, Request, converse
@@ -44,6 +45,10 @@ class Ask:
     """Of the handshake era, if a server of that era may ask it something."""
     capabilities: JsonObject = field(default_factory=dict)
     """Of the stateless era: what the client can be asked."""
+    principal: str = ""
+    """Who the client is known to be; "" for anybody."""
+    size: int = 0
+    """Bytes of the request."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -85,6 +90,11 @@ class Dialogues:
             if own is not None and own.opened is not None:
                 return Way(own.opened, own)
         return Way(endpoint)
+
+    def own(self, instance: InstanceId) -> Way | None:
+        """The way to a private connection, by its instance, while it is open."""
+        endpoint = None if self._privates is None else self._privates.find(instance)
+        return None if endpoint is None else Way(endpoint)
 
     def parked(self, ask: Ask) -> bool:
         """Whether a request claims to continue a parked call."""

@@ -19,10 +19,15 @@ READS: Final = frozenset(
         "resources/read",
         "resources/templates/list",
         "server/discover",
+        "tasks/cancel",
+        "tasks/get",
+        "tasks/list",
+        "tasks/result",
+        "tasks/update",
         "tools/list",
     }
 )
-"""Methods that change nothing at a server that keeps to the specification."""
+"""Methods that change nothing at a server that keeps to the specification, or nothing more the second time."""
 
 
 def outcome_of(answer: JsonObject) -> Outcome:

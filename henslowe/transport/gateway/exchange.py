@@ -16,6 +16,7 @@ import orjson
 from aiohttp import web
 
 from henslowe.actors.endpoints import JsonObject
+from henslowe.transport.access.asker import asker
 from henslowe.transport.gateway.protocol import (
     KEEPALIVE,
     LOG_RANK,
@@ -107,6 +108,16 @@ class Exchange:
         """Become an event stream if the client accepts one: the answer takes so long that proxies may hang up."""
         if self.sse and self._writer is None:
             self._push(KEEPALIVE)
+
+    @property
+    def principal(self) -> str:
+        """Who asks; "" for anybody."""
+        return asker(self._request).name
+
+    @property
+    def size(self) -> int:
+        """Bytes of the request."""
+        return self._request.content_length or 0
 
     async def finish(
         self, answer: JsonObject, *, status: int = 200, headers: dict[str, str] | None = None

@@ -18,27 +18,37 @@ from prometheus_client import CollectorRegistry
 from henslowe.actors.endpoints import EndpointDirectory, JsonObject
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.routes import Observations, RouteTable
+from henslowe.actors.versions import ranges
 from henslowe.config.settings import GatewaySettings
-from henslowe.errors import HensloweError, LimitReached, NotFound, Unavailable
+from henslowe.errors import BadRequest, HensloweError, LimitReached, NotFound, Unavailable
 from henslowe.transport.gateway import inbound, naming
+from henslowe.transport.gateway.aggregate import AggregateScope
 from henslowe.transport.gateway.calls import Caller
 from henslowe.transport.gateway.dialogue import Dialogues
 from henslowe.transport.gateway.exchange import json_response
 from henslowe.transport.gateway.legacy import Legacy
+from henslowe.transport.gateway.memory import Memory
 from henslowe.transport.gateway.metrics import GatewayMetrics
 from henslowe.transport.gateway.modern import Modern
 from henslowe.transport.gateway.private import PrivateConnections, Privates
 from henslowe.transport.gateway.protocol import NODE_ERROR, SESSION_HEADER, VERSION_HEADER, Refused, node_error
-from henslowe.transport.gateway.scopes import AggregateScope, HeaderSchemas, Scope, ServiceScope
+from henslowe.transport.gateway.ranges import Ranges
+from henslowe.transport.gateway.recording import Recording
+from henslowe.transport.gateway.scopes import HeaderSchemas, Scope, ServiceScope
+from henslowe.transport.gateway.selection import Selection, Target
 from henslowe.transport.gateway.serving import Serving
 from henslowe.transport.gateway.sessions import Sessions
 from henslowe.transport.gateway.sticky import StickyKeys
 from henslowe.transport.gateway.streams import UPDATED, Streams
+from henslowe.transport.gateway.tasks import Tasks
+from henslowe.transport.gateway.waiting import Waiting
 from henslowe.transport.gateway.watches import Watches
 from henslowe.transport.mcp import eras, jsonrpc
 
 log = logging.getLogger(__name__)
 
+SCOPES_MAX: Final = 10_000
+"""Names that scopes are remembered for; the clients' ranges are theirs to write."""
 _VERBS: Final = {"Allow": "GET, POST, DELETE"}
 
 
@@ -56,6 +66,7 @@ class Gateway:
         sticky_epoch_s: How long a stateless client keeps its arm (`delivery.sticky_epoch_s`).
         clock: Unix seconds.
         private: Opens connections for one client each; None where everybody shares.
+        memory: What outlives the node, and versions beside those that serve; None for what ends with the process.
         explain: Why a service without a route has none, in a sentence; "" for a name that is no service's.
     """
 
@@ -72,54 +83,64 @@ class Gateway:
         sticky_epoch_s: float = 300.0,
         clock: Callable[[], float] = time.time,
         private: PrivateConnections | None = None,
+        memory: Memory | None = None,
         explain: Callable[[str], str] = lambda _service: "",
     ) -> None:
+        memory = memory or Memory()
         self._routes = routes
+        self._settings = settings
         self._metrics = GatewayMetrics(registry)
+        self._ranges = Ranges(memory.versions, memory.holds, settings.range_idle_s)
+        self._selection = Selection(routes, directory, self._ranges.route)
         privates = None
         if private is not None:
             privates = Privates(
-                private, settings.private_idle_s, lambda session_id: sessions.get(session_id) is not None
+                private,
+                settings.private_idle_s,
+                lambda session_id: sessions.get(session_id) is not None,
+                lambda instance: self._tasks.busy(instance),  # noqa: PLW0108 - made below
             )
+        waiting = Waiting(routes, directory, settings.waiting_max)
         self._caller = Caller(
-            routes,
-            directory,
-            observations,
-            self._metrics,
+            self._selection,
+            waiting,
+            Recording(observations, self._metrics, clock),
+            Dialogues(privates, parked_s=settings.parked_s, call_timeout_s=settings.call_timeout_s),
             call_timeout_s=settings.call_timeout_s,
             wait_for_instance_s=settings.wait_for_instance_s,
-            clock=clock,
             explain=explain,
-            dialogues=Dialogues(privates, parked_s=settings.parked_s, call_timeout_s=settings.call_timeout_s),
+            refused=self._ranges.refusal,
         )
-        self._settings = settings
+        self._tasks = Tasks(self._caller, memory.tasks, memory.holds, directory, clock=clock)
         self._streams = Streams(routes, directory, settings.streams_max)
-        watches = Watches(routes, directory, self._wanted)
+        watches = Watches(self._routed_to, directory, self._wanted)
         self._streams.on_refreshed = watches.reconcile
+        self._ranges.on_moved = self._streams.mark
+        self._ranges.listened = lambda: [scope for scope in self._streams.scopes() if "@" in scope]
         sticky = StickyKeys(sticky_epoch_s, clock)
         serving = Serving(settings, sessions, self._streams, sticky, self._metrics, watches, privates)
         self._serving = serving
         self._legacy, self._modern = Legacy(serving), Modern(serving)
         self._schemas = HeaderSchemas()
-        self._aggregate = AggregateScope(routes, self._caller, self._schemas, node_info)
-        self._scopes: dict[str, ServiceScope] = {}
+        self._aggregate = AggregateScope(routes, self._caller, self._tasks, self._schemas, node_info)
+        self._scopes: dict[Target, ServiceScope] = {}
         self._metrics.watch(
             in_flight=lambda: self._caller.in_flight,
+            waiting=lambda: len(waiting),
             sessions=lambda: len(sessions),
             streams=lambda: len(self._streams),
             private=lambda: 0 if privates is None else len(privates),
         )
 
     async def service(self, request: web.Request) -> web.StreamResponse:
-        """Serve `/mcp/{service}`."""
+        """Serve `/mcp/{service}` and `/mcp/{service}@{range}`."""
         name = request.match_info["service"]
         scope = self._scopes.get(name)
-        if scope is None or name not in self._routes.current:
-            if name not in self._routes.current:
-                self._scopes.pop(name, None)
-                return self._refusal(self._caller.unrouted(name), None)
-            scope = ServiceScope(ServiceName(name), self._routes, self._caller, self._schemas)
-            self._scopes[name] = scope
+        try:
+            if scope is None or self._selection.route(name) is None:
+                scope = self._scope(name)
+        except HensloweError as error:
+            return self._refusal(error, None)
         return await self._serve(request, scope)
 
     async def aggregate(self, request: web.Request) -> web.StreamResponse:
@@ -136,9 +157,12 @@ class Gateway:
             if message.get("method") != UPDATED:
                 stream.refresh()
             elif isinstance(params, dict) and isinstance(params.get("uri"), str):
-                scope: Scope = self._scopes[version.service] if stream.scope else self._aggregate
-                uri = scope.client_uri(version.service, params["uri"])
+                uri = params["uri"] if stream.scope else self._aggregate.client_uri(version.service, params["uri"])
                 stream.updated(uri, {**params, "uri": uri})
+
+    def start(self) -> None:
+        """Take up what the last life of the node left under way. Runs in: the node's loop, once its actors stand."""
+        self._tasks.start()
 
     def end_streams(self) -> None:
         """End the open streams, stateless ones with their closing message. Clients may open new ones at once."""
@@ -148,6 +172,38 @@ class Gateway:
         """End all streams for good and stop listening to changes. Calls are still served. Idempotent."""
         self._serving.close()
         self._caller.close()
+        self._tasks.close()
+        self._ranges.close()
+
+    def _scope(self, name: Target) -> ServiceScope:
+        """The scope of a name that has a route now.
+
+        Raises:
+            NotFound: No such service, or no version of it is in the range.
+            Unavailable: None of its versions serves.
+            BadRequest: That is no range.
+        """
+        if "@" in name:
+            ranges.parse_range(name.partition("@")[2])
+            if len(self._scopes) >= SCOPES_MAX:
+                self._scopes.clear()
+        if self._selection.route(name) is None:
+            self._scopes.pop(name, None)
+            raise self._caller.unrouted(name)
+        scope = self._scopes.get(name)
+        if scope is None:
+            scope = ServiceScope(name, self._selection, self._caller, self._tasks, self._schemas)
+            self._scopes[name] = scope
+        return scope
+
+    def _routed_to(self, service: ServiceName) -> set[VersionKey]:
+        """The versions of a service that listening clients are routed to."""
+        versions: set[VersionKey] = set()
+        for target in (service, *(scope for scope in self._streams.scopes() if scope.startswith(f"{service}@"))):
+            route = self._selection.route(target)
+            if route is not None:
+                versions |= {route.stable} if route.canary is None else {route.stable, route.canary}
+        return versions
 
     def _wanted(self, service: ServiceName) -> set[str]:
         """A service's own URIs of the resources that open streams want to hear of."""
@@ -204,7 +260,7 @@ class Gateway:
             status, headers = _STATUS.get(type(error), 500), {}
             answer = node_error(error, NODE_ERROR)
             if status == 503:
-                headers = {"Retry-After": "1"}
+                headers = {"Retry-After": str(error.details.get("retry_after_s", 1))}
         self._metrics.refused(status)
         request_id = message.get("id") if isinstance(message, dict) else None
         if isinstance(request_id, bool) or not isinstance(request_id, str | int):
@@ -214,11 +270,16 @@ class Gateway:
         return response
 
 
-_STATUS: Final[dict[type[HensloweError], int]] = {NotFound: 404, LimitReached: 503, Unavailable: 503}
+_STATUS: Final[dict[type[HensloweError], int]] = {
+    BadRequest: 400,
+    LimitReached: 503,
+    NotFound: 404,
+    Unavailable: 503,
+}
 
 
 def add_gateway(app: web.Application, gateway: Gateway) -> None:
-    """Add `/mcp` and `/mcp/{service}` to an application; at its shutdown the gateway's streams end, not the gateway.
+    """Add `/mcp`, `/mcp/{service}` and `/mcp/{service}@{range}`; at the application's shutdown the streams end.
 
     The application's runner should have `handler_cancellation=True`: a client that hangs up then cancels its call.
     """

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 from aiohttp import hdrs, web
-from mcp.shared.inbound import InboundLadderRejection, InboundModernRoute, classify_inbound_request
+from mcp.shared.inbound import InboundLadderRejection, InboundModernRoute, classify_inbound_request, decode_header_value
 
 from henslowe.actors.endpoints import JsonObject
 from henslowe.transport.gateway.protocol import Refused
@@ -20,6 +20,8 @@ from henslowe.transport.mcp import eras, jsonrpc
 _LEGACY_VERSIONS: Final = frozenset(eras.LEGACY_VERSIONS)
 _MODERN_ONLY: Final = frozenset({"server/discover", "subscriptions/listen"})
 _ROUTING: Final = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name"})
+_OF_TASKS: Final = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
+"""Methods of an extension, whose name-bearing header the SDK's ladder does not know."""
 _TRACING: Final = frozenset({b"traceparent", b"tracestate", b"baggage"})
 _PARAM_PREFIX: Final = b"mcp-param-"
 _JSON_TYPES: Final = ("application/json", "application/*", "*/*")
@@ -129,6 +131,12 @@ def check_modern(message: JsonObject, headers: Mapping[str, str]) -> InboundMode
     verdict = classify_inbound_request(message, headers=headers)
     if isinstance(verdict, InboundLadderRejection):
         raise Refused(400, verdict.code, verdict.message, verdict.data)
+    if message["method"] in _OF_TASKS:
+        task_id, name = message["params"].get("taskId"), headers.get("Mcp-Name")
+        if task_id is not None and (name is None or decode_header_value(name) != task_id):
+            raise Refused(
+                400, jsonrpc.HEADER_MISMATCH, "Mcp-Name header does not match the request body's 'taskId' parameter"
+            )
     return verdict
 
 

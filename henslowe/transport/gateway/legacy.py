@@ -203,9 +203,18 @@ class Legacy:
                 client = SoleClient(able, asked, session.client_info, heard)
                 own = SessionClient(session.id, client)
         answering = AskedClient(session.client_info, session.capabilities, session.log_level, question)
-        unit = session_unit(session.id)
         return scope.call(
-            Ask(unit, method, params, Era.LEGACY, on_notification=on_notification, client=answering, session=own)
+            Ask(
+                session_unit(session.id),
+                method,
+                params,
+                Era.LEGACY,
+                on_notification=on_notification,
+                client=answering,
+                session=own,
+                principal="" if exchange is None else exchange.principal,
+                size=0 if exchange is None else exchange.size,
+            )
         )
 
     async def _asked(self, session_id: str, method: str, params: JsonObject) -> JsonObject:

@@ -1,13 +1,14 @@
-"""What the gateway has of the node's actors: its sessions, and connections that belong to one client each.
+"""What the gateway has of the node's actors: sessions, tasks, connections that belong to one client each, holds.
 
-Sessions are read from the published table and changed by message; connections are opened and ended by message.
+Sessions and tasks are read from published tables and changed by message; connections are opened and ended by message,
+and so is the word that a version is needed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from henslowe.actors import names
@@ -17,16 +18,23 @@ from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import (
     ClosePrivate,
     CloseSession,
+    HoldVersion,
+    KeepTask,
     OpenPrivate,
     OpenSession,
     SessionsSeen,
+    TaskSeen,
     UpdateSession,
 )
+from henslowe.actors.tasks.rows import TaskRow
+from henslowe.storage import Table
 from henslowe.transport.gateway.sessions import Session
 
 SEEN_INTERVAL_S: Final = 1.0
 """How often the manager is told which sessions were used."""
 
+TASK_ID_CHARS_MAX: Final = 128
+"""Ours have 24; a longer one is nobody's."""
 
 OPEN_S: Final = 630.0
 """Longest wait for a private connection: a little more than the longest `ready_timeout_s`, which bounds it."""
@@ -114,3 +122,64 @@ class ManagedSessions:
     def _tell(self) -> None:
         seen, self._seen = self._seen, {}
         self._manager.cast(SessionsSeen(seen))
+
+
+HOLD_AGAIN_S: Final = 1.0
+"""How often it is said that a version is needed, however often it is used."""
+HOLDS_MAX: Final = 1_000
+"""Versions of which is remembered when that was last said."""
+
+
+class ManagedHolds:
+    """`Holds` of the hold keeper. Runs in: the node's loop.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._keeper = registry.via(names.HOLDS)
+        self._clock = clock
+        self._said_s: dict[VersionKey, float] = {}
+
+    def hold(self, version: VersionKey, hold_s: float) -> None:
+        """See `Holds.hold`."""
+        now_s = self._clock()
+        if now_s - self._said_s.get(version, -HOLD_AGAIN_S) < HOLD_AGAIN_S:
+            return
+        if len(self._said_s) >= HOLDS_MAX:
+            self._said_s.clear()
+        self._said_s[version] = now_s
+        self._keeper.cast(HoldVersion(version, hold_s))
+
+
+class ManagedTasks:
+    """`TaskStore` over the keeper's table. Runs in: the node's loop.
+
+    Args:
+        table: The table `henslowe.actors.tasks.TASKS`.
+    """
+
+    def __init__(self, table: Table[TaskRow]) -> None:
+        self._table = table
+        self._keeper = registry.via(names.TASKS)
+
+    def get(self, task_id: str) -> TaskRow | None:
+        """See `TaskStore.get`."""
+        return self._table.lookup(task_id) if len(task_id) <= TASK_ID_CHARS_MAX else None
+
+    def rows(self) -> Iterable[TaskRow]:
+        """See `TaskStore.rows`."""
+        return self._table.rows()
+
+    def of_unit(self, unit: str) -> Iterable[TaskRow]:
+        """See `TaskStore.of_unit`."""
+        return self._table.by("unit", unit)
+
+    async def keep(self, row: TaskRow) -> None:
+        """See `TaskStore.keep`."""
+        await self._keeper.call(KeepTask(row.model_dump()))
+
+    def seen(self, task_id: str, status: str, expires_s: float, final: JsonObject | None) -> None:
+        """See `TaskStore.seen`."""
+        self._keeper.cast(TaskSeen(task_id, status, expires_s, final))

@@ -7,6 +7,7 @@
 | henslowe_gateway_retries_total | service | attempts made again after a lost connection |
 | henslowe_gateway_refused_total | status | requests that ended at the gateway |
 | henslowe_gateway_in_flight | | calls under way |
+| henslowe_gateway_waiting | | of these, the ones that wait for an instance or for room at one |
 | henslowe_gateway_sessions | | open handshake-era sessions |
 | henslowe_gateway_streams | | open change streams |
 | henslowe_gateway_private_connections | | connections that belong to one client each |
@@ -43,6 +44,7 @@ class GatewayMetrics:
             "henslowe_gateway_refused", "Requests that ended at the gateway.", ("status",), registry=registry
         )
         self._in_flight = Gauge("henslowe_gateway_in_flight", "Calls under way.", registry=registry)
+        self._waiting = Gauge("henslowe_gateway_waiting", "Calls that wait.", registry=registry)
         self._sessions = Gauge("henslowe_gateway_sessions", "Open handshake-era sessions.", registry=registry)
         self._streams = Gauge("henslowe_gateway_streams", "Open change streams.", registry=registry)
         self._private = Gauge(
@@ -55,12 +57,14 @@ class GatewayMetrics:
         self,
         *,
         in_flight: Callable[[], float],
+        waiting: Callable[[], float],
         sessions: Callable[[], float],
         streams: Callable[[], float],
         private: Callable[[], float],
     ) -> None:
         """Read these at each scrape."""
         self._in_flight.set_function(in_flight)
+        self._waiting.set_function(waiting)
         self._sessions.set_function(sessions)
         self._streams.set_function(streams)
         self._private.set_function(private)

@@ -13,15 +13,17 @@ from aiohttp import web
 from mcp.shared.inbound import validate_mcp_param_headers
 
 from henslowe.actors.endpoints import Era, JsonObject
+from henslowe.transport.access.asker import asker
 from henslowe.transport.gateway import inbound
 from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.exchange import Exchange, json_response
 from henslowe.transport.gateway.protocol import LOG_RANK, MODERN_STATUS, VERSION_HEADER, Refused, sse_frame
 from henslowe.transport.gateway.scopes import Scope, cache_policy
-from henslowe.transport.gateway.serving import PRINCIPAL, Serving, event_frame, offered
+from henslowe.transport.gateway.serving import Serving, event_frame, offered
 from henslowe.transport.gateway.sessions import SUBSCRIPTIONS_MAX
 from henslowe.transport.gateway.sticky import Unit
 from henslowe.transport.gateway.streams import PROMPTS, RESOURCES, TOOLS, ChangeStream
+from henslowe.transport.gateway.tasks import declares, missing_extension
 from henslowe.transport.mcp import eras, jsonrpc
 
 _GONE: Final = frozenset({"initialize", "logging/setLevel", "ping", "resources/subscribe", "resources/unsubscribe"})
@@ -53,7 +55,7 @@ class Modern:
             raise Refused(400, jsonrpc.INVALID_REQUEST, "expected a request or a notification, got a response")
         forwarded = inbound.forwarded_headers(request.raw_headers)
         envelope = inbound.check_modern(message, request.headers)
-        unit = self._serving.sticky.unit(request.get(PRINCIPAL, ""), envelope.client_info, request.remote or "")
+        unit = self._serving.sticky.unit(asker(request).name, envelope.client_info, request.remote or "")
         method, params = message["method"], message["params"]
         if method == "tools/call":
             _check_params(request, scope, unit, params)
@@ -82,6 +84,8 @@ class Modern:
                 forwarded,
                 exchange.notify if sse else None,
                 capabilities=eras.askable(meta.get(eras.CLIENT_CAPABILITIES_META)),
+                principal=asker(request).name,
+                size=request.content_length or 0,
             )
         )
         if method not in eras.CACHEABLE:
@@ -138,13 +142,17 @@ class Modern:
     ) -> web.StreamResponse:
         if not sse:
             raise Refused(406, jsonrpc.INVALID_REQUEST, "expected Accept to include text/event-stream")
-        honoured, kinds, uris = _filter_of(message["params"].get("notifications"))
+        requested, meta = message["params"].get("notifications"), message["params"]["_meta"]
+        asks_for_tasks = isinstance(requested, dict) and "taskIds" in requested
+        if asks_for_tasks and not declares(meta.get(eras.CLIENT_CAPABILITIES_META)):
+            return json_response(message["id"], missing_extension(), status_of(missing_extension()))
+        honoured, kinds, uris = _filter_of(requested)
         request_id = message["id"]
         tag = {eras.SUBSCRIPTION_ID_META: request_id}
         sticky, principal, client_info, peer = (
             self._serving.sticky,
-            request.get(PRINCIPAL, ""),
-            message["params"]["_meta"].get(eras.CLIENT_INFO_META),
+            asker(request).name,
+            meta.get(eras.CLIENT_INFO_META),
             request.remote or "",
         )
         stream = ChangeStream(

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 import orjson
 
 from henslowe.actors.endpoints import Endpoint, EndpointState, JsonObject, OnRequest, SoleClient
-from henslowe.actors.ids import ServiceName, VersionKey
+from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
 from henslowe.transport.mcp import jsonrpc
 
 log = logging.getLogger(__name__)
@@ -101,27 +101,38 @@ class Privates:
         connections: Opens and ends them.
         idle_s: How long one rests before it is ended.
         alive: Whether a session is still open.
+        busy: Whether a task is under way at an instance: then its connection stays, whoever it was for.
     """
 
     connections: PrivateConnections
     idle_s: float
     alive: Callable[[str], bool]
+    busy: Callable[[InstanceId], bool] = lambda _instance: False
     _of_session: dict[tuple[str, ServiceName], Own] = field(default_factory=dict)
     _leased: set[Own] = field(default_factory=set)
     _resting: dict[Hashable, list[Own]] = field(default_factory=dict)
     """Leases that nobody has."""
+    _kept: dict[InstanceId, Own] = field(default_factory=dict)
+    """Those that nobody has any more, and where a task is under way."""
     _refused_until_s: dict[Hashable, float] = field(default_factory=dict)
     _sweeping: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._of_session) + len(self._leased) + sum(map(len, self._resting.values()))
+        return len(self._of_session) + len(self._leased) + len(self._kept) + sum(map(len, self._resting.values()))
+
+    def find(self, instance: InstanceId) -> Endpoint | None:
+        """This very connection, while it may be used."""
+        for own in (*self._of_session.values(), *self._kept.values()):
+            if (endpoint := own.endpoint) is not None and endpoint.instance == instance:
+                return endpoint
+        return None
 
     async def of_session(self, version: VersionKey, client: SessionClient, *, timeout_s: float) -> Endpoint | None:
         """The session's own connection to this version; None when it must share one."""
         key = (client.session_id, version.service)
         own = self._of_session.get(key)
         if own is not None and (own.version != version or (own.opening.done() and own.endpoint is None)):
-            self._end(self._of_session.pop(key))
+            self._retire(self._of_session.pop(key))
             own = None
         if own is None:
             if self._was_refused(version, key):
@@ -167,18 +178,20 @@ class Privates:
                 endpoint.notify(method, params)
 
     def end_session(self, session_id: str) -> None:
-        """The session is over, and so are its connections."""
+        """The session is over, and so are its connections, but for tasks that it left under way."""
         for key in [key for key in self._of_session if key[0] == session_id]:
-            self._end(self._of_session.pop(key))
+            self._retire(self._of_session.pop(key))
 
     def close(self) -> None:
         """End those that rest; calls under way may finish. Idempotent."""
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
-        for own in (*self._of_session.values(), *(own for resting in self._resting.values() for own in resting)):
+        resting = (own for resting in self._resting.values() for own in resting)
+        for own in (*self._of_session.values(), *self._kept.values(), *resting):
             self._end(own)
         self._of_session.clear()
+        self._kept.clear()
         self._resting.clear()
 
     def _rested(self, key: Hashable) -> Own | None:
@@ -226,6 +239,14 @@ class Privates:
     def _was_refused(self, version: VersionKey, key: Hashable) -> bool:
         return self._refused_until_s.get((version, key), 0.0) > _now()
 
+    def _retire(self, own: Own) -> None:
+        """End a connection, or keep it as long as a task is under way there."""
+        endpoint = own.endpoint
+        if endpoint is not None and self.busy(endpoint.instance):
+            self._kept[endpoint.instance] = own
+        else:
+            self._end(own)
+
     def _end(self, own: Own) -> None:
         """End a connection now, or as soon as it is open."""
 
@@ -245,7 +266,10 @@ class Privates:
             if endpoint is not None and endpoint.in_flight:
                 own.used_s = now_s
             if own.used_s < horizon_s or not self.alive(key[0]):
-                self._end(self._of_session.pop(key))
+                self._retire(self._of_session.pop(key))
+        for instance, own in list(self._kept.items()):
+            if own.endpoint is None or not self.busy(instance):
+                self._end(self._kept.pop(instance))
         for lease_key, resting in list(self._resting.items()):
             kept = [own for own in resting if own.used_s >= horizon_s]
             for own in resting:
@@ -255,7 +279,7 @@ class Privates:
                 self._resting[lease_key] = kept
             else:
                 del self._resting[lease_key]
-        left = self._of_session or self._leased or self._resting or self._refused_until_s
+        left = self._of_session or self._leased or self._resting or self._kept or self._refused_until_s
         loop = asyncio.get_running_loop()
         self._sweeping = loop.call_later(min(SWEEP_S, self.idle_s), self._sweep) if left else None
 

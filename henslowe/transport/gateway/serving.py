@@ -11,7 +11,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -28,9 +28,6 @@ from henslowe.transport.gateway.streams import ChangeStream, Streams
 from henslowe.transport.gateway.watches import Watches
 from henslowe.transport.http_guard import cors_headers
 from henslowe.transport.mcp import jsonrpc
-
-PRINCIPAL: Final = web.RequestKey("henslowe_principal", str)
-"""Where an authentication middleware leaves who the client is, for sticky routing."""
 
 StatusOf = Callable[[JsonObject], int]
 
@@ -205,10 +202,10 @@ def event_frame(event: JsonObject, meta: JsonObject | None = None, event_id: str
 def offered(facts: ServerFacts, *, modern: bool) -> JsonObject:
     """The capabilities that a client is told of: the server's, as far as its era has them, and change notifications.
 
-    Lists change whenever a version does, whatever the server itself says.
+    Lists change whenever a version does, whatever the server itself says. Each era has tasks in its own form.
     """
-    hidden = ("tasks",) if modern else ("tasks", "extensions")
-    capabilities = {name: value for name, value in facts.capabilities.items() if name not in hidden}
+    hidden = "tasks" if modern else "extensions"
+    capabilities = {name: value for name, value in facts.capabilities.items() if name != hidden}
     for name in ("tools", "prompts", "resources"):
         declared = capabilities.get(name)
         if isinstance(declared, dict):

@@ -18,6 +18,7 @@ from henslowe.actors.endpoints import Contract, EndpointDirectory, JsonObject
 from henslowe.actors.ids import ServiceName
 from henslowe.actors.routes import RouteTable
 from henslowe.errors import LimitReached, Unavailable
+from henslowe.transport.gateway.selection import service_of
 
 View = Mapping[ServiceName, Contract]
 """What a client sees: per service of its scope the contract of its version; a service without an instance is absent."""
@@ -36,7 +37,7 @@ class ChangeStream:
     """The backlog of one open stream.
 
     Args:
-        scope: The service, or "" for all.
+        scope: The service (with its range, if it has one), or "" for all.
         view: What its client sees now; called again after each change.
         routed: Which services are in its scope now, up or not.
         kinds: List changes that it wants.
@@ -53,6 +54,8 @@ class ChangeStream:
         subscribed: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self.scope = scope
+        self.service = service_of(scope)
+        """The service, or "" for all."""
         self._view = view
         self._routed = routed
         self._kinds = kinds
@@ -158,9 +161,9 @@ class Streams:
         self._open: dict[ChangeStream, None] = {}
         self._dirty: set[ServiceName] = set()
         self._cancels = (
-            directory.on_change(lambda version: self._mark({version.service})),
+            directory.on_change(lambda version: self.mark({version.service})),
             routes.on_change(
-                lambda old, new: self._mark({s for s in {*old, *new} if old.get(s) != new.get(s)}),
+                lambda old, new: self.mark({s for s in {*old, *new} if old.get(s) != new.get(s)}),
             ),
         )
 
@@ -186,7 +189,11 @@ class Streams:
 
     def of(self, service: ServiceName) -> list[ChangeStream]:
         """The open streams that show a service."""
-        return [stream for stream in self._open if stream.scope in ("", service)]
+        return [stream for stream in self._open if stream.service in ("", service)]
+
+    def scopes(self) -> set[str]:
+        """What the open streams show: services, services with a range, "" for all."""
+        return {stream.scope for stream in self._open}
 
     def end_all(self) -> None:
         """End the streams that are open."""
@@ -200,7 +207,8 @@ class Streams:
             cancel()
         self.end_all()
 
-    def _mark(self, services: set[ServiceName]) -> None:
+    def mark(self, services: set[ServiceName]) -> None:
+        """Compare what clients of these services see, at the end of this turn of the loop."""
         if not services or not self._open:
             return
         if not self._dirty:
@@ -210,7 +218,7 @@ class Streams:
     def _flush(self) -> None:
         dirty, self._dirty = self._dirty, set()
         for stream in tuple(self._open):
-            if not stream.scope or stream.scope in dirty:
+            if not stream.service or stream.service in dirty:
                 stream.refresh()
         self.on_refreshed(dirty)
 

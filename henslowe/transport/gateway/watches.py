@@ -14,8 +14,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from henslowe.actors.endpoints import Endpoint, EndpointDirectory, EndpointState, Era
-from henslowe.actors.ids import InstanceId, ServiceName
-from henslowe.actors.routes import RouteTable
+from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
 from henslowe.errors import HensloweError
 
 log = logging.getLogger(__name__)
@@ -29,10 +28,18 @@ Wanted = Callable[[ServiceName], Collection[str]]
 
 
 class Watches:
-    """Keeps servers' subscriptions in line with what is wanted. Runs in: the node's loop."""
+    """Keeps servers' subscriptions in line with what is wanted. Runs in: the node's loop.
 
-    def __init__(self, routes: RouteTable, directory: EndpointDirectory, wanted: Wanted) -> None:
-        self._routes = routes
+    Args:
+        versions: Of a service those that clients are routed to.
+        directory: The endpoints that are up.
+        wanted: What streams want.
+    """
+
+    def __init__(
+        self, versions: Callable[[ServiceName], Iterable[VersionKey]], directory: EndpointDirectory, wanted: Wanted
+    ) -> None:
+        self._versions = versions
         self._directory = directory
         self._wanted = wanted
         self._watched: dict[InstanceId, set[str]] = {}
@@ -41,12 +48,8 @@ class Watches:
     def reconcile(self, services: Iterable[ServiceName]) -> None:
         """Look at the instances of these services again; cheap when nothing is wanted and nothing watched."""
         for service in services:
-            route = self._routes.current.get(service)
-            if route is None:
-                continue
             wanted = set(self._wanted(service))
-            versions = (route.stable,) if route.canary is None else (route.stable, route.canary)
-            for version in versions:
+            for version in self._versions(service):
                 for endpoint in self._directory.of(version):
                     if wanted != self._watched.get(endpoint.instance, set()) and _subscribable(endpoint):
                         self._work(endpoint)

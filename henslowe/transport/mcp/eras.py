@@ -37,7 +37,16 @@ ASKED_OF_CLIENTS: Final = {
 }
 """Requests that a server may make of its client, and the capability that the client declares for each."""
 
-NAME_PARAM: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+TASKS_EXTENSION: Final = "io.modelcontextprotocol/tasks"
+
+NAME_PARAM: Final = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
+}
 """The parameter that a modern HTTP request repeats in its `Mcp-Name` header."""
 
 NOTIFICATION_CHANGES: Final = {

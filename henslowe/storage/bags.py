@@ -7,15 +7,16 @@ refuse empty values and end at 511 bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
-from henslowe.errors import Corrupt
-from henslowe.storage import codec, keys
-from henslowe.storage.cells import Op, TableBase
+from henslowe.storage import keys
+from henslowe.storage.cells import Forms, Op, TableBase
 from henslowe.storage.env import Environment
 from henslowe.storage.keys import SEQ, Key
+from henslowe.storage.migrations.forms import Form
 from henslowe.storage.tablespec import TableSpec
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ _KEY_BYTES_MAX = keys.KEY_BYTES_MAX - SEQ.size
 class Bag(TableBase[R, "Entries[R]"]):
     """A bag of rows. Opened by `Store.bag`."""
 
-    def __init__(self, spec: TableSpec[R], new_transaction: Callable[[], Transaction]) -> None:
-        super().__init__(spec, new_transaction)
+    def __init__(self, spec: TableSpec[R], new_transaction: Callable[[], Transaction], forms: Forms[R]) -> None:
+        super().__init__(spec, new_transaction, forms)
         self._counter = 0
 
     # -- reading: any thread ----------------
@@ -91,40 +92,49 @@ class Bag(TableBase[R, "Entries[R]"]):
 
     def _put(self, row: R, cell: Entries[R] | None, ops: list[Op]) -> tuple[Key, Entries[R]]:
         key = self.spec.key_of(row)
-        packed = keys.pack(key, bytes_max=_KEY_BYTES_MAX)
-        body = b""
-        if self.spec.durable:
-            body = self.spec.encode(row)
-            row = self.spec.decode(body, self.spec.schema)
+        forms = self._forms()
+        if not forms:
+            keys.pack(key, bytes_max=_KEY_BYTES_MAX)
+        counted = SEQ.pack(self._counter + 1)
+        added: list[Op] = []
+        for at, form in enumerate(forms):
+            packed, record, image = form.put(row, counted, bytes_max=_KEY_BYTES_MAX)
+            added.append((form.db_name, packed, record))
+            if not at:
+                row = image
         if cell is not None and any(there == row for _, there in cell):
             return key, cell
         self._counter += 1
-        if self.spec.durable:
-            composite = packed + SEQ.pack(self._counter)
-            ops.append((self.db_name, composite, codec.seal(composite, self.spec.schema, body)))
+        ops.extend(added)
         return key, (*(cell or ()), (self._counter, row))
 
-    def _delete(self, key: Key, cell: Entries[R] | None, ops: list[Op]) -> None:
-        if self.spec.durable:
-            packed = keys.pack(key, bytes_max=_KEY_BYTES_MAX)
-            ops.extend((self.db_name, packed + SEQ.pack(number), None) for number, _ in cell or ())
+    def _delete(self, key: Key, cell: Entries[R] | None, ops: list[Op]) -> None:  # noqa: ARG002 - rows know their key
+        for form in self._forms():
+            for number, row in cell or ():
+                ops.append((form.db_name, form.pack(row, SEQ.pack(number), bytes_max=_KEY_BYTES_MAX), None))
 
-    def _load(self, env: Environment) -> None:
-        db = env.db(self.db_name)
+    def _load(self, env: Environment) -> int:
+        form = self._forms()[0]
+        db = env.db(form.db_name)
+        oldest = self.spec.schema
+        found: dict[Key, list[tuple[int, R]]] = {}
         with env.read() as txn:
             for composite, record in txn.cursor(db=db):
-                schema, body = codec.unseal(composite, record)
-                row = self.spec.decode(body, schema)
-                key = self.spec.key_of(row)
-                if keys.pack(key) != composite[: -SEQ.size]:
-                    raise Corrupt(f"cannot read table {self.name!r}: a row is stored under another key than its own")
+                key, row, schema = form.read(composite, record, suffix_bytes=SEQ.size)
+                oldest = min(oldest, schema)
                 number = SEQ.unpack(composite[-SEQ.size :])[0]
                 self._counter = max(self._counter, number)
-                before = self._cells.get(key)
-                self._cells[key] = (*(before or ()), (number, row))
+                found.setdefault(key, []).append((number, row))
                 self._rows_to_be += 1
-                if self._indexes:
-                    self._reindex(key, before, self._cells[key])
+        for key, entries in found.items():
+            # Rows that had several keys in an older schema may have one now: in the order of their insertion.
+            self._cells[key] = tuple(sorted(entries, key=itemgetter(0)))
+            if self._indexes:
+                self._reindex(key, None, self._cells[key])
+        return oldest
+
+    def _entries(self, form: Form[R], key: Key, cell: Entries[R]) -> list[tuple[bytes, bytes]]:  # noqa: ARG002
+        return [form.put(row, SEQ.pack(number), bytes_max=_KEY_BYTES_MAX)[:2] for number, row in cell]
 
     def _rows_of(self, cell: Entries[R] | None) -> tuple[R, ...]:
         return () if cell is None else tuple(row for _, row in cell)

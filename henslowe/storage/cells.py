@@ -9,10 +9,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from henslowe.errors import LimitReached, StorageError
+from henslowe.errors import Conflict, LimitReached, StorageError
 from henslowe.storage import keys
 from henslowe.storage.env import Environment
 from henslowe.storage.keys import Key
+from henslowe.storage.migrations.forms import Form
 from henslowe.storage.tablespec import R, TableSpec
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 Cell = TypeVar("Cell")
 Op: TypeAlias = tuple[str, bytes, bytes | None]
-"""One change of a sub-database: name, key, record; None deletes."""
+"""One change of a sub-database: name, key, record; None deletes, and with the key `WHOLE` empties it."""
+Forms: TypeAlias = Callable[[], tuple[Form[R], ...]]
+"""Where a table's rows lie now, the form that is read first; none for a table that is in memory only."""
 
 
 class TableBase(ABC, Generic[R, Cell]):
@@ -30,11 +33,13 @@ class TableBase(ABC, Generic[R, Cell]):
     methods with an underscore, on the loop.
     """
 
-    def __init__(self, spec: TableSpec[R], new_transaction: Callable[[], Transaction]) -> None:
+    def __init__(self, spec: TableSpec[R], new_transaction: Callable[[], Transaction], forms: Forms[R]) -> None:
         self.spec = spec
         self.name = spec.name
-        self.db_name = f"t.{spec.name}"
         self._transaction = new_transaction
+        self._forms = forms
+        self._aliases: dict[bytes, Key] | None = None
+        """While a form has other keys: whose row each of them is."""
         self._cells: dict[Key, Cell] = {}
         self._flight: dict[Key, tuple[int, Cell | None]] = {}
         self._rows_to_be = 0
@@ -65,6 +70,8 @@ class TableBase(ABC, Generic[R, Cell]):
     def _hold(self, key: Key, cell: Cell | None, commit_number: int) -> None:
         self._rows_to_be += self._weight(cell) - self._weight(self._cell(key))
         self._flight[key] = (commit_number, cell)
+        if self._aliases is not None:
+            self._note_alias(key, cell)
 
     def _publish(self, key: Key, cell: Cell | None, commit_number: int) -> None:
         flying = self._flight.get(key)
@@ -80,6 +87,8 @@ class TableBase(ABC, Generic[R, Cell]):
 
     def _forget_flight(self) -> None:
         self._flight.clear()
+        if self._aliases is not None:
+            self._track_aliases()
         self._rows_to_be = sum(map(self._weight, self._cells.values()))
 
     def _refuse_growth(self, rows: int) -> None:
@@ -121,8 +130,57 @@ class TableBase(ABC, Generic[R, Cell]):
         """Adds what the disk must do to remove `cell` to `ops`."""
 
     @abstractmethod
-    def _load(self, env: Environment) -> None:
-        """Fills the empty table from the disk."""
+    def _load(self, env: Environment) -> int:
+        """Fills the empty table from the disk; the oldest schema found, the table's own if there are no rows."""
+
+    @abstractmethod
+    def _entries(self, form: Form[R], key: Key, cell: Cell) -> list[tuple[bytes, bytes]]:
+        """Keys and records of `cell` in one form, as they should be."""
+
+    # -- keys of another form ----------------
+
+    def _track_aliases(self) -> None:
+        """Begins to watch that no two rows have one key in a form with other keys, if there is such a form."""
+        if self.spec.kind == "bag" or not any(form.rekeyed for form in self._forms()):
+            self._aliases = None
+            return
+        self._aliases = {}
+        for key in (*self._cells, *self._flight):
+            self._note_alias(key, self._cell(key))
+
+    def _note_alias(self, key: Key, cell: Cell | None) -> None:
+        for form in self._forms():
+            if form.rekeyed and self._aliases is not None:
+                # What a row leaves stays noted: whether it is still its own is looked up.
+                self._aliases.update((form.pack(row), key) for row in self._rows_of(cell))
+
+    def _refuse_clash(self, cells: dict[Key, Cell | None]) -> None:
+        """Returns only if the rows to be written have keys of their own in every form.
+
+        Raises:
+            Conflict: Two rows, which are two now, would be one in a form that is still kept.
+        """
+        form = next((form for form in self._forms() if form.rekeyed), None)
+        if form is None or self._aliases is None:
+            self._aliases = None
+            return
+        taken: dict[bytes, Key] = {}
+        for key, cell in cells.items():
+            for row in self._rows_of(cell):
+                alias = form.pack(row)
+                owner = taken.setdefault(alias, key)
+                if owner == key:
+                    owner = self._aliases.get(alias, key)
+                    there = cells[owner] if owner in cells else self._cell(owner)
+                    if alias not in map(form.pack, self._rows_of(there)):
+                        owner = key
+                if owner != key:
+                    raise Conflict(
+                        f"cannot insert {key!r:.80} into {self.name!r}: in its form of schema {form.schema}, which is "
+                        f"still kept, it would take the place of {owner!r:.80}",
+                        hint=f"finish the migration first: henslowe storage migrate {self.name} --to drop",
+                        table=self.name,
+                    )
 
     def _indexed(self, index: str, value: Hashable) -> tuple[Cell, ...]:
         if index not in self._indexes:

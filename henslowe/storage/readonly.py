@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -16,7 +16,10 @@ from henslowe.errors import StorageError
 from henslowe.storage.env import Environment
 from henslowe.storage.eventlog import EventReader
 from henslowe.storage.events import RINGS
+from henslowe.storage.migrations.places import readable
+from henslowe.storage.migrations.progress import MIGRATIONS, MigrationRow
 from henslowe.storage.partitions import Layout
+from henslowe.storage.sealing import NO_KEYS
 from henslowe.storage.tables import Table
 from henslowe.storage.tablespec import Space, TableSpec
 from henslowe.storage.transaction import Transaction
@@ -32,10 +35,30 @@ class ReadonlyStore:
         self.events = EventReader(env, Layout(env, RINGS))
 
     def table(self, spec: TableSpec[R]) -> Table[R]:
-        """The rows committed now; open it again for later ones."""
-        table: Table[R] = Table(spec, _refuse_transaction)
-        table._load(self._env)
-        return table
+        """The rows committed now; open it again for later ones.
+
+        While a table is being migrated, readers of the older schema go on reading.
+
+        Raises:
+            FormatTooNew: All of it is newer than `spec`.
+            Corrupt: A row cannot be read.
+        """
+        while True:
+            before = self._state(spec)
+            form = readable(spec, before, NO_KEYS)
+            table: Table[R] = Table(spec, _refuse_transaction, lambda form=form: (form,))  # type: ignore[misc]
+            table._load(self._env)
+            # Nobody migrates faster than a table is read, but for a drop at just this moment.
+            if self._state(spec) == before:
+                return table
+
+    def _state(self, spec: TableSpec[Any]) -> MigrationRow | None:
+        only = (readable(MIGRATIONS, None, NO_KEYS),)
+        if spec.name == MIGRATIONS.name or only[0].db_name not in self._env.names():
+            return None
+        migrations = Table(MIGRATIONS, _refuse_transaction, lambda: only)
+        migrations._load(self._env)
+        return migrations.lookup(spec.name)
 
     def close(self) -> None:
         """Frees the reader's slot."""

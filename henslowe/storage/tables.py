@@ -28,10 +28,11 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from henslowe.errors import Corrupt, NotFound, StorageError
-from henslowe.storage import codec, keys
-from henslowe.storage.cells import Op, TableBase
+from henslowe.storage import keys
+from henslowe.storage.cells import Forms, Op, TableBase
 from henslowe.storage.env import Environment
 from henslowe.storage.keys import Key
+from henslowe.storage.migrations.forms import Form
 from henslowe.storage.tablespec import R, TableSpec
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 class Table(TableBase[R, R]):
     """A set or an ordered set: one row under each key. Opened by `Store.table`."""
 
-    def __init__(self, spec: TableSpec[R], new_transaction: Callable[[], Transaction]) -> None:
-        super().__init__(spec, new_transaction)
+    def __init__(self, spec: TableSpec[R], new_transaction: Callable[[], Transaction], forms: Forms[R]) -> None:
+        super().__init__(spec, new_transaction, forms)
         self._order: list[tuple[Any, ...]] | None = [] if spec.kind == "ordered_set" else None
 
     # -- reading: any thread ----------------
@@ -158,19 +159,25 @@ class Table(TableBase[R, R]):
 
     # -- the transaction and the queue ----------------
 
-    def _put(self, row: R, cell: R | None, ops: list[Op]) -> tuple[Key, R]:  # noqa: ARG002 - replaced, whatever it was
+    def _put(self, row: R, cell: R | None, ops: list[Op]) -> tuple[Key, R]:
         key = self.spec.key_of(row)
-        packed = keys.pack(key)
-        if self.spec.durable:
-            body = self.spec.encode(row)
-            ops.append((self.db_name, packed, codec.seal(packed, self.spec.schema, body)))
-            # What is shown is what a restart would read: no tuple that comes back as a list.
-            row = self.spec.decode(body, self.spec.schema)
+        forms = self._forms()
+        if not forms:
+            keys.pack(key)
+        for at, form in enumerate(forms):
+            packed, record, image = form.put(row)
+            ops.append((form.db_name, packed, record))
+            if not at:
+                # What is shown is what a restart would read: no tuple that comes back as a list.
+                row = image
+            if form.rekeyed and cell is not None and (left := form.pack(cell)) != packed:
+                # First of all, since another row of this commit may move to where this one was.
+                ops.insert(0, (form.db_name, left, None))
         return key, row
 
-    def _delete(self, key: Key, cell: R | None, ops: list[Op]) -> None:
-        if self.spec.durable and cell is not None:
-            ops.append((self.db_name, keys.pack(key), None))
+    def _delete(self, key: Key, cell: R | None, ops: list[Op]) -> None:  # noqa: ARG002 - a row knows its key
+        if cell is not None:
+            ops.extend((form.db_name, form.pack(cell), None) for form in self._forms())
 
     def _publish(self, key: Key, cell: R | None, commit_number: int) -> None:
         if self._order is not None and (key in self._cells) is not (cell is not None):
@@ -181,21 +188,29 @@ class Table(TableBase[R, R]):
                 del self._order[bisect_left(self._order, entry[:1])]
         super()._publish(key, cell, commit_number)
 
-    def _load(self, env: Environment) -> None:
-        db = env.db(self.db_name)
+    def _load(self, env: Environment) -> int:
+        form = self._forms()[0]
+        db = env.db(form.db_name)
+        oldest = self.spec.schema
         with env.read() as txn:
             for packed, record in txn.cursor(db=db):
-                schema, body = codec.unseal(packed, record)
-                row = self.spec.decode(body, schema)
-                key = self.spec.key_of(row)
-                if keys.pack(key) != packed:
-                    raise Corrupt(f"cannot read table {self.name!r}: a row is stored under another key than its own")
+                key, row, schema = form.read(packed, record)
+                oldest = min(oldest, schema)
+                if key in self._cells:
+                    raise Corrupt(f"cannot read table {self.name!r}: two rows have the key {key!r:.80}")
                 self._cells[key] = row
                 self._rows_to_be += 1
                 if self._order is not None:
-                    self._order.append((packed, key))
+                    self._order.append((packed if schema == self.spec.schema else keys.pack(key), key))
                 if self._indexes:
                     self._reindex(key, None, row)
+        if self._order is not None and oldest < self.spec.schema:
+            # Older schemas may have had another order.
+            self._order.sort()
+        return oldest
+
+    def _entries(self, form: Form[R], key: Key, cell: R) -> list[tuple[bytes, bytes]]:  # noqa: ARG002 - a row knows it
+        return [form.put(cell)[:2]]
 
     def _rows_of(self, cell: R | None) -> Sequence[R]:
         return () if cell is None else (cell,)

@@ -19,6 +19,10 @@ from henslowe.storage.bags import Bag
 from henslowe.storage.cells import TableBase
 from henslowe.storage.commits import CommitQueue
 from henslowe.storage.env import Environment
+from henslowe.storage.migrations.forms import Form
+from henslowe.storage.migrations.places import Places
+from henslowe.storage.migrations.progress import MIGRATIONS, MigrationRow, db_name
+from henslowe.storage.sealing import NO_KEYS, Sealer
 from henslowe.storage.tables import Table
 from henslowe.storage.tablespec import Space, TableSpec
 from henslowe.storage.transaction import EncodeEvent, Transaction
@@ -38,6 +42,7 @@ class Tablespace:
         committer: Applies commits to `env`.
         commits_max: Most transactions that may wait for the disk.
         encode_event: Stamps and encodes events, where the environment has an event log; called in the loop.
+        sealer: Seals secrets in rows.
     """
 
     def __init__(
@@ -48,13 +53,17 @@ class Tablespace:
         *,
         commits_max: int,
         encode_event: EncodeEvent | None = None,
+        sealer: Sealer = NO_KEYS,
     ) -> None:
         self.space = space
         self.env = env
         self.committer = committer
         self.queue = CommitQueue(commits_max=commits_max)
         self._encode_event = encode_event
+        self._sealer = sealer
         self._tables: dict[str, TableBase[Any, Any]] = {}
+        self.places: dict[str, Places[Any]] = {}
+        """Where the rows of each open table lie, by name; for the migrations."""
 
     def table(self, spec: TableSpec[R]) -> Table[R]:
         """The set or ordered set that `spec` declares, with its rows; the same object each time.
@@ -105,9 +114,28 @@ class Tablespace:
             raise StorageError(
                 f"cannot open table {spec.name!r} so: it is a {spec.kind}", hint="use Store.table or bag"
             )
-        table = kind(spec, self.transaction)
-        if spec.durable:
-            table._load(self.env)
+        table = self._loaded(spec, kind)
         self._tables[spec.name] = table
         self.queue.tables.append(table)
         return table
+
+    def _loaded(self, spec: TableSpec[Any], kind: Callable[..., Any]) -> Any:
+        if not spec.durable:
+            return kind(spec, self.transaction, tuple)
+        if self.space is not Space.CORE or spec is MIGRATIONS:
+            only = (Form(spec, db_name(spec.name, 0), spec.schema, self._sealer),)
+            table = kind(spec, self.transaction, lambda: only)
+            table._load(self.env)
+            return table
+        places = Places(spec, self._sealer, self._state_of(spec.name))
+        table = kind(spec, self.transaction, places.forms)
+        places.settle(table._load(self.env))
+        # Opened beforehand: the writer cannot open one inside its transaction.
+        self.env.declare({form.db_name: False for form in places.forms()})
+        table._track_aliases()
+        self.places[spec.name] = places
+        return table
+
+    def _state_of(self, table: str) -> Callable[[], MigrationRow | None]:
+        migrations = self.table(MIGRATIONS)
+        return lambda: migrations.latest(table)

@@ -36,7 +36,7 @@ EncodeEvent: TypeAlias = Callable[[EventDraft], EncodedEvent]
 class Transaction:
     """Changes that happen together or not at all. Made by `Store.transaction`, submitted once."""
 
-    __slots__ = ("_drafts", "_encode_event", "_guards", "_ops", "_queue", "_space", "_steps", "_submitted")
+    __slots__ = ("_drafts", "_encode_event", "_guards", "_ops", "_queue", "_shown", "_space", "_steps", "_submitted")
 
     def __init__(self, queue: CommitQueue, encode_event: EncodeEvent | None, space: Space) -> None:
         self._queue = queue
@@ -44,6 +44,7 @@ class Transaction:
         self._space = space
         self._guards: list[tuple[TableBase[Any, Any], Key, Any]] = []
         self._steps: list[tuple[TableBase[Any, Any], Key | None, Any]] = []
+        self._shown: list[tuple[TableBase[Any, Any], Key, Any]] = []
         self._ops: list[Op] = []
         self._drafts: list[EventDraft] = []
         self._submitted = False
@@ -82,6 +83,10 @@ class Transaction:
         """Changes a sub-database that has no table; None deletes. For the rest of storage."""
         self._ops.append((db_name, key, record))
 
+    def show(self, table: TableBase[Any, Any], key: Key, cell: Any) -> None:
+        """Makes `cell` what readers see from this commit on, without a change of the disk. For the rest of storage."""
+        self._shown.append((table, key, cell))
+
     async def commit(self) -> Committed:
         """Submits, and returns when everything is durable and published. Cancelling the wait cancels nothing else.
 
@@ -111,6 +116,9 @@ class Transaction:
             self._stage(commit, table, key_or_none, row)
         if commit.cells:
             _refuse_growth(commit)
+            _refuse_clashes(commit)
+        for table, key, cell in self._shown:
+            commit.cells.setdefault((table, key), cell)
         if self._encode_event is not None:
             commit.events = [self._encode_event(draft) for draft in self._drafts]
         self._submitted = True
@@ -143,6 +151,15 @@ def _refuse_growth(commit: Commit) -> None:
         growth[table] += table._weight(cell) - table._weight(table._cell(key))
     for table, rows in growth.items():
         table._refuse_growth(rows)
+
+
+def _refuse_clashes(commit: Commit) -> None:
+    cells: dict[TableBase[Any, Any], dict[Key, Any]] = {}
+    for (table, key), cell in commit.cells.items():
+        if table._aliases is not None:
+            cells.setdefault(table, {})[key] = cell
+    for table, mine in cells.items():
+        table._refuse_clash(mine)
 
 
 def encoder(node: str, incarnation: int, tick: Callable[[], tuple[int, int]]) -> EncodeEvent:

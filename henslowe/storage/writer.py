@@ -15,7 +15,7 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -27,7 +27,8 @@ from henslowe.storage import codec, filesystem, keys
 from henslowe.storage.ballast import Ballast
 from henslowe.storage.commits import Commit, CommitQueue
 from henslowe.storage.env import META, Environment, Txn
-from henslowe.storage.partitions import Appender
+from henslowe.storage.migrations.forms import WHOLE
+from henslowe.storage.partitions import Appender, Loggable
 
 _SETTLED: Final = b"settled"
 """Under it: the last commit whose root was written again in another one."""
@@ -57,12 +58,33 @@ class Committer:
             StorageDegraded: The disk refused; nothing of the batch is stored.
             StorageError: The environment could not be opened again: the writer is of no use until it is restarted.
         """
+        if any(commit.ops or commit.events for commit in batch):
+            self._write(lambda txn: self._apply(txn, batch), batch)
+
+    def append(self, entries: Sequence[Loggable]) -> None:
+        """Makes `entries` of a log durable that nobody waits for. Raises as `commit`."""
+        appender = self._appender
+        assert appender is not None, "expected an environment with a log"
+        self._write(lambda txn: appender.append(txn, entries), ())
+
+    def expire(self, now_ns: int) -> int:
+        """Drops the events that are too old at `now_ns`; returns how many partitions that were. Raises as `commit`."""
+        dropped = 0
+
+        def drop(txn: Txn) -> None:
+            nonlocal dropped
+            dropped = self._appender.expire(txn, now_ns) if self._appender is not None else 0
+
+        self._write(drop, ())
+        return dropped
+
+    def _write(self, apply: Callable[[Txn], object], batch: Sequence[Commit]) -> None:
         if self._env.closed:
             self.recover()
-        error = self._attempt(batch)
+        error = self._attempt(apply, batch)
         full = error is not None and self._is_full(error)
         if full and self._ballast is not None and self._ballast.drop():
-            error = self._attempt(batch)
+            error = self._attempt(apply, batch)
         if error is None:
             self.degraded = ""
             return
@@ -84,17 +106,15 @@ class Committer:
         if self._appender is not None:
             self._appender.load()
 
-    def _attempt(self, batch: Sequence[Commit]) -> Exception | None:
+    def _attempt(self, apply: Callable[[Txn], object], batch: Sequence[Commit]) -> Exception | None:
         """Tries once; returns what prevented it, after which the environment is usable again."""
-        if not any(commit.ops or commit.events for commit in batch):
-            return None
         txn_id = -1
         try:
             txn = self._env.begin()
             try:
                 txn_id = txn.id()
                 self._begun = (batch, txn_id)
-                self._apply(txn, batch)
+                apply(txn)
                 txn.commit()
             except BaseException:
                 with suppress(lmdb.Error):
@@ -132,9 +152,16 @@ class Committer:
     def _apply(self, txn: Txn, batch: Sequence[Commit]) -> None:
         # Each key once, with its last record. Besides the work saved: LMDB keeps a long value's pages for a short one
         # put over it in the same transaction, which its offline verifier takes for damage.
-        final = {(name, key): record for commit in batch for name, key, record in commit.ops}
+        final: dict[tuple[str, bytes], bytes | None] = {}
+        for commit in batch:
+            for name, key, record in commit.ops:
+                if key == WHOLE:
+                    final = {place: kept for place, kept in final.items() if place[0] != name}
+                final[name, key] = record
         for (name, key), record in final.items():
-            if record is None:
+            if key == WHOLE:
+                txn.drop(self._env.db(name), delete=False)
+            elif record is None:
                 txn.delete(key, db=self._env.db(name))
             else:
                 txn.put(key, record, db=self._env.db(name))

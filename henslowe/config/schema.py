@@ -41,7 +41,7 @@ def is_table(path: Path_) -> bool:
 def suggestion(path: Path_) -> str:
     """The dotted key that was probably meant, or "" when nothing is near."""
     dotted = ".".join(path)
-    known = {".".join(_filled(candidate, path)): candidate for candidate in leaves()}
+    known = {".".join(_filled(each, path)): each for each in leaves() if each[-1] != ANY_NAME}
     for key in known:  # the right word in the wrong table: `strategy` for `delivery.strategy`
         if key.split(".")[-1] == path[-1] and ANY_NAME not in key:
             return key

@@ -18,7 +18,7 @@ from henslowe.config.settings import Settings
 from henslowe.config.toml_file import key_lines
 from henslowe.errors import ConfigError, ListenRefused
 
-LEAVES = [path for path in leaves() if path[0] not in ("workspace", "services")]
+LEAVES = [path for path in leaves() if path[0] not in ("workspace", "services") and ANY_NAME not in path]
 
 
 def metadata(path: tuple[str, ...]) -> tuple[Any, list[Any]]:
@@ -39,6 +39,9 @@ def three_values(path: tuple[str, ...]) -> list[Any]:
         return [True, False, True]
     if path[-1] == "listen":
         return ["127.0.0.1:1", "127.0.0.1:2", "localhost:3"]
+    if get_origin(annotation) is tuple and get_origin(item := get_args(annotation)[0]) is Literal:
+        words = get_args(item)
+        return [[words[0]], list(words[1:3]), []]
     if get_origin(annotation) is tuple:
         return [["a"], ["b", "c"], []]
     if annotation is str:

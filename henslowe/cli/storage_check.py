@@ -53,11 +53,13 @@ def show_report(report: Report, console: Console, data_dir: Path, *, copied: boo
     following = f"henslowe storage backup PATH --data {place}"
     if not report.ok:
         following = f"henslowe storage restore BACKUP --force --data {place}, after a look at what is said above"
-    console.show(report.as_dict() | {"copied": copied}, _lines(report, data_dir, copied=copied), following)
+    said = f"{data_dir} (a copy: a node runs on it)" if copied else str(data_dir)
+    console.show(report.as_dict() | {"copied": copied}, report_lines(report, said), following)
     return 0 if report.ok else UNSOUND
 
 
-def _lines(report: Report, data_dir: Path, *, copied: bool) -> Iterator[str]:
+def report_lines(report: Report, what: str) -> Iterator[str]:
+    """What was found in `what`, each with its fix, and how much was looked at."""
     for finding in report.findings:
         yield f"{click.style(finding.kind.value, fg='red', bold=True)}  {finding.place}"
         yield f"    {finding.message}"
@@ -69,5 +71,4 @@ def _lines(report: Report, data_dir: Path, *, copied: bool) -> Iterator[str]:
         yield f"and {report.unsaid} more"
     looked = ", ".join(f"{count} {name}" for name, count in report.counts.items())
     said = "sound" if report.ok else f"{len(report.findings) + report.unsaid} problems"
-    beside = " (a copy: a node runs on it)" if copied else ""
-    yield f"{data_dir}{beside}: {said}; {looked}; {size(report.size_bytes)} in {duration(report.took_s)}"
+    yield f"{what}: {said}; {looked}; {size(report.size_bytes)} in {duration(report.took_s)}"

@@ -140,6 +140,14 @@ class Archive:
             if len(folder.name) == 2:
                 yield from ((path.name, path) for path in sorted(folder.iterdir()) if len(path.name) == _DIGEST_CHARS)
 
+    def manifest_path(self, build_id: str) -> Path:
+        """Where the manifest of a build is, if it is there."""
+        return self._builds / build_id
+
+    def object_path(self, digest: str) -> Path:
+        """Where the object with this content is, if it is there."""
+        return self._object(digest)
+
     def has_object(self, digest: str) -> bool:
         """Whether a file with this content is stored."""
         return self._object(digest).exists()

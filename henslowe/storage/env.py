@@ -10,7 +10,6 @@ Not here: who may open it (`nodelock`), what is in it (`tables`, `eventlog`), an
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -268,8 +267,7 @@ class Environment:
             self._opened().copy(str(path), compact=compact)
             data = path / "data.mdb"
             data.chmod(0o600)
-            with data.open("rb") as file:
-                os.fsync(file.fileno())
+            filesystem.sync_file(data)
         except (lmdb.Error, OSError) as error:
             raise StorageError(f"cannot copy {self.path} to {path}: {error}") from error
         filesystem.sync_dir(path)

@@ -66,6 +66,12 @@ def make_folder(path: Path, *, mode: int = 0o777) -> None:
     sync_dir(path.parent)
 
 
+def sync_file(path: Path) -> None:
+    """Makes the content of the file `path` survive power loss."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def write_durably(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Puts `content` at `path` whole or not at all, durable on return."""
     aside = path.with_name(f".{path.name}.tmp")

@@ -10,8 +10,8 @@ Opening goes in the order of recovery: lock -> format -> structure (only after a
 -> internal tables. Whoever opens a table or a context gets what is on disk; deriving routes from it and driving effects
 again is the caller's.
 
-Layout of a data directory: `node.lock`, `running` (only while a node runs), `ballast`, the environments `core/` and
-`cache/` (LMDB; see `tablespec.Space` for what each promises), `archive/`.
+Layout of a data directory: `node.lock`, `running` (only while a node runs), `ballast`, the environments `core/`,
+`cache/` and `capture/` (LMDB; see `tablespec.Space` for what each promises), `archive/`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel
 
 from henslowe.actors.kernel import ChildSpec
-from henslowe.config.settings import StorageSettings
+from henslowe.config.settings import CaptureSettings, StorageSettings
 from henslowe.errors import Corrupt, StorageError
 from henslowe.storage import filesystem
 from henslowe.storage.archive import Archive
 from henslowe.storage.bags import Bag
 from henslowe.storage.ballast import Ballast
+from henslowe.storage.capture import CaptureInfo, Captures
 from henslowe.storage.clock import HybridClock
 from henslowe.storage.context import ContextStore
 from henslowe.storage.env import Durability, Environment, EnvironmentInfo, verify_offline
@@ -77,6 +78,7 @@ class StoreInfo:
 
     core: EnvironmentInfo
     cache: EnvironmentInfo
+    capture: CaptureInfo
     rows: dict[str, int]
     events: dict[str, int]
     last_seq: int
@@ -97,6 +99,7 @@ class Store:
         *,
         core: Environment,
         cache: Environment,
+        capture: CaptureSettings,
         clean: bool,
     ) -> None:
         self.data_dir = data_dir
@@ -126,6 +129,7 @@ class Store:
         self.events = EventLog(core, layout, self.table(CURSORS), self._core.queue.listeners, self._save_cursor)
         self.context = ContextStore(core, self.transaction)
         self.archive = Archive(data_dir / _ARCHIVE)
+        self.captures = Captures(data_dir / Space.CAPTURE, capture, clock.tick, clean=clean)
 
     @classmethod
     def open(
@@ -134,6 +138,7 @@ class Store:
         node: str,
         settings: StorageSettings | None = None,
         *,
+        capture: CaptureSettings | None = None,
         env_type: type[Environment] = Environment,
     ) -> Store:
         """The store of `data_dir`, locked for this process, created if missing.
@@ -144,6 +149,7 @@ class Store:
             data_dir: The node's own folder, on a local disk.
             node: The node's id, part of every event's identity.
             settings: Limits and retention.
+            capture: What is recorded of traffic, and kept.
             env_type: How the environment is opened; for tests that let the disk fail.
 
         Raises:
@@ -155,14 +161,24 @@ class Store:
         filesystem.refuse_network(data_dir)
         try:
             filesystem.make_folder(data_dir, mode=0o700)
-            return cls._open(data_dir, node, settings or StorageSettings(), env_type)
+            return cls._open(
+                data_dir, node, settings or StorageSettings(), capture or CaptureSettings(), env_type=env_type
+            )
         except OSError as error:
             raise StorageError(
                 f"cannot open {data_dir}: {error.strerror or error}", hint="look at the disk of the data directory"
             ) from error
 
     @classmethod
-    def _open(cls, data_dir: Path, node: str, settings: StorageSettings, env_type: type[Environment]) -> Store:
+    def _open(
+        cls,
+        data_dir: Path,
+        node: str,
+        settings: StorageSettings,
+        capture: CaptureSettings,
+        *,
+        env_type: type[Environment],
+    ) -> Store:
         with ExitStack() as opened:
             lock = NodeLock.acquire(data_dir)
             opened.callback(lock.release)
@@ -176,7 +192,7 @@ class Store:
             opened.callback(cache.close)
             filesystem.write_durably(running, str(lock.holder.pid).encode())
             Ballast(data_dir / _BALLAST).lay()
-            store = cls(data_dir, node, settings, lock, core=core, cache=cache, clean=clean)
+            store = cls(data_dir, node, settings, lock, core=core, cache=cache, capture=capture, clean=clean)
             opened.pop_all()
         return store
 
@@ -186,7 +202,11 @@ class Store:
 
     def child_specs(self) -> list[ChildSpec]:
         """All that runs for the store, in the order of their start."""
-        return [self.child_spec(), self._cache.child_spec(OnDemandWriterActor, "cache writer", CACHE_WRITER_NAME)]
+        return [
+            self.child_spec(),
+            self._cache.child_spec(OnDemandWriterActor, "cache writer", CACHE_WRITER_NAME),
+            self.captures.child_spec(),
+        ]
 
     def table(self, spec: TableSpec[R]) -> Table[R]:
         """The set or ordered set that `spec` declares, with its rows; the same object each time.
@@ -210,6 +230,7 @@ class Store:
         return StoreInfo(
             core=self._env.info(),
             cache=self._cache.env.info(),
+            capture=self.captures.info(),
             rows=dict(sorted((self._core.rows() | self._cache.rows()).items())),
             events=self.events.counts(),
             last_seq=self.events.last_seq(),
@@ -220,6 +241,7 @@ class Store:
 
     def close(self) -> None:
         """Ends the store; the next `open` is a clean one. Stop the writers first: commits that wait now fail."""
+        self.captures.close()
         for space in self._spaces.values():
             space.close()
         try:

@@ -50,6 +50,8 @@ class Committer:
         """Why the last batch was refused, "" when it was not. Any thread may look."""
         self._begun: tuple[Sequence[Commit], int] = ((), -1)
         """The batch that was begun last, and the number of its transaction."""
+        self._unflushed = False
+        """Whether a flush failed, and none has passed since."""
 
     def commit(self, batch: Sequence[Commit]) -> None:
         """Makes `batch` durable, in order.
@@ -110,6 +112,9 @@ class Committer:
         """Tries once; returns what prevented it, after which the environment is usable again."""
         txn_id = -1
         try:
+            if self._unflushed:
+                self._env.flush()
+                self._unflushed = False
             txn = self._env.begin()
             try:
                 txn_id = txn.id()
@@ -120,7 +125,8 @@ class Committer:
                 with suppress(lmdb.Error):
                     txn.abort()
                 raise
-        except (lmdb.Error, OSError) as error:
+        except (lmdb.Error, OSError, StorageError) as error:
+            self._unflushed = True
             self._env.reopen()
             stored = 0 <= txn_id <= self._env.last_txn_id()
             if stored:
@@ -144,7 +150,8 @@ class Committer:
     def _is_full(self, error: Exception) -> bool:
         if isinstance(error, lmdb.MapFullError):
             return True
-        code = getattr(error, "code", getattr(error, "errno", None))
+        source = error.__cause__ or error
+        code = getattr(source, "code", getattr(source, "errno", None))
         # The write that meets the end of the disk may be cut short, which LMDB reports as an I/O error.
         short = code == errno.EIO and filesystem.free_bytes(self._env.path) < _NEARLY_FULL_BYTES
         return short or code in (errno.ENOSPC, errno.EDQUOT)

@@ -94,6 +94,7 @@ class Environment:
         environment = cls(path, map_bytes=map_bytes, durability=durability, readonly=False)
         try:
             environment._refuse_newer()
+            environment.flush()
         except BaseException:
             environment.close()
             raise
@@ -209,6 +210,20 @@ class Environment:
         except lmdb.Error as error:
             raise StorageError(f"cannot write to {self.path}: {error}") from error
 
+    def flush(self) -> None:
+        """Makes sure that what is seen now is on disk, before anything is built on it.
+
+        After a failed flush LMDB puts the old root back without flushing it, and a killed process leaves its last one
+        in the kernel's cache: the next commit reuses pages of the root that a power cut could then bring back.
+
+        Raises:
+            StorageError: The disk refused.
+        """
+        try:
+            self._opened().sync(True)
+        except lmdb.Error as error:
+            raise StorageError(f"cannot flush {self.path}: {error}") from error
+
     def last_txn_id(self) -> int:
         """Number of the last commit, by any process."""
         return int(self._opened().info()["last_txnid"])
@@ -222,8 +237,6 @@ class Environment:
 
     def reopen(self) -> None:
         """Closes and opens LMDB behind this handle, which ends every error state of LMDB. Runs in: the writer.
-
-        What is seen afterwards is on disk, except for a commit whose own flush failed: see `Committer`.
 
         Waits for readers at most 5 s; later ones find their transaction ended.
         """
@@ -297,10 +310,6 @@ class Environment:
                 writemap=False,
                 lib_version=_ENGINE,
             )
-            if not self.readonly:
-                # After a failed flush LMDB puts an old root back without flushing it, and a killed process leaves its
-                # last one in the kernel's cache. What is seen now must be on disk before anything is built on it.
-                env.sync(True)
         except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:
             raise Corrupt(f"cannot open {self.path}: {error}", hint="restore it from a backup") from error
         except (lmdb.Error, OSError, MemoryError) as error:

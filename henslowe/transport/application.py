@@ -1,4 +1,4 @@
-"""The application that the node's one listener serves: guard, gateway and admin API in one place.
+"""The application that the node's one listener serves: guard, door, gateway and admin API in one place.
 
 Built anew for each incarnation of the listener, since aiohttp's applications live once; the gateway and the admin's
 state are made once and outlive them.
@@ -12,12 +12,15 @@ from typing import Final
 import orjson
 from aiohttp import web, web_response
 
+from henslowe.actors.access.board import AccessBoard
 from henslowe.config.listen import Address
 from henslowe.config.settings import Settings
+from henslowe.transport.access import Authenticator, Door, Issuer, LiveRequests, Resources, add_resource_metadata
 from henslowe.transport.admin.api import add_admin
 from henslowe.transport.admin.edge import Admin
 from henslowe.transport.gateway import Gateway, add_gateway
 from henslowe.transport.http_guard import Guard, guard_middleware
+from henslowe.transport.rate_limit import RateLimiter
 
 SERVER: Final = "henslowe"
 """The `Server` header: aiohttp's own tells strangers which versions of itself and of Python to look up."""
@@ -30,39 +33,68 @@ PLACES: Final = {
     "health": ["/livez", "/readyz"],
 }
 """What `GET /` answers: where everything is."""
+REMOTE_RATE_PER_S: Final = 1_000.0
+"""Requests per principal to a listener beyond loopback, where `access.rate_per_s` does not say otherwise."""
 
 
 def application_maker(
-    settings: Settings, address: Address, token: str, gateway: Gateway, admin: Admin
+    settings: Settings, address: Address, *, token: str, board: AccessBoard, gateway: Gateway, admin: Admin
 ) -> Callable[[], web.Application]:
     """A function that builds the application.
 
     Args:
         settings: Limits, and who may come in.
         address: As bound: the guard knows the listener's own names by it.
-        token: Asked for on every route when the address is not loopback.
+        token: The root token.
+        board: The tokens of the node.
         gateway: Serves `/mcp`.
         admin: Serves the rest.
     """
+    resources, door, live = _access(settings, address, token, board)
     guard = Guard(
         address.host,
         address.port,
         hosts=settings.gateway.hosts,
         origins=settings.gateway.origins,
-        token=None if address.loopback else token,
     )
 
     # aiohttp has no setting for it, and its signals miss the answers to what is not HTTP.
     web_response.SERVER_SOFTWARE = SERVER  # type: ignore[attr-defined]  # it imports the name
 
     def make() -> web.Application:
-        app = web.Application(middlewares=[guard_middleware(guard)], client_max_size=settings.gateway.request_bytes_max)
+        app = web.Application(
+            middlewares=[guard_middleware(guard, door, live)], client_max_size=settings.gateway.request_bytes_max
+        )
+        add_resource_metadata(app, resources)
         add_gateway(app, gateway)
         add_admin(app, admin)
         app.router.add_get("/", _places)
         return app
 
     return make
+
+
+def _access(
+    settings: Settings, address: Address, token: str, board: AccessBoard
+) -> tuple[Resources, Door, LiveRequests]:
+    """Who is let in, as the settings say."""
+    access = settings.access
+    oauth = access.oauth if access.mode == "oauth" else None
+    failures = RateLimiter(access.failures_per_minute / 60, burst=access.failures_per_minute)
+    issuer = Issuer(oauth) if oauth is not None else None
+    authenticator = Authenticator(token, board, issuer=issuer, failures=failures)
+    rate_per_s = access.rate_per_s or (0.0 if address.loopback else REMOTE_RATE_PER_S)
+    resources = Resources(oauth, access.public_url)
+    door = Door(
+        authenticator,
+        resources,
+        open_mcp=access.mode == "none" or (access.mode == "auto" and address.loopback),
+        open_rest=access.mode in ("auto", "none") and address.loopback,
+        limiter=RateLimiter(rate_per_s) if rate_per_s else None,
+    )
+    live = LiveRequests(authenticator.holds)
+    board.on_change(live.review)
+    return resources, door, live
 
 
 async def _places(_request: web.Request) -> web.Response:

@@ -55,22 +55,35 @@ class RateLimiter:
 
         A refusal takes nothing, so a client that waits as told is granted. A cost above `burst` is charged as `burst`.
         """
-        now = self.clock()
-        bucket = self._buckets.get(client)
-        if bucket is None:
-            bucket = self._buckets[client] = _Bucket(self.burst, now)
-            if len(self._buckets) > self.clients_max:
-                self._buckets.popitem(last=False)
-        else:
-            self._buckets.move_to_end(client)
-            bucket.tokens = min(self.burst, bucket.tokens + (now - bucket.filled_at_s) * self.rate_per_s)
-            bucket.filled_at_s = now
+        bucket = self._bucket(client)
         cost = min(cost, self.burst)
         if bucket.tokens >= cost:
             bucket.tokens -= cost
             return 0.0
         self.refused += 1
         return (cost - bucket.tokens) / self.rate_per_s
+
+    def wait_s(self, client: str) -> float:
+        """The seconds that `take` would ask for now; nothing is taken."""
+        bucket = self._buckets.get(client)
+        if bucket is None:
+            return 0.0
+        filled = bucket.tokens + (self.clock() - bucket.filled_at_s) * self.rate_per_s
+        return max(0.0, (min(1.0, self.burst) - filled) / self.rate_per_s)
+
+    def _bucket(self, client: str) -> _Bucket:
+        """The client's bucket, filled up to now."""
+        now = self.clock()
+        bucket = self._buckets.get(client)
+        if bucket is None:
+            bucket = self._buckets[client] = _Bucket(self.burst, now)
+            if len(self._buckets) > self.clients_max:
+                self._buckets.popitem(last=False)
+            return bucket
+        self._buckets.move_to_end(client)
+        bucket.tokens = min(self.burst, bucket.tokens + (now - bucket.filled_at_s) * self.rate_per_s)
+        bucket.filled_at_s = now
+        return bucket
 
     def __len__(self) -> int:
         return len(self._buckets)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import hdrs, web
 
-from henslowe.errors import HensloweError, RateLimited, Unauthorised, Unavailable
+from henslowe.errors import Forbidden, HensloweError, RateLimited, Unauthorised, Unavailable
 from henslowe.transport.admin.models import Reply
 
 STATUS: Final[Mapping[str, int]] = {
@@ -18,6 +18,7 @@ STATUS: Final[Mapping[str, int]] = {
     "config": 400,
     "manifest": 400,
     "unauthorised": 401,
+    "forbidden": 403,
     "not_found": 404,
     "conflict": 409,
     "too_large": 413,
@@ -50,6 +51,8 @@ def error_response(
     extra = dict(headers or {})
     if isinstance(error, Unauthorised):
         extra[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="henslowe"'
+    if isinstance(error, Forbidden) and "scope" in error.details:
+        extra[hdrs.WWW_AUTHENTICATE] = f'Bearer error="insufficient_scope", scope="{error.details["scope"]}"'
     if isinstance(error, RateLimited):
         extra[hdrs.RETRY_AFTER] = str(max(1, math.ceil(error.details.get("retry_after_s", 1))))
     return web.Response(

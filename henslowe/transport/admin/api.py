@@ -1,9 +1,10 @@
 """Adds the admin API to the node's application.
 
-    add_admin(app, Admin(view, store.events, registry, token=ensure_token(path), limiter=RateLimiter(200)))
+    app = web.Application(middlewares=[guard_middleware(guard, door, live)])
+    add_admin(app, Admin(view, store.events, registry, tokens=ManagedTokens(table), limiter=RateLimiter(200)))
 
 The application may be served on the Unix socket and on TCP at once: over the socket its mode 0600 is the guard, over
-TCP every route but the health checks asks for the token.
+TCP the guard says who asks, and every route but the health checks asks him for a scope.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where HTTP ends: who asks and how often; a handler gets a `Call` with checked input and returns a reply model.
+"""Where HTTP ends: what who asks may, and how often; a handler gets a `Call` with checked input and returns a reply.
 
 Input is `inputs`, output `answers`; what is asked and answered is in `routes` and `handlers`.
 """
@@ -16,16 +16,19 @@ from functools import lru_cache
 from typing import Any
 
 import pykka
-from aiohttp import hdrs, web
+from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from henslowe.errors import HensloweError, RateLimited, Unauthorised
+from henslowe.actors.access.principal import Principal
+from henslowe.actors.access.scopes import ADMIN_READ, ADMIN_WRITE, EVERYTHING
+from henslowe.errors import Forbidden, HensloweError, RateLimited, Unauthorised
+from henslowe.transport.access.asker import asker
+from henslowe.transport.access.managed import ManagedTokens
 from henslowe.transport.admin.answers import error_response, json_response
 from henslowe.transport.admin.inputs import parse_body, parse_query
 from henslowe.transport.admin.models import Reply, Request
 from henslowe.transport.admin.ports import EventSource, NodeView
 from henslowe.transport.rate_limit import RateLimiter
-from henslowe.transport.tokens import authorised
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +40,9 @@ class Admin:
     view: NodeView
     events: EventSource
     registry: CollectorRegistry
-    token: str
-    """Asked for on TCP; the Unix socket is guarded by its mode."""
+    tokens: ManagedTokens
     limiter: RateLimiter
+    """Per principal."""
     keepalive_s: float = 15.0
     """Longest silence on an event stream."""
     streams_max: int = 64
@@ -63,8 +66,13 @@ class Call:
     request: web.Request
     query: Any
     body: Any
-    by: str
-    """`local:<user>` over the socket, `token:<address>` over TCP."""
+    who: Principal
+    """`local:<user>` over the socket; over TCP whose token it is."""
+
+    @property
+    def by(self) -> str:
+        """Its name, as the log has it."""
+        return self.who.name
 
     def path(self, name: str) -> str:
         """A part of the path."""
@@ -89,11 +97,18 @@ class Route:
     media: str = "application/json"
     status: int = 200
     open: bool = False
-    """Answered to anyone, without a token or a limit."""
+    """Answered to anyone whom the listener lets in, without a scope or a limit."""
+    scope: str = ""
+    """What its caller must hold; default: `admin:read` for a GET, `admin:write` for any other."""
+
+    @property
+    def needed(self) -> str:
+        """The scope."""
+        return self.scope or (ADMIN_READ if self.method == "GET" else ADMIN_WRITE)
 
 
 def guarded(admin: Admin, route: Route) -> RawHandler:
-    """The route's handler with everything around it: token, limit, input, output, errors."""
+    """The route's handler with everything around it: scope, limit, input, output, errors."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         response = await answered(request)
@@ -102,10 +117,10 @@ def guarded(admin: Admin, route: Route) -> RawHandler:
 
     async def answered(request: web.Request) -> web.StreamResponse:
         try:
-            by = "anyone" if route.open else _admit(admin, request)
+            who = asker(request) if route.open else _admit(admin, route, request)
             query = None if route.query is None else parse_query(request, route.query)
             body = None if route.body is None else await parse_body(request, route.body)
-            answer = await route.handler(Call(admin, request, query, body, by))
+            answer = await route.handler(Call(admin, request, query, body, who))
         except (HensloweError, pykka.ActorDeadError, pykka.Timeout) as error:
             return error_response(error)
         except (web.HTTPException, ConnectionResetError):
@@ -122,29 +137,38 @@ def guarded(admin: Admin, route: Route) -> RawHandler:
     return handle
 
 
-def _admit(admin: Admin, request: web.Request) -> str:
-    """Who asks.
+def _admit(admin: Admin, route: Route, request: web.Request) -> Principal:
+    """Who asks, and may.
 
     Raises:
-        Unauthorised: Over TCP without the token.
+        Unauthorised: Over TCP without a token.
+        Forbidden: The token does not have the route's scope.
         RateLimited: This client asks too often.
     """
     user = _local_user(request)
-    by = f"local:{user}" if user is not None else f"token:{request.remote or '?'}"
-    # Limited before the token is looked at: guessing is asking, too.
-    wait_s = admin.limiter.take(by)
+    who = asker(request) if user is None else Principal(f"local:{user}", EVERYTHING)
+    # Limited before the scope is looked at: trying is asking, too.
+    wait_s = admin.limiter.take(who.name or f"peer:{request.remote or '?'}")
     if wait_s > 0:
         raise RateLimited(
-            f"cannot take more requests of {by} now: more than {admin.limiter.rate_per_s:g} per second",
+            f"cannot take more requests of {who.name or 'this address'} now: "
+            f"more than {admin.limiter.rate_per_s:g} per second",
             hint="wait as Retry-After says, or raise admin.rate_per_s",
             retry_after_s=wait_s,
         )
-    if user is None and not authorised(request.headers.get(hdrs.AUTHORIZATION), admin.token):
+    if not who.name:
         raise Unauthorised(
-            "expected the admin token, got: none that is valid",
-            hint="send Authorization: Bearer with the content of <data>/admin.token, or use the Unix socket",
+            "expected a token, got: none",
+            hint="send Authorization: Bearer with the content of <data>/admin.token or a token that "
+            "`henslowe token create` made, or use the Unix socket",
         )
-    return by
+    if not who.may(route.needed):
+        raise Forbidden(
+            f"cannot let {who.name} {request.method} {request.path}: it does not have scope {route.needed}",
+            hint=f"henslowe token create NAME --scope {route.needed}",
+            scope=route.needed,
+        )
+    return who
 
 
 def _local_user(request: web.Request) -> str | None:

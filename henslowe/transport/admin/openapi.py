@@ -19,6 +19,7 @@ _REFERENCE = "#/components/schemas/{model}"
 _PATH_SCHEMAS: dict[str, dict[str, Any]] = {
     "service": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"},
     "action": {"type": "string", "enum": list(get_args(ActionName))},
+    "token": {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,62}$", "description": "Its name or id."},
 }
 
 
@@ -42,7 +43,8 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The content of <data>/admin.token. Not needed on the node's Unix socket.",
+                    "description": "The content of <data>/admin.token, or a token with the scope that the operation "
+                    "lists. Not needed on the node's Unix socket.",
                 }
             },
         },
@@ -84,13 +86,12 @@ def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
         operation["parameters"].append(
             {"name": "Last-Event-ID", "in": "header", "required": False, "schema": {"type": "integer", "minimum": 0}}
         )
-    if route.open:
-        operation["security"] = []
-        if route.reply is not None:
-            operation["responses"]["503"] = {
-                "description": "No",
-                "content": {"application/json": {"schema": {"$ref": _ref(route.reply)}}},
-            }
+    operation["security"] = [] if route.open else [{"token": [route.needed]}]
+    if route.open and route.reply is not None:
+        operation["responses"]["503"] = {
+            "description": "No",
+            "content": {"application/json": {"schema": {"$ref": _ref(route.reply)}}},
+        }
     return operation
 
 

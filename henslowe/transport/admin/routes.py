@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from henslowe.transport.admin import handlers, models
+from henslowe.actors.access.scopes import ADMIN_TOKENS
+from henslowe.transport.admin import handlers, models, tokens
 from henslowe.transport.admin.edge import Route
 from henslowe.transport.admin.stream import follow_events
 
 V1: Final = "/admin/v1"
 _SERVICE: Final = V1 + "/services/{service}"
+_TOKEN: Final = V1 + "/tokens/{token}"
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "/livez", handlers.livez, "Is the process alive?", models.HealthReply, open=True),
@@ -39,6 +41,34 @@ ROUTES: Final[tuple[Route, ...]] = (
         "Events as they happen (Server-Sent Events; Last-Event-ID resumes)",
         query=models.FollowQuery,
         media="text/event-stream",
+    ),
+    Route("GET", f"{V1}/tokens", tokens.listed, "The tokens of this node", models.TokensReply, scope=ADMIN_TOKENS),
+    Route(
+        "POST",
+        f"{V1}/tokens",
+        tokens.create,
+        "Make a token; its text is in the answer and nowhere else",
+        models.MintedReply,
+        body=models.CreateTokenRequest,
+        status=201,
+        scope=ADMIN_TOKENS,
+    ),
+    Route(
+        "POST",
+        f"{_TOKEN}/rotate",
+        tokens.rotate,
+        "Give a token a new secret",
+        models.MintedReply,
+        body=models.RotateTokenRequest,
+        scope=ADMIN_TOKENS,
+    ),
+    Route(
+        "POST",
+        f"{_TOKEN}/revoke",
+        tokens.revoke,
+        "End a token and what it opened",
+        models.TokenReply,
+        scope=ADMIN_TOKENS,
     ),
     Route("POST", f"{V1}/stop", handlers.stop, "Drain and stop the node", models.StopReply, status=202),
 )

@@ -19,6 +19,8 @@ from aiohttp import web
 from mcp.shared.inbound import InboundModernRoute, classify_inbound_request
 from prometheus_client import CollectorRegistry, Counter
 
+from henslowe.actors import names
+from henslowe.actors.access import TOKENS, AccessBoard, AccessKeeper
 from henslowe.actors.kernel import Scheduler
 from henslowe.config.listen import Address
 from henslowe.config.loading import load
@@ -27,6 +29,8 @@ from henslowe.config.provenance import Loaded
 from henslowe.config.settings import StorageSettings
 from henslowe.errors import Conflict, NotFound
 from henslowe.storage import EventDraft, Store
+from henslowe.transport.access import Authenticator, Door, LiveRequests, Resources
+from henslowe.transport.access.managed import ManagedTokens
 from henslowe.transport.admin.api import Admin, add_admin
 from henslowe.transport.admin.models import (
     ActionName,
@@ -43,6 +47,7 @@ from henslowe.transport.admin.models import (
     VersionReply,
     VersionsReply,
 )
+from henslowe.transport.http_guard import Guard, guard_middleware
 from henslowe.transport.listener import bind_tcp, bind_unix
 from henslowe.transport.rate_limit import RateLimiter
 from henslowe.transport.tokens import authorised, ensure_token
@@ -237,7 +242,10 @@ async def serve(workspace: Path, *, rate_per_s: float = 1_000.0, socket: bool = 
     token = ensure_token(data / "admin.token")
     registry = CollectorRegistry()
     Counter("calls", "Calls", ["service"], registry=registry).labels("hello").inc(3)
-    admin = Admin(node, store.events, registry, token, RateLimiter(rate_per_s, burst=rate_per_s), keepalive_s=0.05)
+    board = AccessBoard()
+    keeper = await AccessKeeper.start_link(store, board, name=names.ACCESS)
+    tokens = ManagedTokens(store.table(TOKENS))
+    admin = Admin(node, store.events, registry, tokens, RateLimiter(rate_per_s, burst=rate_per_s), keepalive_s=0.05)
     path = admin_socket(data) if socket else None
     tcp = bind_tcp(Address("127.0.0.1", 0))
     sockets = [tcp, *([bind_unix(path)] if path is not None else [])]
@@ -250,7 +258,10 @@ async def serve(workspace: Path, *, rate_per_s: float = 1_000.0, socket: bool = 
         return await mcp_hello(request)
 
     async def open_listener() -> None:
-        app = web.Application()
+        port = tcp.getsockname()[1]
+        door = Door(Authenticator(token, board), Resources(), open_mcp=True, open_rest=True)
+        live = LiveRequests(door.authenticator.holds)
+        app = web.Application(middlewares=[guard_middleware(Guard("127.0.0.1", port), door, live)])
         add_admin(app, admin)
         app.router.add_post("/mcp/hello", guarded_mcp)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
@@ -284,6 +295,7 @@ async def serve(workspace: Path, *, rate_per_s: float = 1_000.0, socket: bool = 
         await close_listener()
         for sock in sockets:
             sock.close()
+        await keeper.stop(block=False)
         await writer.stop(block=False)
         store.close()
 

@@ -10,7 +10,8 @@ from aiohttp import web
 from henslowe.actors.endpoints import JsonObject, OnNotification
 from henslowe.actors.routes import Route
 from henslowe.transport.gateway import add_gateway
-from henslowe.transport.http_guard import Guard, guard_middleware
+from henslowe.transport.http_guard import Guard
+from tests.transport.access.doors import guarded_by
 from tests.transport.gateway.world import (
     ACCEPT,
     LocalServer,
@@ -300,7 +301,7 @@ async def test_a_closed_gateway_opens_no_streams_but_still_answers(gw: World) ->
 
 async def test_an_allowed_page_may_read_event_streams(gw: World) -> None:
     gw.serve(LocalServer(V1, {"echo": echo}))
-    guarded = web.Application(middlewares=[guard_middleware(Guard("127.0.0.1", 1, hosts=("127.0.0.1",)))])
+    guarded = web.Application(middlewares=[guarded_by(Guard("127.0.0.1", 1, hosts=("127.0.0.1",)))])
     add_gateway(guarded, gw.gateway)
     runner = web.AppRunner(guarded, shutdown_timeout=1.0)
     await runner.setup()

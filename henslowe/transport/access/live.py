@@ -1,0 +1,71 @@
+"""The requests that are open now, by whom: a token that ends takes them with it, event streams and calls alike.
+
+A request is held for as long as its handler runs. When the published tokens change, and once a second for tokens that
+expire, whoever would not be let in any more is cut off: the connection is closed, and the client that comes back is
+told why by the door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from aiohttp import web
+
+from henslowe.actors.access.principal import Principal
+
+TICK_S: Final = 1.0
+
+
+class LiveRequests:
+    """Runs in: the node's loop.
+
+    Args:
+        holds: Whether a principal would be let in now.
+    """
+
+    def __init__(self, holds: Callable[[Principal], bool]) -> None:
+        self._holds = holds
+        self._open: dict[web.BaseRequest, Principal] = {}
+        self._ticking: asyncio.TimerHandle | None = None
+        self.cut = 0
+        """Requests ended so far, for metrics."""
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @contextmanager
+    def hold(self, request: web.BaseRequest, principal: Principal) -> Iterator[None]:
+        """Keep the request among the open ones while its handler runs."""
+        self._open[request] = principal
+        if self._ticking is None:
+            self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        try:
+            yield
+        finally:
+            del self._open[request]
+
+    def review(self) -> None:
+        """Cut off whoever would not be let in any more."""
+        judged: dict[Principal, bool] = {}
+        for request, principal in tuple(self._open.items()):
+            good = judged.get(principal)
+            if good is None:
+                good = judged[principal] = self._holds(principal)
+            if not good and request.transport is not None:
+                self.cut += 1
+                request.transport.abort()  # cancels the handler
+
+    def close(self) -> None:
+        """Stop looking. Idempotent."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+            self._ticking = None
+
+    def _tick(self) -> None:
+        self._ticking = None
+        self.review()
+        if self._open:
+            self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)

@@ -14,7 +14,6 @@ from mcp.shared.inbound import validate_mcp_param_headers
 
 from henslowe.actors.endpoints import Era, JsonObject
 from henslowe.transport.access.asker import asker
-from henslowe.transport.access.asker import asker
 from henslowe.transport.gateway import inbound
 from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.exchange import Exchange, json_response

@@ -98,7 +98,7 @@ class Bag(TableBase[R, "Entries[R]"]):
         counted = SEQ.pack(self._counter + 1)
         added: list[Op] = []
         for at, form in enumerate(forms):
-            packed, record, image = form.put(row, counted, bytes_max=_KEY_BYTES_MAX)
+            packed, record, image = form.put(row, counted)
             added.append((form.db_name, packed, record))
             if not at:
                 row = image
@@ -111,7 +111,7 @@ class Bag(TableBase[R, "Entries[R]"]):
     def _delete(self, key: Key, cell: Entries[R] | None, ops: list[Op]) -> None:  # noqa: ARG002 - rows know their key
         for form in self._forms():
             for number, row in cell or ():
-                ops.append((form.db_name, form.pack(row, SEQ.pack(number), bytes_max=_KEY_BYTES_MAX), None))
+                ops.append((form.db_name, form.pack(row, SEQ.pack(number)), None))
 
     def _load(self, env: Environment) -> int:
         form = self._forms()[0]
@@ -120,7 +120,7 @@ class Bag(TableBase[R, "Entries[R]"]):
         found: dict[Key, list[tuple[int, R]]] = {}
         with env.read() as txn:
             for composite, record in txn.cursor(db=db):
-                key, row, schema = form.read(composite, record, suffix_bytes=SEQ.size)
+                key, row, schema = form.read(composite, record)
                 oldest = min(oldest, schema)
                 number = SEQ.unpack(composite[-SEQ.size :])[0]
                 self._counter = max(self._counter, number)
@@ -134,7 +134,10 @@ class Bag(TableBase[R, "Entries[R]"]):
         return oldest
 
     def _entries(self, form: Form[R], key: Key, cell: Entries[R]) -> list[tuple[bytes, bytes]]:  # noqa: ARG002
-        return [form.put(row, SEQ.pack(number), bytes_max=_KEY_BYTES_MAX)[:2] for number, row in cell]
+        return [form.put(row, SEQ.pack(number))[:2] for number, row in cell]
+
+    def _image(self, form: Form[R], cell: Entries[R]) -> Entries[R]:
+        return tuple((number, form.put(row, SEQ.pack(number))[2]) for number, row in cell)
 
     def _rows_of(self, cell: Entries[R] | None) -> tuple[R, ...]:
         return () if cell is None else tuple(row for _, row in cell)

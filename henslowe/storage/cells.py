@@ -137,6 +137,10 @@ class TableBase(ABC, Generic[R, Cell]):
     def _entries(self, form: Form[R], key: Key, cell: Cell) -> list[tuple[bytes, bytes]]:
         """Keys and records of `cell` in one form, as they should be."""
 
+    @abstractmethod
+    def _image(self, form: Form[R], cell: Cell) -> Cell:
+        """What one form can hold of `cell`."""
+
     # -- keys of another form ----------------
 
     def _track_aliases(self) -> None:

@@ -212,6 +212,9 @@ class Table(TableBase[R, R]):
     def _entries(self, form: Form[R], key: Key, cell: R) -> list[tuple[bytes, bytes]]:  # noqa: ARG002 - a row knows it
         return [form.put(cell)[:2]]
 
+    def _image(self, form: Form[R], cell: R) -> R:
+        return form.put(cell)[2]
+
     def _rows_of(self, cell: R | None) -> Sequence[R]:
         return () if cell is None else (cell,)
 

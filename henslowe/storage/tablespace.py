@@ -80,6 +80,10 @@ class Tablespace:
         bag: Bag[R] = self._open(spec, Bag, bag=True)
         return bag
 
+    def opened(self, name: str) -> TableBase[Any, Any]:
+        """The open table or bag of this name."""
+        return self._tables[name]
+
     def transaction(self) -> Transaction:
         """An empty transaction over this space's tables, and its log if it has one."""
         return Transaction(self.queue, self._encode_event, self.space)

@@ -12,7 +12,7 @@ from typing import Final, Generic
 
 from henslowe.errors import Conflict, Corrupt, StorageError
 from henslowe.storage import codec, keys, sealing
-from henslowe.storage.keys import Key
+from henslowe.storage.keys import SEQ, Key
 from henslowe.storage.migrations.declared import Fields, Migration
 from henslowe.storage.sealing import Place, Sealer
 from henslowe.storage.tablespec import R, TableSpec
@@ -31,7 +31,18 @@ class Form(Generic[R]):
         sealer: Seals secrets in the rows; called only if there are any.
     """
 
-    __slots__ = ("_back", "_backs", "_plain", "_rekeyed", "_sealer", "_seals", "db_name", "schema", "spec")
+    __slots__ = (
+        "_backs",
+        "_key_bytes_max",
+        "_plain",
+        "_rekeyed",
+        "_sealer",
+        "_seals",
+        "_suffix",
+        "db_name",
+        "schema",
+        "spec",
+    )
 
     def __init__(self, spec: TableSpec[R], db_name: str, schema: int, sealer: Sealer) -> None:
         self.spec = spec
@@ -48,12 +59,14 @@ class Form(Generic[R]):
         self._backs: list[Callable[[Fields], Fields]] = backs[::-1]
         self._rekeyed = any(isinstance(each, Migration) and each.from_key is not None for each in way)
         self._plain = not self._seals and not backs
-        self._back = bool(backs)
+        # A bag has a counter behind the key.
+        self._suffix = SEQ.size if spec.kind == "bag" else 0
+        self._key_bytes_max = keys.KEY_BYTES_MAX - self._suffix
 
     @property
     def own(self) -> bool:
         """Whether it holds rows as they are now."""
-        return not self._back
+        return not self._backs
 
     @property
     def rekeyed(self) -> bool:
@@ -62,13 +75,12 @@ class Form(Generic[R]):
 
     # -- writing ----------------
 
-    def put(self, row: R, suffix: bytes = b"", *, bytes_max: int = keys.KEY_BYTES_MAX) -> tuple[bytes, bytes, R]:
+    def put(self, row: R, suffix: bytes = b"") -> tuple[bytes, bytes, R]:
         """Key and record of `row` here, and the row as it will be read from here.
 
         Args:
             row: What is written.
             suffix: Behind the packed key: a bag's counter.
-            bytes_max: Longest packed key, without the suffix.
 
         Raises:
             KeyRefused, StorageError: The row cannot be stored.
@@ -76,17 +88,17 @@ class Form(Generic[R]):
         """
         key = self.spec.key_of(row)
         if self._plain:
-            packed = keys.pack(key, bytes_max=bytes_max) + suffix
+            packed = keys.pack(key, bytes_max=self._key_bytes_max) + suffix
             body = self.spec.encode(row)
             return packed, codec.seal(packed, self.schema, body), self.spec.decode(body, self.schema)
         fields = self._lowered(row)
-        packed = keys.pack(self._key(fields, key), bytes_max=bytes_max) + suffix
+        packed = keys.pack(self._key(fields, key), bytes_max=self._key_bytes_max) + suffix
         stored = fields
         if self._seals:
             stored = sealing.seal_fields(fields, self._sealer, Place(self.spec.name, packed, self.schema))
         record = codec.seal(packed, self.schema, codec.encode(stored))
         image = self.spec.row_of(self._plain_data(fields), self.schema, key)
-        if self._back and self.spec.key_of(image) != key:
+        if self._backs and self.spec.key_of(image) != key:
             raise Conflict(
                 f"cannot insert {key!r:.80} into {self.spec.name!r}: its form of schema {self.schema}, which is still "
                 f"kept, would have it under {self.spec.key_of(image)!r:.80}",
@@ -95,40 +107,60 @@ class Form(Generic[R]):
             )
         return packed, record, image
 
-    def pack(self, row: R, suffix: bytes = b"", *, bytes_max: int = keys.KEY_BYTES_MAX) -> bytes:
+    def pack(self, row: R, suffix: bytes = b"") -> bytes:
         """The key of `row` here."""
         key = self.spec.key_of(row)
         if self._rekeyed:
             key = self._key(self._lowered(row), key)
-        return keys.pack(key, bytes_max=bytes_max) + suffix
+        return keys.pack(key, bytes_max=self._key_bytes_max) + suffix
 
     # -- reading ----------------
 
-    def read(self, packed: bytes, record: bytes, *, suffix_bytes: int = 0) -> tuple[Key, R, int]:
+    def suffix(self, packed: bytes) -> bytes:
+        """What stands behind the key."""
+        return packed[len(packed) - self._suffix :]
+
+    def read(self, packed: bytes, record: bytes) -> tuple[Key, R, int]:
         """The table's key, the row and the schema of a record that lies here.
 
         Raises:
             Corrupt: It is damaged, or lies under another key than its own.
             FormatTooNew: A newer Henslowe wrote it.
         """
-        schema, body = codec.unseal(packed, record)
-        fields = codec.decode(body)
-        if self._seals:
-            fields = sealing.open_fields(fields, self._sealer, Place(self.spec.name, packed, schema))
+        schema, fields = self._opened(packed, record)
         row = self.spec.row_of(fields, schema, packed)
         key = self.spec.key_of(row)
         stored = key if schema == self.spec.schema else self._key_at(fields, schema, key)
-        if keys.pack(stored) != (packed[:-suffix_bytes] if suffix_bytes else packed):
+        if keys.pack(stored) != packed[: len(packed) - self._suffix]:
             raise Corrupt(
                 f"cannot read table {self.spec.name!r}: a row is stored under another key than its own",
                 table=self.spec.name,
             )
         return key, row, schema
 
+    def undoes(self, packed: bytes, record: bytes) -> bool:
+        """Whether writing a row that was read from this record gives the same fields under the same key again."""
+        if self.own:
+            return True
+        schema, fields = self._opened(packed, record)
+        row = self.spec.row_of(fields, schema, packed)
+        way = self.spec.way_up(schema)
+        for step in way[: len(way) - len(self._backs)]:
+            fields = step.forward(fields) if isinstance(step, Migration) else step(fields)
+        return self._plain_data(self._lowered(row)) == fields and self.pack(row, self.suffix(packed)) == packed
+
+    def _opened(self, packed: bytes, record: bytes) -> tuple[int, Fields]:
+        """The schema and the fields of a record, its secrets open."""
+        schema, body = codec.unseal(packed, record)
+        fields: Fields = codec.decode(body)
+        if self._seals:
+            fields = sealing.open_fields(fields, self._sealer, Place(self.spec.name, packed, schema))
+        return schema, fields
+
     def _lowered(self, row: R) -> Fields:
         """The row's fields as this form's schema has them; secrets are still open."""
         fields = self.spec.fields_of(row)
-        if not self._back:
+        if not self._backs:
             return fields
         try:
             return reduce(lambda each, backward: backward(each), self._backs, self._plain_data(fields))

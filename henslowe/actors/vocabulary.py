@@ -157,7 +157,7 @@ class EventType(StrEnum):
     """A line that a stage printed. `source` (the stage), `channel`, `line`."""
     # traffic
     SESSION_OPENED = "SESSION_OPENED"
-    """A client of the handshake era opened a session. `session` (its beginning), `protocol_version`, `client`."""
+    """A client of the handshake era opened a session. `session` (its beginning), `protocol_version`, `client`, `by`."""
     SESSION_CLOSED = "SESSION_CLOSED"
     """It ended. `reason` (`deleted`, `expired` or `crowded_out`), `open_s`."""
     CALL_FAILED = "CALL_FAILED"

@@ -99,6 +99,7 @@ class SessionManager(LoopActor):
         row = SessionRow(
             id=message.session_id,
             scope=message.scope,
+            principal=message.principal,
             protocol_version=message.protocol_version,
             client_info=message.client_info,
             capabilities=message.capabilities,
@@ -107,7 +108,7 @@ class SessionManager(LoopActor):
         )
         txn = self._store.transaction()
         txn.put(self._sessions, row)
-        txn.append(_event(EventType.SESSION_OPENED, row, client=row.client_info.get("name", "")))
+        txn.append(_event(EventType.SESSION_OPENED, row, client=row.client_info.get("name", ""), by=row.principal))
         await txn.commit()
         self._last_seen_s[row.id] = now_s
         return row

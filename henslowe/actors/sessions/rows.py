@@ -19,6 +19,8 @@ class SessionRow(BaseModel):
     scope: str
     """"" for the aggregate endpoint, else the service's name."""
     protocol_version: str
+    principal: str = ""
+    """Whose it is; "" for an anonymous client's. Nobody else can use it."""
     client_info: dict[str, Any]
     capabilities: dict[str, Any]
     log_level: str = ""

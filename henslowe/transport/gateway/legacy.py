@@ -17,6 +17,7 @@ from aiohttp import web
 
 from henslowe.actors.endpoints import Era, JsonObject, SoleClient
 from henslowe.errors import HensloweError
+from henslowe.transport.access.asker import asker
 from henslowe.transport.gateway import inbound
 from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.exchange import Exchange, json_response
@@ -63,7 +64,7 @@ class Legacy:
         inbound.check_shape(message)
         method = message.get("method")
         if method == "initialize" and "id" in message:
-            return await self._initialize(scope, message)
+            return await self._initialize(request, scope, message)
         session = self._session(request, scope)
         if method is None:
             self._serving.answered(session.id, message)
@@ -123,12 +124,12 @@ class Legacy:
         if not session_id:
             raise Refused(400, jsonrpc.INVALID_REQUEST, f"expected a {SESSION_HEADER} header; send initialize first")
         session = self._serving.sessions.get(session_id) if len(session_id) <= _SESSION_ID_CHARS_MAX else None
-        if session is None or session.scope != scope.name:
+        if session is None or session.scope != scope.name or session.principal != asker(request).name:
             raise Refused(404, SESSION_NOT_FOUND, "Session not found")
         self._serving.sessions.seen(session_id)
         return session
 
-    async def _initialize(self, scope: Scope, message: JsonObject) -> web.StreamResponse:
+    async def _initialize(self, request: web.Request, scope: Scope, message: JsonObject) -> web.StreamResponse:
         params = message.get("params") or {}
         requested, client_info = params.get("protocolVersion"), params.get("clientInfo")
         capabilities = params.get("capabilities", {})
@@ -145,6 +146,7 @@ class Legacy:
             protocol_version=version,
             client_info=client_info,
             capabilities=capabilities,
+            principal=asker(request).name,
         )
         result: JsonObject = {
             "protocolVersion": version,

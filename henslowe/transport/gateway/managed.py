@@ -91,11 +91,18 @@ class ManagedSessions:
         self._seen[session_id] = self._clock()
 
     async def open(
-        self, session_id: str, *, scope: str, protocol_version: str, client_info: JsonObject, capabilities: JsonObject
+        self,
+        session_id: str,
+        *,
+        scope: str,
+        protocol_version: str,
+        client_info: JsonObject,
+        capabilities: JsonObject,
+        principal: str = "",
     ) -> Session:
         """See `Sessions.open`."""
         row: Session = await self._manager.call(
-            OpenSession(session_id, scope, protocol_version, client_info, capabilities)
+            OpenSession(session_id, scope, protocol_version, client_info, capabilities, principal)
         )
         return row
 

@@ -33,6 +33,11 @@ class Session(Protocol):
         ...
 
     @property
+    def principal(self) -> str:
+        """Whose it is; "" for an anonymous client's."""
+        ...
+
+    @property
     def protocol_version(self) -> str:
         """The revision that was agreed on."""
         ...
@@ -73,7 +78,14 @@ class Sessions(Protocol):
         ...
 
     async def open(
-        self, session_id: str, *, scope: str, protocol_version: str, client_info: JsonObject, capabilities: JsonObject
+        self,
+        session_id: str,
+        *,
+        scope: str,
+        protocol_version: str,
+        client_info: JsonObject,
+        capabilities: JsonObject,
+        principal: str = "",
     ) -> Session:
         """Open a session under an id that the gateway minted; `scope` is a service or "" for the aggregate.
 
@@ -114,6 +126,7 @@ class MemorySession:
     protocol_version: str
     client_info: JsonObject
     capabilities: JsonObject
+    principal: str = ""
     log_level: str = ""
     subscriptions: frozenset[str] = frozenset()
 
@@ -139,7 +152,14 @@ class MemorySessions:
             self._seen_s[session_id] = self.clock()
 
     async def open(
-        self, session_id: str, *, scope: str, protocol_version: str, client_info: JsonObject, capabilities: JsonObject
+        self,
+        session_id: str,
+        *,
+        scope: str,
+        protocol_version: str,
+        client_info: JsonObject,
+        capabilities: JsonObject,
+        principal: str = "",
     ) -> Session:
         """Open a session.
 
@@ -151,7 +171,7 @@ class MemorySessions:
             raise LimitReached(
                 f"cannot open a session: {self.sessions_max} are open", hint="raise gateway.sessions_max"
             )
-        row = MemorySession(session_id, scope, protocol_version, client_info, capabilities)
+        row = MemorySession(session_id, scope, protocol_version, client_info, capabilities, principal)
         self._rows[session_id] = row
         self._seen_s[session_id] = self.clock()
         return row

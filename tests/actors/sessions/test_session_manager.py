@@ -72,7 +72,7 @@ async def test_an_opened_session_is_durable_with_its_event_when_the_caller_hears
         assert store.table(SESSIONS).rows() == (row,)
         (event,) = store.events.read(types="SESSION_*")
         assert (event.type, event.service) == ("SESSION_OPENED", "hello")
-        assert event.data == {"session": "01234567", "protocol_version": "2025-11-25", "client": "editor"}
+        assert event.data == {"session": "01234567", "protocol_version": "2025-11-25", "client": "editor", "by": ""}
 
 
 async def test_an_id_opens_one_session(manager: Ref) -> None:

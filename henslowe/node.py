@@ -174,7 +174,7 @@ class Node:
             tcp = _listen(settings)
             stack.callback(tcp.close)
             ensure_workspace(settings.workspace)
-            store = Store.open(settings.data_dir, settings.name, settings.storage)
+            store = Store.open(settings.data_dir, settings.name, settings.storage, capture=settings.capture)
             stack.callback(store.close)
             address = Address(*tcp.getsockname()[:2])
             made = ensure_sample(settings.workspace)
@@ -330,6 +330,13 @@ class Node:
     def _serving(self, token: str) -> AppMaker:
         """What the listener serves. The gateway is made once and outlives listeners."""
         settings, shared, view = self.settings, self.shared, View(self)
+        services, recorder = self.store.table(SERVICES), self.store.captures.recorder
+
+        def is_developed(service: str) -> bool:
+            row = services.lookup(service)
+            return row is not None and row.kind is Kind.DEVELOPED
+
+        recorder.is_developed = is_developed
         self._gateway = Gateway(
             routes=shared.routes,
             directory=shared.directory,
@@ -340,10 +347,9 @@ class Node:
             node_info={"name": "henslowe", "version": __version__},
             sticky_epoch_s=settings.delivery.sticky_epoch_s,
             private=ManagedConnections(),
-            memory=Memory(
-                tasks=ManagedTasks(self.store.table(TASKS)), holds=ManagedHolds(), versions=view.versions_of
-            ),
+            memory=Memory(tasks=ManagedTasks(self.store.table(TASKS)), holds=ManagedHolds(), versions=view.versions_of),
             explain=view.explain,
+            capture=recorder,
         )
         self._stack.callback(shared.directory.on_server_event(self._gateway.server_event))
         admin = Admin(

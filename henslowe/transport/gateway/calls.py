@@ -174,13 +174,13 @@ class Caller:
                 if failure is not None:
                     return failure, None
             except TimeoutError:
-                self._recording.attempt(ask, choice, Outcome.TIMEOUT, began_s, "timeout")
+                self._recording.attempt(ask, choice, began_s, Outcome.TIMEOUT, "timeout")
                 text = f"{ask.method} did not answer within {self._call_timeout_s:g} s"
                 error = Unavailable(text, hint="raise gateway.call_timeout_s", reason="timeout")
                 return node_error(error), None
             else:
                 outcome = evidence.outcome_of(answer)
-                self._recording.attempt(ask, choice, outcome, began_s, evidence.error_text(answer))
+                self._recording.attempt(ask, choice, began_s, outcome, evidence.error_text(answer), answer=answer)
                 return (self._pins.wrap(answer, way.endpoint) if ask.era is Era.MODERN else answer), way.endpoint
 
     async def _after_loss(
@@ -191,7 +191,7 @@ class Caller:
         if endpoint.state is not EndpointState.DRAINING:  # it was told to go: nobody's fault
             crashed = endpoint.state is EndpointState.GONE
             outcome = Outcome.CRASH if crashed else Outcome.TRANSPORT
-            self._recording.attempt(ask, choice, outcome, attempt.began_s, lost.message)
+            self._recording.attempt(ask, choice, attempt.began_s, outcome, lost.message)
         now_s = time.monotonic()
         progress.stable_only = progress.stable_only or choice.arm is Arm.CANARY
         if lost.details.get("sent") is False:

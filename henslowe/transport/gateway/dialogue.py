@@ -49,6 +49,8 @@ class Ask:
     """Who the client is known to be; "" for anybody."""
     size: int = 0
     """Bytes of the request."""
+    request_id: Any = None
+    """The client's own, for the record."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -65,6 +65,18 @@ def may_repeat(method: str, params: JsonObject | None, contract: Contract) -> bo
     return False
 
 
+def reads_only(method: str, params: JsonObject | None, contract: Contract) -> bool:
+    """Whether a call changes nothing at its server: reads, and tools that say that they only read."""
+    if method in READS:
+        return True
+    name = params.get("name") if method == "tools/call" and params is not None else None
+    for tool in contract.tools:
+        if tool.get("name") == name:
+            hints = tool.get("annotations")
+            return isinstance(hints, dict) and hints.get("readOnlyHint") is True
+    return False
+
+
 def error_text(answer: JsonObject) -> str:
     """The code and message of an error answer, shortened for evidence; "" for a result."""
     error = answer.get("error")

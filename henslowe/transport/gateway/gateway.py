@@ -15,6 +15,7 @@ from typing import Any, Final
 from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry
 
+from henslowe.actors.capturing import CallCapture
 from henslowe.actors.endpoints import EndpointDirectory, JsonObject
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.routes import Observations, RouteTable
@@ -68,6 +69,7 @@ class Gateway:
         private: Opens connections for one client each; None where everybody shares.
         memory: What outlives the node, and versions beside those that serve; None for what ends with the process.
         explain: Why a service without a route has none, in a sentence; "" for a name that is no service's.
+        capture: Where exchanges are recorded as they were, if anywhere.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Gateway:
         private: PrivateConnections | None = None,
         memory: Memory | None = None,
         explain: Callable[[str], str] = lambda _service: "",
+        capture: CallCapture | None = None,
     ) -> None:
         memory = memory or Memory()
         self._routes = routes
@@ -104,7 +107,7 @@ class Gateway:
         self._caller = Caller(
             self._selection,
             waiting,
-            Recording(observations, self._metrics, clock),
+            Recording(observations, self._metrics, clock, capture),
             Dialogues(privates, parked_s=settings.parked_s, call_timeout_s=settings.call_timeout_s),
             call_timeout_s=settings.call_timeout_s,
             wait_for_instance_s=settings.wait_for_instance_s,

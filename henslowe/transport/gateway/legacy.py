@@ -216,6 +216,7 @@ class Legacy:
                 session=own,
                 principal="" if exchange is None else exchange.principal,
                 size=0 if exchange is None else exchange.size,
+                request_id=None if exchange is None else exchange.request_id,
             )
         )
 

@@ -86,6 +86,7 @@ class Modern:
                 capabilities=eras.askable(meta.get(eras.CLIENT_CAPABILITIES_META)),
                 principal=asker(request).name,
                 size=request.content_length or 0,
+                request_id=exchange.request_id,
             )
         )
         if method not in eras.CACHEABLE:

@@ -1,4 +1,4 @@
-"""What finished attempts say about versions, handed on: to the canary router as evidence, and to the metrics."""
+"""What finished attempts say about versions, handed on: to the router as evidence, to the metrics, to the capture."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from henslowe.actors.capturing import CallCapture, Exchange
+from henslowe.actors.endpoints import Endpoint, JsonObject
 from henslowe.actors.ids import VersionKey
 from henslowe.actors.routes import Arm, CallRecord, Observations, Outcome, Route
 from henslowe.transport.gateway import evidence
@@ -31,10 +33,23 @@ class Recording:
     metrics: GatewayMetrics
     clock: Callable[[], float]
     """Unix seconds."""
+    capture: CallCapture | None = None
+    """Where exchanges are recorded as they were, if anywhere."""
 
-    def attempt(self, ask: Ask, choice: Choice, outcome: Outcome, began_s: float, error: str) -> None:
-        """An attempt ended that began at `began_s` (monotonic)."""
+    def attempt(
+        self,
+        ask: Ask,
+        choice: Choice,
+        began_s: float,
+        outcome: Outcome,
+        error: str,
+        *,
+        answer: JsonObject | None = None,
+    ) -> None:
+        """An attempt ended that began at `began_s` (monotonic), with an answer or without one."""
         ended = Ended(outcome, time.monotonic() - began_s, error)
+        if self.capture is not None and self.capture.wants(choice.endpoint.version.service, ask.method, ask.unit.key):
+            self.capture.record(_exchange(ask, choice.endpoint, answer, ended))
         if choice.arm is None:
             self.metrics.call(choice.endpoint.version, ended.outcome, ended.took_s)
         else:
@@ -57,3 +72,22 @@ class Recording:
                 error=ended.error,
             )
         )
+
+
+def _exchange(ask: Ask, endpoint: Endpoint, answer: JsonObject | None, ended: Ended) -> Exchange:
+    return Exchange(
+        service=endpoint.version.service,
+        version=endpoint.version.number,
+        instance=endpoint.instance,
+        unit=ask.unit.key,
+        unit_is_session=ask.unit.is_session,
+        era=ask.era.value,
+        method=ask.method,
+        params=ask.params,
+        answer=answer,
+        outcome=ended.outcome.value,
+        latency_s=ended.took_s,
+        read_only=evidence.reads_only(ask.method, ask.params, endpoint.contract),
+        request_id=ask.request_id,
+        error=ended.error,
+    )

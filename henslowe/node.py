@@ -25,7 +25,7 @@ from prometheus_client import CollectorRegistry
 
 from henslowe import __version__
 from henslowe.actors import names
-from henslowe.actors.access import TOKENS, AccessBoard, AccessKeeper
+from henslowe.actors.access import TOKENS, AccessBoard, AccessKeeper, Policy
 from henslowe.actors.bus import EventBus
 from henslowe.actors.context import ContextKeeper, SharedCapabilities
 from henslowe.actors.endpoints import EndpointDirectory
@@ -69,6 +69,7 @@ from henslowe.storage import Store, busy, holder
 from henslowe.supervisors import CrashReport, add_listener
 from henslowe.supervisors.planes import Planes, contained_supervisor, dynamic_plane, start_tree
 from henslowe.transport.access.managed import ManagedTokens
+from henslowe.transport.access.resources import resources_of
 from henslowe.transport.admin.edge import Admin
 from henslowe.transport.application import application_maker
 from henslowe.transport.gateway import (
@@ -349,6 +350,8 @@ class Node:
             private=ManagedConnections(),
             memory=Memory(tasks=ManagedTasks(self.store.table(TASKS)), holds=ManagedHolds(), versions=view.versions_of),
             explain=view.explain,
+            policy=Policy.of(settings.access.policy),
+            resources=resources_of(settings),
             capture=recorder,
         )
         self._stack.callback(shared.directory.on_server_event(self._gateway.server_event))

@@ -50,18 +50,30 @@ _ADDRESSED: Final = frozenset(
 
 
 class AggregateScope:
-    """`/mcp`: all services. `node_info` is what it says of itself."""
+    """`/mcp`: all services, or those that `sees` lets through. `node_info` is what it says of itself."""
 
     name = ""
 
     def __init__(
-        self, routes: RouteTable, caller: Caller, tasks: Tasks, schemas: HeaderSchemas, node_info: JsonObject
+        self,
+        routes: RouteTable,
+        caller: Caller,
+        tasks: Tasks,
+        schemas: HeaderSchemas,
+        node_info: JsonObject,
+        *,
+        sees: Callable[[str], bool] | None = None,
     ) -> None:
         self._routes = routes
         self._caller = caller
         self._tasks = tasks
         self._schemas = schemas
         self._node_info = node_info
+        self._sees = sees
+
+    def seen_by(self, sees: Callable[[str], bool]) -> AggregateScope:
+        """The same for a client that sees some services only."""
+        return AggregateScope(self._routes, self._caller, self._tasks, self._schemas, self._node_info, sees=sees)
 
     async def facts(self, unit: Unit) -> ServerFacts:
         """The node's own name, every capability that some service has, and all instructions by service.
@@ -92,7 +104,8 @@ class AggregateScope:
 
     def routed(self) -> Collection[ServiceName]:
         """All services with a route."""
-        return self._routes.current.keys()
+        services = self._routes.current.keys()
+        return services if self._sees is None else tuple(filter(self._sees, services))
 
     def input_schema(self, unit: Unit, tool: str) -> Any:
         """The namespaced tool's input schema if it matters to header validation."""
@@ -102,7 +115,7 @@ class AggregateScope:
 
     def unsettled(self) -> bool:
         """Whether any route has two arms."""
-        return any(is_unsettled(route) for route in self._routes.current.values())
+        return any(is_unsettled(self._routes.current[service]) for service in self.routed())
 
     def declares_ttl(self, unit: Unit) -> bool:  # noqa: ARG002 (a Protocol's signature)
         """The aggregate's lists are the node's."""
@@ -111,6 +124,10 @@ class AggregateScope:
     def client_uri(self, service: ServiceName, uri: str) -> str:
         """The namespaced URI."""
         return naming.joined_uri(service, uri)
+
+    def readable(self, uri: str) -> bool:  # noqa: ARG002 (a Protocol's signature)
+        """Every resource."""
+        return True
 
     async def call(self, ask: Ask) -> JsonObject:
         """A list over all services, or the answer of the service that the name or URI belongs to."""
@@ -159,7 +176,7 @@ class AggregateScope:
 
     def _endpoints(self, unit: Unit) -> Iterator[Endpoint]:
         """One endpoint per service that is up, by name."""
-        for service in sorted(self._routes.current):
+        for service in sorted(self.routed()):
             endpoint = self._caller.peek(service, unit)
             if endpoint is not None:
                 yield endpoint

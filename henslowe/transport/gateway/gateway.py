@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry
 
+from henslowe.actors.access.policy import Policy
 from henslowe.actors.capturing import CallCapture
 from henslowe.actors.endpoints import EndpointDirectory, JsonObject
 from henslowe.actors.ids import ServiceName, VersionKey
@@ -22,6 +23,8 @@ from henslowe.actors.routes import Observations, RouteTable
 from henslowe.actors.versions import ranges
 from henslowe.config.settings import GatewaySettings
 from henslowe.errors import BadRequest, HensloweError, LimitReached, NotFound, Unavailable
+from henslowe.transport.access.asker import asker
+from henslowe.transport.access.resources import Resources
 from henslowe.transport.gateway import inbound, naming
 from henslowe.transport.gateway.aggregate import AggregateScope
 from henslowe.transport.gateway.calls import Caller
@@ -31,6 +34,7 @@ from henslowe.transport.gateway.legacy import Legacy
 from henslowe.transport.gateway.memory import Memory
 from henslowe.transport.gateway.metrics import GatewayMetrics
 from henslowe.transport.gateway.modern import Modern
+from henslowe.transport.gateway.permitted import PermittedScope
 from henslowe.transport.gateway.private import PrivateConnections, Privates
 from henslowe.transport.gateway.protocol import NODE_ERROR, SESSION_HEADER, VERSION_HEADER, Refused, node_error
 from henslowe.transport.gateway.ranges import Ranges
@@ -70,6 +74,8 @@ class Gateway:
         memory: What outlives the node, and versions beside those that serve; None for what ends with the process.
         explain: Why a service without a route has none, in a sentence; "" for a name that is no service's.
         capture: Where exchanges are recorded as they were, if anywhere.
+        policy: What principals may use.
+        resources: How a client is asked for more scopes.
     """
 
     def __init__(
@@ -88,6 +94,8 @@ class Gateway:
         memory: Memory | None = None,
         explain: Callable[[str], str] = lambda _service: "",
         capture: CallCapture | None = None,
+        policy: Policy | None = None,
+        resources: Resources | None = None,
     ) -> None:
         memory = memory or Memory()
         self._routes = routes
@@ -126,6 +134,8 @@ class Gateway:
         self._legacy, self._modern = Legacy(serving), Modern(serving)
         self._schemas = HeaderSchemas()
         self._aggregate = AggregateScope(routes, self._caller, self._tasks, self._schemas, node_info)
+        self._policy = policy or Policy()
+        self._resources = resources or Resources()
         self._scopes: dict[Target, ServiceScope] = {}
         self._metrics.watch(
             in_flight=lambda: self._caller.in_flight,
@@ -144,11 +154,11 @@ class Gateway:
                 scope = self._scope(name)
         except HensloweError as error:
             return self._refusal(error, None)
-        return await self._serve(request, scope)
+        return await self._serve(request, self._permitted(request, scope))
 
     async def aggregate(self, request: web.Request) -> web.StreamResponse:
         """Serve `/mcp`."""
-        return await self._serve(request, self._aggregate)
+        return await self._serve(request, self._permitted(request, self._aggregate))
 
     def server_event(self, version: VersionKey, message: JsonObject) -> None:
         """Pass on a notification that a server sent on its own: a list changed, a resource was updated.
@@ -177,6 +187,21 @@ class Gateway:
         self._caller.close()
         self._tasks.close()
         self._ranges.close()
+
+    def _permitted(self, request: web.Request, scope: ServiceScope | AggregateScope) -> Scope:
+        """The endpoint as who asks may see it."""
+        who = asker(request)
+        permit = self._policy.permit(who)
+        if permit.everything:
+            return scope
+        if isinstance(scope, AggregateScope):
+            scope = scope.seen_by(permit.service)
+
+        def challenge(scopes: Iterable[str]) -> str:
+            host, path = request.host, request.path
+            return self._resources.challenge(host, path, error="insufficient_scope", scopes=scopes)[1]
+
+        return PermittedScope(scope, permit, who.name, challenge)
 
     def _scope(self, name: Target) -> ServiceScope:
         """The scope of a name that has a route now.

@@ -6,6 +6,7 @@ Headers and body must agree (the SDK's ladder), `server/discover` is answered fr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -147,7 +148,7 @@ class Modern:
         asks_for_tasks = isinstance(requested, dict) and "taskIds" in requested
         if asks_for_tasks and not declares(meta.get(eras.CLIENT_CAPABILITIES_META)):
             return json_response(message["id"], missing_extension(), status_of(missing_extension()))
-        honoured, kinds, uris = _filter_of(requested)
+        honoured, kinds, uris = _filter_of(requested, scope.readable)
         request_id = message["id"]
         tag = {eras.SUBSCRIPTION_ID_META: request_id}
         sticky, principal, client_info, peer = (
@@ -174,7 +175,7 @@ class Modern:
         )
 
 
-def _filter_of(requested: Any) -> tuple[JsonObject, frozenset[str], frozenset[str]]:
+def _filter_of(requested: Any, readable: Callable[[str], bool]) -> tuple[JsonObject, frozenset[str], frozenset[str]]:
     """What of a subscription filter is honoured: as the client is told, as kinds, and as resource URIs."""
     if not isinstance(requested, dict):
         raise Refused(400, jsonrpc.INVALID_PARAMS, "expected params.notifications to be an object")
@@ -185,6 +186,7 @@ def _filter_of(requested: Any) -> tuple[JsonObject, frozenset[str], frozenset[st
         raise Refused(400, jsonrpc.INVALID_PARAMS, "expected resourceSubscriptions to be a list of URIs")
     if len(uris) > SUBSCRIPTIONS_MAX:
         raise Refused(400, jsonrpc.INVALID_PARAMS, f"expected at most {SUBSCRIPTIONS_MAX} URIs, got: {len(uris)}")
+    uris = [uri for uri in uris if readable(uri)]
     if uris:
         honoured["resourceSubscriptions"] = uris
     return honoured, kinds, frozenset(uris)

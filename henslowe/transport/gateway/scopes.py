@@ -69,6 +69,10 @@ class Scope(Protocol):
         """A service's resource as this endpoint's clients know it."""
         ...
 
+    def readable(self, uri: str) -> bool:
+        """Whether its client may hear of a resource, as it knows it."""
+        ...
+
     def call(self, ask: Ask) -> Awaitable[JsonObject]:
         """The answer to a request, in the client's era and names.
 
@@ -145,6 +149,10 @@ class ServiceScope:
     def client_uri(self, service: ServiceName, uri: str) -> str:  # noqa: ARG002 (a Protocol's signature)
         """The same URI."""
         return uri
+
+    def readable(self, uri: str) -> bool:  # noqa: ARG002 (a Protocol's signature)
+        """Every resource."""
+        return True
 
     def call(self, ask: Ask) -> Awaitable[JsonObject]:
         """The server's answer."""

@@ -15,7 +15,15 @@ from aiohttp import web, web_response
 from henslowe.actors.access.board import AccessBoard
 from henslowe.config.listen import Address
 from henslowe.config.settings import Settings
-from henslowe.transport.access import Authenticator, Door, Issuer, LiveRequests, Resources, add_resource_metadata
+from henslowe.transport.access import (
+    Authenticator,
+    Door,
+    Issuer,
+    LiveRequests,
+    Resources,
+    add_resource_metadata,
+    resources_of,
+)
 from henslowe.transport.admin.api import add_admin
 from henslowe.transport.admin.edge import Admin
 from henslowe.transport.gateway import Gateway, add_gateway
@@ -79,12 +87,11 @@ def _access(
 ) -> tuple[Resources, Door, LiveRequests]:
     """Who is let in, as the settings say."""
     access = settings.access
-    oauth = access.oauth if access.mode == "oauth" else None
+    resources = resources_of(settings)
     failures = RateLimiter(access.failures_per_minute / 60, burst=access.failures_per_minute)
-    issuer = Issuer(oauth) if oauth is not None else None
+    issuer = Issuer(resources.oauth) if resources.oauth is not None else None
     authenticator = Authenticator(token, board, issuer=issuer, failures=failures)
     rate_per_s = access.rate_per_s or (0.0 if address.loopback else REMOTE_RATE_PER_S)
-    resources = Resources(oauth, access.public_url)
     door = Door(
         authenticator,
         resources,

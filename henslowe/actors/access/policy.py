@@ -107,11 +107,13 @@ class Permit:
 
     scopes: frozenset[str]
     rules: tuple[Rule, ...]
+    alike: bool = True
+    """Whether everybody with all services may use the same, so that what one sees another one may see."""
 
     @property
     def everything(self) -> bool:
-        """Whether nothing is refused, so that nobody need ask."""
-        return not self.rules and scopes.MCP in self.scopes
+        """Whether nothing is refused, to anybody, so that nobody need ask."""
+        return self.alike and scopes.MCP in self.scopes
 
     def service(self, service: str) -> bool:
         """Whether a scope opens the service."""
@@ -151,7 +153,7 @@ class Policy:
             if len(self._permits) >= PERMITS_MAX:
                 self._permits.clear()
             applying = tuple(rule for rule in self.rules if rule.applies_to(principal))
-            permit = self._permits[who] = Permit(principal.scopes, applying)
+            permit = self._permits[who] = Permit(principal.scopes, applying, alike=not self.rules)
         return permit
 
 

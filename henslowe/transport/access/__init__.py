@@ -13,7 +13,7 @@ from henslowe.transport.access.denied import Denied
 from henslowe.transport.access.door import Door
 from henslowe.transport.access.issuer import Issuer
 from henslowe.transport.access.live import LiveRequests
-from henslowe.transport.access.resources import Resources, add_resource_metadata
+from henslowe.transport.access.resources import Resources, add_resource_metadata, resources_of
 
 __all__ = [
     "ROOT",
@@ -24,4 +24,5 @@ __all__ = [
     "LiveRequests",
     "Resources",
     "add_resource_metadata",
+    "resources_of",
 ]

@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 
 from henslowe.actors.access.principal import Principal
 from henslowe.actors.access.scopes import covers
-from henslowe.config.settings import OAuthSettings
+from henslowe.config.settings import OAuthSettings, Settings
 
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
 
@@ -88,6 +88,12 @@ class Resources:
         if self.oauth.challenge_scopes or self.oauth.scopes_supported:
             return list(self.oauth.challenge_scopes)
         return self.theirs(scope for scope in scopes if not covers(self.oauth.scopes_granted, scope))
+
+
+def resources_of(settings: Settings) -> Resources:
+    """The resources that a configuration makes of a node."""
+    access = settings.access
+    return Resources(access.oauth if access.mode == "oauth" else None, access.public_url)
 
 
 def add_resource_metadata(app: web.Application, resources: Resources) -> None:

@@ -1,10 +1,11 @@
-"""`henslowe storage verify`: whether everything that is stored is what was written."""
+"""`henslowe storage verify` and `compact`: whether everything is sound, and no larger than it must be."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +32,20 @@ def verify_command(*, console: Console, data_dir: Path) -> None:
     with steady(data_dir) as folder:
         report = run_check(plan_of(data_dir, folder, audit=AUDIT), teller(console))
     raise SystemExit(show_report(report, console, data_dir, copied=folder != data_dir))
+
+
+@click.command("compact")
+@data_options
+def compact_command(*, console: Console, data_dir: Path) -> None:
+    """Give free pages back to the disk. Not while a node runs, which reuses them, and whose readers need them."""
+    from henslowe.storage.compact import compact
+
+    done, took_s = compact(data_dir)
+    saved = sum(each.before_bytes - each.after_bytes for each in done)
+    lines = [f"{each.environment}  {size(each.before_bytes)} -> {size(each.after_bytes)}" for each in done]
+    lines.append(f"{size(max(0, saved))} given back; checked before and after; {duration(took_s)}")
+    value = {"environments": [asdict(each) for each in done], "saved_bytes": saved, "took_s": took_s}
+    console.show(value, lines, "henslowe up")
 
 
 def teller(console: Console) -> Any:

@@ -172,8 +172,8 @@ class TarSink(Sink):
 
     def finish(self) -> None:
         """As `Sink.finish`, by renaming."""
-        self._tar.close()  # type: ignore[no-untyped-call]
-        self._pressed.close()
+        self._tar.close()
+        self._pressed.close()  # type: ignore[no-untyped-call]
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()

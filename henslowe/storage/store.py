@@ -17,6 +17,7 @@ Layout of a data directory: `node.lock`, `running` (only while a node runs), `ba
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ from henslowe.storage.context import ContextStore
 from henslowe.storage.env import Durability, Environment, EnvironmentInfo, verify_offline
 from henslowe.storage.eventlog import CURSORS, CursorRow, EventLog, EventReader
 from henslowe.storage.events import RINGS, EncodedEvent, EventDraft
+from henslowe.storage.migrations.engine import Migrator
 from henslowe.storage.nodelock import NodeLock
 from henslowe.storage.partitions import Appender, Layout, Retention
 from henslowe.storage.tables import Table
@@ -101,6 +103,7 @@ class Store:
         cache: Environment,
         capture: CaptureSettings,
         clean: bool,
+        tables: Iterable[TableSpec[Any]] = (),
     ) -> None:
         self.data_dir = data_dir
         self.node = node
@@ -122,6 +125,11 @@ class Store:
         )
         self._cache = Tablespace(Space.CACHE, cache, Committer(cache, None, None), commits_max=_CACHE_QUEUE)
         self._spaces = {Space.CORE: self._core, Space.CACHE: self._cache}
+        # Before anything is changed: a table that this Henslowe cannot read is a reason not to start.
+        for spec in tables:
+            self._space(spec.space).open(spec)
+        self.migrator = Migrator(self._core)
+        """Carries out the migrations of the tables that are open; in a node its `MigrationRunner` does so by itself."""
         self.incarnation, clock = self._next_life()
         self._encode_event: EncodeEvent = encoder(node, self.incarnation, clock.tick)
         self.clock = clock
@@ -140,6 +148,7 @@ class Store:
         *,
         capture: CaptureSettings | None = None,
         env_type: type[Environment] = Environment,
+        tables: Iterable[TableSpec[Any]] = (),
     ) -> Store:
         """The store of `data_dir`, locked for this process, created if missing.
 
@@ -151,6 +160,7 @@ class Store:
             settings: Limits and retention.
             capture: What is recorded of traffic, and kept.
             env_type: How the environment is opened; for tests that let the disk fail.
+            tables: Opened first, so that one that cannot be read is found before anything is changed.
 
         Raises:
             DataDirBusy: Another node holds it.
@@ -162,7 +172,12 @@ class Store:
         try:
             filesystem.make_folder(data_dir, mode=0o700)
             return cls._open(
-                data_dir, node, settings or StorageSettings(), capture or CaptureSettings(), env_type=env_type
+                data_dir,
+                node,
+                settings or StorageSettings(),
+                capture or CaptureSettings(),
+                env_type=env_type,
+                tables=tables,
             )
         except OSError as error:
             raise StorageError(
@@ -178,6 +193,7 @@ class Store:
         capture: CaptureSettings,
         *,
         env_type: type[Environment],
+        tables: Iterable[TableSpec[Any]],
     ) -> Store:
         with ExitStack() as opened:
             lock = NodeLock.acquire(data_dir)
@@ -191,8 +207,13 @@ class Store:
             cache = _open_cache(data_dir / Space.CACHE, clean=clean)
             opened.callback(cache.close)
             filesystem.write_durably(running, str(lock.holder.pid).encode())
+            if clean:
+                # A start that is refused was no life.
+                opened.callback(running.unlink, missing_ok=True)
             Ballast(data_dir / _BALLAST).lay()
-            store = cls(data_dir, node, settings, lock, core=core, cache=cache, capture=capture, clean=clean)
+            store = cls(
+                data_dir, node, settings, lock, core=core, cache=cache, capture=capture, clean=clean, tables=tables
+            )
             opened.pop_all()
         return store
 

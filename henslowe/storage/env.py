@@ -21,8 +21,9 @@ from typing import Any, Final
 import lmdb
 from lmdb import verify as offline
 
-from henslowe.errors import Corrupt, FormatTooNew, StorageError
+from henslowe.errors import Corrupt, FormatTooNew, LimitReached, StorageError
 from henslowe.storage import filesystem
+from henslowe.storage.reads import ForeignRead, OpenRead, Reads
 
 FORMAT: Final = 1
 """Number of this layout of sub-databases and records; a directory with a greater one is refused."""
@@ -35,6 +36,8 @@ _DBS_MAX: Final = 1024
 _READERS_MAX: Final = 256
 _REOPEN_WAIT_S: Final = 5.0
 _FORMAT_KEY: Final = b"format"
+_CALLER: Final = 2
+"""Frames from `Environment.read` to whoever entered it: the context manager's own is between."""
 
 Txn = Any
 """An LMDB transaction. py-lmdb's own types are generic over its buffers, which nobody here uses."""
@@ -75,6 +78,7 @@ class Environment:
         # Opening sub-databases must not overlap (mdb_dbi_open); reopening must not overlap readers.
         self._gate = threading.Condition(threading.RLock())
         self._reading = 0
+        self._reads = Reads()
         self._lmdb: lmdb.Environment | None = self._open_lmdb()
 
     @classmethod
@@ -167,26 +171,43 @@ class Environment:
 
         Raises:
             StorageError: The environment is closed.
+            LimitReached: As many readers as there can be are alive.
         """
         with self._gate:
             env = self._opened()
             self._reading += 1
+        number = self._reads.begin(_CALLER)
         try:
             try:
                 txn = env.begin()
             except lmdb.ReadersFullError:
                 # Slots of killed processes stay taken until somebody looks.
                 env.reader_check()
-                txn = env.begin()
+                txn = self._begin_read(env)
             try:
                 yield txn
             finally:
                 txn.abort()
         finally:
+            self._reads.end(number)
             with self._gate:
                 self._reading -= 1
                 if not self._reading:
                     self._gate.notify_all()
+
+    def _begin_read(self, env: lmdb.Environment) -> Txn:
+        try:
+            return env.begin()
+        except lmdb.ReadersFullError as error:
+            raise LimitReached(
+                f"cannot read {self.path}: {_READERS_MAX} readers are at work", hint="see henslowe storage info"
+            ) from error
+
+    def open_reads(self, age_s: float = 0.0) -> tuple[tuple[OpenRead, ...], tuple[ForeignRead, ...]]:
+        """The read transactions that are open for at least `age_s`: this process's, and those of others."""
+        own = self._reads.older_than(age_s)
+        foreign = self._reads.foreign(self._opened().readers())
+        return own, tuple(read for read in foreign if read.age_s >= age_s)
 
     def begin(self) -> Txn:
         """A write transaction; commit or abort it. Runs in: the writer alone."""

@@ -1,0 +1,207 @@
+"""Fails each write and each flush of a store in turn, and looks at what the store makes of it.
+
+A child runs short lives of the store, each in a new folder: opening, some steps of the ledger, closing. In life n the
+n-th operation fails, by each way that a disk has, once or until the disk is well again. What was refused must not be
+there, what was acknowledged must; after the failure the store works again without being opened anew, and the next node
+opens it. An error while the store is opened must refuse the opening, in words, and leave nothing in the way.
+
+Afterwards the power is cut at moments after failures: bytes whose flush failed may be on disk or not, whatever later
+flushes said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import random
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.storage_proof import ledger, shim, workers
+from bench.storage_proof.crash_states import Disk
+from bench.storage_proof.ledger import Acknowledged, Ledger
+from bench.storage_proof.shim import Faults, Kinds, Mode
+from henslowe.errors import HensloweError, StorageDegraded
+
+STEPS = 6
+RECOVERY_S_MAX = 5.0
+SOON = 15
+"""Records after a failed flush within which the power is cut: some two commits."""
+ACKS = "acks"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way of failing."""
+
+    name: str
+    kinds: Kinds
+    mode: Mode
+    error: int
+    lasting: bool = False
+
+
+WAYS = (
+    Way("write EIO", Kinds.WRITES, Mode.NOTHING_DONE, errno.EIO),
+    Way("write ENOSPC", Kinds.WRITES, Mode.NOTHING_DONE, errno.ENOSPC),
+    Way("write cut short", Kinds.WRITES, Mode.CUT_SHORT, errno.EIO),
+    Way("write EIO after all", Kinds.WRITES, Mode.ALL_DONE, errno.EIO),
+    Way("flush EIO", Kinds.FLUSHES, Mode.NOTHING_DONE, errno.EIO),
+    Way("writes and flushes EIO for a while", Kinds.WRITES | Kinds.FLUSHES, Mode.NOTHING_DONE, errno.EIO, lasting=True),
+    Way("writes and flushes ENOSPC for a while", Kinds.WRITES, Mode.NOTHING_DONE, errno.ENOSPC, lasting=True),
+)
+
+
+class _Life:
+    """One life of a store in which one operation fails."""
+
+    def __init__(self, folder: Path, faults: Faults, acks: int, number: int) -> None:
+        self._folder, self._faults, self._acks, self._number = folder, faults, acks, number
+        self._acknowledged = Acknowledged()
+        self.found: Counter[str] = Counter()
+
+    async def live(self, way: Way, at: int) -> list[str]:
+        """What went wrong; `found` has "hit" if an operation failed at all."""
+        self._faults.arm(way.kinds, at, way.mode, way.error, lasting=way.lasting)
+        try:
+            async with ledger.opened(self._folder) as store:
+                book = Ledger(store, random.Random(at))
+                for number in range(STEPS):
+                    await self._try(book.step())
+                    if number == STEPS // 2:
+                        await self._try(book.share(1))
+                self.found["hit"] += self._faults.disarm()
+                await self._recover(book)
+                if wrong := ledger.wrong_with(store, self._acknowledged):
+                    return [f"in memory: {one}" for one in wrong]
+        except HensloweError as error:
+            self.found["opening refused"] += 1
+            self.found["hit"] += self._faults.disarm()
+            if store_was_open(error):
+                return [f"unusable afterwards: {error.message[:100]}"]
+        except Exception as error:
+            self.found["hit"] += self._faults.disarm()
+            return [f"raised {type(error).__name__}: {error}"[:150]]
+        clean = not (self._folder / "running").exists()
+        return ledger.check(self._folder, self._acknowledged, clean=clean)
+
+    async def _try(self, step: Any) -> None:
+        try:
+            told = await asyncio.wait_for(step, RECOVERY_S_MAX)
+        except StorageDegraded:
+            self.found["refused"] += 1
+            return
+        self._acknowledged.add(told)
+        os.write(self._acks, json.dumps({"life": self._number, **told}).encode())
+
+    async def _recover(self, book: Ledger) -> None:
+        """The disk is well: of a few steps in a row the last must pass."""
+        loop = asyncio.get_running_loop()
+        refused, end = self.found["refused"], loop.time() + RECOVERY_S_MAX
+        while True:
+            await self._try(book.step())
+            if self.found["refused"] == refused or loop.time() > end:
+                break
+            refused = self.found["refused"]
+        await self._must(book)
+
+    async def _must(self, book: Ledger) -> None:
+        told = await asyncio.wait_for(book.step(), RECOVERY_S_MAX)
+        self._acknowledged.add(told)
+        os.write(self._acks, json.dumps({"life": self._number, **told}).encode())
+
+
+def store_was_open(error: HensloweError) -> bool:
+    """Whether a commit was refused, rather than the opening."""
+    return isinstance(error, StorageDegraded)
+
+
+async def _sweep(root: Path, way_numbers: list[int], stride: int, *, keep: bool) -> dict[str, Any]:
+    """What the child does: life after life, until no operation is left to fail."""
+    faults = Faults()
+    acks = os.open(root / ACKS, os.O_WRONLY | os.O_CREAT)
+    found: Counter[str] = Counter()
+    problems: list[str] = []
+    for way_number in way_numbers:
+        way, at = WAYS[way_number], 1
+        while True:
+            number = found["lives"]
+            folder = root / f"life{number}"
+            life = _Life(folder, faults, acks, number)
+            problems += [f"{one} ({way.name} at {at})" for one in await life.live(way, at)]
+            found.update(life.found)
+            found["lives"] += 1
+            if not keep:
+                shutil.rmtree(folder, ignore_errors=True)
+            if not life.found["hit"]:
+                break
+            at += stride
+    return {**found, "problems": problems[:20]}
+
+
+def run(stride: int, seed: int, folder: Path) -> dict[str, Any]:
+    """Every `stride`-th operation fails (1: each of them), then cuts after failures."""
+    if why := shim.missing():
+        return {"skipped": why, "problems": []}
+    folder.mkdir(parents=True)
+    library, module = shim.build(folder), "bench.storage_proof.io_errors"
+    root = folder / "root"
+    root.mkdir()
+    ways = ",".join(map(str, range(len(WAYS))))
+    found = json.loads(shim.run_child(library, module, str(root), ways, str(stride), "", root=root))
+    # Flushes that failed, and writes whose own flush did: what a cut can make of these.
+    doubtful = ",".join(str(at) for at, way in enumerate(WAYS) if way.mode is Mode.ALL_DONE or way.name == "flush EIO")
+    cut_root, log = folder / "cut-root", folder / "log"
+    cut_root.mkdir()
+    shim.run_child(library, module, str(cut_root), doubtful, str(stride * 3), "keep", root=cut_root, log=log)
+    cuts = max(50, 1_000 // stride)
+    bad = _cuts(log, cut_root, cuts, seed)
+    return {**found, "cuts": cuts, "bad": bad.total(), "problems": [*found["problems"], *bad][:20]}
+
+
+def _cuts(log: Path, root: Path, count: int, seed: int) -> Counter[str]:
+    records = list(shim.read_log(log))
+    ack_file = next(record.file for record in records if record.op == "C" and record.paths[0] == str(root / ACKS))
+    dice, failed = random.Random(seed), [at for at, record in enumerate(records) if record.op == "F"]
+    moments = sorted(min(dice.choice(failed) + dice.randrange(1, SOON), len(records)) for _ in range(count))
+    scratch = root.with_name("cut")
+
+    def check(first: int, count: int) -> Iterator[list[str]]:
+        disk, at, life = Disk(root), 0, 0
+        acknowledged: dict[int, Acknowledged] = {}
+        for number in range(count):
+            while at < moments[number]:
+                record = records[at]
+                at += 1
+                if record.op == "M" and Path(record.paths[0]).parent == root:
+                    life = int(record.paths[0].rpartition("life")[2])
+                if record.file == ack_file and record.op == "W":
+                    told = json.loads(record.payload)
+                    acknowledged.setdefault(told["life"], Acknowledged()).add(told)
+                else:
+                    disk.apply(record)
+            if number >= first:
+                disk.state(random.Random(f"{seed} {number}"), scratch, only=f"life{life}")
+                data = scratch / f"life{life}"
+                data.mkdir(exist_ok=True)
+                clean = not (data / "running").exists()
+                yield ledger.check(data, acknowledged.get(life, Acknowledged()), clean=clean)
+
+    found: Counter[str] = Counter()
+    for number, wrong in enumerate(workers.survive(check, count)):
+        for one in [workers.CRASHED] if wrong == workers.CRASHED else wrong:
+            found[f"{one} (cut {number} after a failure)"] += 1
+    return found
+
+
+if __name__ == "__main__":
+    _root, _ways, _stride, _keep = sys.argv[1:]
+    _told = asyncio.run(_sweep(Path(_root), [int(way) for way in _ways.split(",")], int(_stride), keep=bool(_keep)))
+    print(json.dumps(_told))

@@ -80,6 +80,10 @@ class Tablespace:
         bag: Bag[R] = self._open(spec, Bag, bag=True)
         return bag
 
+    def open(self, spec: TableSpec[Any]) -> TableBase[Any, Any]:
+        """The table or the bag that `spec` declares. Raises what `table` raises."""
+        return self.bag(spec) if spec.kind == "bag" else self.table(spec)
+
     def opened(self, name: str) -> TableBase[Any, Any]:
         """The open table or bag of this name."""
         return self._tables[name]

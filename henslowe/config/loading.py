@@ -27,8 +27,9 @@ from henslowe.config.toml_file import read_toml
 from henslowe.errors import ConfigError
 
 PREFIX: Final = "HENSLOWE_"
-RESERVED: Final = frozenset({"HENSLOWE_NODE"})
-"""Variables that are not settings: the kernel marks the node's child processes with them."""
+RESERVED: Final = frozenset({"HENSLOWE_NODE", "HENSLOWE_SECRET_KEY_FILE"})
+"""Variables that are not settings: the kernel marks the node's child processes with one, storage looks for its keys
+in the other."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -42,6 +42,18 @@ class StorageSettings(Section):
     activity_events_max: Annotated[int, Field(ge=1_000)] = 1_000_000
     output_lines_max: Annotated[int, Field(ge=1_000)] = 1_000_000
     """Retention of the two streams that are not the history; the oldest partition is dropped whole."""
+    read_s_max: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    """A read that is open for longer is told, with its place in the source: the file grows meanwhile."""
+    migrations: Literal["auto", "manual"] = "auto"
+    """`auto` begins the migration of a table when a new Henslowe brings one; `manual` waits for
+    `henslowe storage migrate`. What is under way goes on in either."""
+    migration_rows_per_s: Annotated[float, Field(gt=0)] = 2_000.0
+    """Most rows that migrations copy or compare; pages never take more than a quarter of the time."""
+    rollback_window_s: Seconds = 3 * 24 * 3600.0
+    """How long the old form of a migrated table is kept up to date, so that a rollback takes no time."""
+    secret_key_file: Path | None = None
+    """File of mode 0600 with the keys of secrets, outside the data directory; also `HENSLOWE_SECRET_KEY_FILE`.
+    Default: the systemd credential `henslowe.key`, else a file below `~/.config/henslowe/keys/`."""
 
 
 class WatcherSettings(Section):
@@ -92,6 +104,9 @@ class DeliverySettings(Section):
     """Probability of promoting a version that is worse by the margin."""
     margin_points: Percent = 5.0
     """A version is bad when it fails this many percentage points more (or twice as often) than the stable one."""
+    slow_factor: Annotated[float, Field(ge=0, le=100)] = 1.5
+    """A call is slow when it takes longer than so many times what three of four calls took before the rollout. Slow
+    calls speak against a version like failures; 0 to leave latencies out."""
     units_min: Annotated[int, Field(ge=1)] = 10
     """Fewest canary units before a promotion."""
     breaker_failures: Annotated[int, Field(ge=1)] = 5

@@ -17,7 +17,8 @@ Layout of a data directory: `node.lock`, `running` (only while a node runs), `ba
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +39,11 @@ from henslowe.storage.context import ContextStore
 from henslowe.storage.env import Durability, Environment, EnvironmentInfo, verify_offline
 from henslowe.storage.eventlog import CURSORS, CursorRow, EventLog, EventReader
 from henslowe.storage.events import RINGS, EncodedEvent, EventDraft
+from henslowe.storage.keeper import KeeperActor, Kept
 from henslowe.storage.migrations.engine import Migrator
+from henslowe.storage.migrations.runner import RUNNER_NAME, MigrationRunner
 from henslowe.storage.nodelock import NodeLock
+from henslowe.storage.notices import Notices
 from henslowe.storage.partitions import Appender, Layout, Retention
 from henslowe.storage.tables import Table
 from henslowe.storage.tablespace import Tablespace
@@ -51,6 +55,7 @@ R = TypeVar("R", bound=BaseModel)
 
 WRITER_NAME: Final = "storage.writer"
 CACHE_WRITER_NAME: Final = "storage.cache_writer"
+KEEPER_NAME: Final = "storage.keeper"
 _RUNNING: Final = "running"
 _BALLAST: Final = "ballast"
 _ARCHIVE: Final = "archive"
@@ -75,6 +80,16 @@ LIVES: Final = TableSpec(name="lives", row_type=LifeRow, key="node")
 
 
 @dataclass(frozen=True, slots=True)
+class PinnedRead:
+    """A read transaction that is open for too long; `site` is known of this process's own."""
+
+    environment: str
+    pid: int
+    age_s: float
+    site: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StoreInfo:
     """Figures of a store: sizes, rows by table, events by stream, what waits, why writes are refused ("" if not)."""
 
@@ -86,6 +101,10 @@ class StoreInfo:
     last_seq: int
     commits_waiting: int
     degraded: str
+    ballast: bool
+    """Whether space is kept for the moment when the disk is full."""
+    pinned: tuple[PinnedRead, ...]
+    """Reads that are open for longer than `storage.read_s_max`: the file grows meanwhile."""
     disk_free_bytes: int
 
 
@@ -110,16 +129,18 @@ class Store:
         self.lock = lock
         self.recovered = not clean
         """Whether the last life of the node ended without `close` (the structure was verified then)."""
+        self._settings = settings
         self._env = core
         layout = Layout(core, RINGS)
         retention = {
             "activity": Retention(settings.activity_events_max),
             "output": Retention(settings.output_lines_max),
         }
+        ballast = Ballast(data_dir / _BALLAST)
         self._core = Tablespace(
             Space.CORE,
             core,
-            Committer(core, Appender(core, layout, retention), Ballast(data_dir / _BALLAST)),
+            Committer(core, Appender(core, layout, retention), ballast),
             commits_max=settings.writer_queue,
             encode_event=self._encoded,
         )
@@ -138,6 +159,17 @@ class Store:
         self.context = ContextStore(core, self.transaction)
         self.archive = Archive(data_dir / _ARCHIVE)
         self.captures = Captures(data_dir / Space.CAPTURE, capture, clock.tick, clean=clean)
+        self.notices = Notices()
+        """What storage has to tell on its own."""
+        self._kept = Kept(
+            queue=self._core.queue,
+            committer=self._core.committer,
+            ballast=ballast,
+            environments=self._environments,
+            captures=self.captures,
+            notices=self.notices,
+            pinned_s=settings.read_s_max,
+        )
 
     @classmethod
     def open(
@@ -227,6 +259,13 @@ class Store:
             self.child_spec(),
             self._cache.child_spec(OnDemandWriterActor, "cache writer", CACHE_WRITER_NAME),
             self.captures.child_spec(),
+            ChildSpec(id="keeper", actor=KeeperActor, args=(self._kept,), name=KEEPER_NAME),
+            ChildSpec(
+                id="migration runner",
+                actor=MigrationRunner,
+                args=(self.migrator, self._settings),
+                name=RUNNER_NAME,
+            ),
         ]
 
     def table(self, spec: TableSpec[R]) -> Table[R]:
@@ -257,6 +296,8 @@ class Store:
             last_seq=self.events.last_seq(),
             commits_waiting=len(self._core.queue),
             degraded=self._core.committer.degraded,
+            ballast=self._kept.ballast.laid,
+            pinned=tuple(self._pinned()),
             disk_free_bytes=filesystem.free_bytes(self.data_dir),
         )
 
@@ -272,6 +313,19 @@ class Store:
             # Nothing is lost: the next opening may take this for an unclean end, and verify.
             _log.warning("storage.end_not_marked", extra={"path": str(self.data_dir), "reason": str(error)})
         self.lock.release()
+
+    def _pinned(self) -> Iterator[PinnedRead]:
+        for name, environment in self._environments():
+            own, foreign = environment.open_reads(self._kept.pinned_s)
+            yield from (PinnedRead(name, os.getpid(), read.age_s, f"{read.site} ({read.thread})") for read in own)
+            yield from (PinnedRead(name, read.pid, read.age_s) for read in foreign)
+
+    def _environments(self) -> Iterator[tuple[str, Environment]]:
+        """Those that are open, by name."""
+        for space in self._spaces.values():
+            yield space.space, space.env
+        if self.captures.log.env is not None:
+            yield Space.CAPTURE, self.captures.log.env
 
     def _space(self, space: Space) -> Tablespace:
         found = self._spaces.get(space)

@@ -42,13 +42,12 @@ TARGETS: dict[str, set[str] | None] = {
     "henslowe/supervisors/tree.py": None,
     "henslowe/actors/kernel/_exits.py": None,
     "henslowe/actors/kernel/_dispatch.py": {"begin", "_special"},
-    "henslowe/actors/kernel/_ref.py": {
-        "stop", "watch", "_unwatch", "link", "unlink", "_takes_signal", "_ready", "_die", "_drop_services",
-        "_answer_all", "_flush", "_defer", "_is_answer",
-    },
-    "henslowe/actors/kernel/_loop_ref.py": {
-        "exit", "_ends_suspended", "_failed", "_resume", "_booted", "_async_booted", "_terminate", "_die", "_take_all",
-    },
+    "henslowe/actors/kernel/_lifecycle.py": None,
+    "henslowe/actors/kernel/_ref.py": {"stop"},
+    "henslowe/actors/kernel/_actor.py": {"begin_link", "_when_started", "_outcome"},
+    "henslowe/actors/kernel/_loop_mailbox.py": {"_flush", "_take_all"},
+    "henslowe/actors/kernel/_loop_endings.py": None,
+    "henslowe/actors/kernel/_loop_ref.py": {"_resume", "_booted", "_async_booted"},
     "henslowe/actors/kernel/_thread_actor.py": {"exit", "_failed", "_terminate", "_settle", "_boot"},
 }  # fmt: skip
 """Files, and the functions in them; None for all."""

@@ -104,6 +104,11 @@ defmodule Bench do
     Enum.at(Enum.sort(times), div(n, 2)) / 1000
   end
 
+  def young_restart_us(supervisors) do
+    times = Enum.map(1..supervisors, fn _ -> restart_us(20) end)
+    Enum.at(Enum.sort(times), div(supervisors, 2))
+  end
+
   def idle_bytes(n) do
     :erlang.garbage_collect()
     before = :erlang.memory(:total)
@@ -126,6 +131,7 @@ figures = [
   spawn_per_s: Bench.spawn_many(n.(30_000)),
   start_child_per_s: Bench.start_child(n.(10_000)),
   restart_us: Bench.restart_us(n.(1_000)),
+  young_restart_us: Bench.young_restart_us(50),
   idle_bytes: Bench.idle_bytes(n.(20_000))
 ]
 

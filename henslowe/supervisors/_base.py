@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
+from types import CoroutineType
 from typing import Any, Final
 
 from henslowe.actors.kernel import (
@@ -24,7 +25,7 @@ from henslowe.actors.kernel import (
 )
 
 from .policy import Intensity, Streak, is_expected_stop
-from .reports import Context, CrashReport, NextAction, publish
+from .reports import Context, CrashReport, NextAction, is_anybody_listening, publish
 
 ORPHAN_S: Final = 30.0
 """Longest wait for the children of a supervisor that was killed; more than an instance takes to stop."""
@@ -111,25 +112,69 @@ class BaseSupervisor(LoopActor):
 
     def now(self) -> float:
         """The loop's clock, which tests can turn."""
-        return asyncio.get_running_loop().time()
+        time: float = self._actor_ref._sched.loop.time()
+        return time
 
-    async def start_ref(self, child: Child) -> Ref | None:
-        """Starts a child's actor and brings its record up to date."""
+    def begin_start(self, child: Child) -> Any:
+        """Starts a child's actor and brings its record up to date: the ref or None, or a coroutine that gives it.
+
+        It is done at once where the actor's `init` is. A restart is then one step, without a coroutine.
+        """
         spec = child.spec
         child.retry = None
-        if spec.name:
-            await orphan_gone(spec.name)
-        child.ref = await spec.actor.start_link(*spec.args, parent=self.ref, name=spec.name or None, **spec.kwargs)
+        if spec.name and orphan_of(spec.name) is not None:
+            return self._start_after_orphan(child)
+        started = spec.actor.begin_link(spec.args, spec.kwargs, parent=self._actor_ref, name=spec.name or None)
+        return self._when_started(child, started) if type(started) is CoroutineType else self.started(child, started)
+
+    async def start_ref(self, child: Child) -> Ref | None:
+        """`begin_start`, waited for."""
+        begun = self.begin_start(child)
+        ref: Ref | None = await begun if type(begun) is CoroutineType else begun
+        return ref
+
+    async def _start_after_orphan(self, child: Child) -> Ref | None:
+        await orphan_gone(child.spec.name or "")
+        return await self.start_ref(child)
+
+    async def _when_started(self, child: Child, starting: Awaitable[Ref | None]) -> Ref | None:
+        return self.started(child, await starting)
+
+    def started(self, child: Child, ref: Ref | None) -> Ref | None:
+        """Notes that a child has started, or that it ignored."""
+        child.ref = ref
         child.restarting = False
         child.restarts += child.started
         child.started = True
-        child.streak = child.streak.started(self.now())
-        return child.ref
+        if child.spec.backoff is not None:
+            child.streak = child.streak.started(self.now())
+        return ref
+
+    def begin_restart(self, child: Child) -> Any:
+        """Starts a child again; one that cannot start is tried again by message. None, or a coroutine for the rest."""
+        try:
+            begun = self.begin_start(child)
+        except Exception as error:  # noqa: BLE001  # whatever a child's start raises, it is tried again
+            self.failed_restart(child, error)
+            return None
+        return self._when_restarted(child, begun) if type(begun) is CoroutineType else None
+
+    async def _when_restarted(self, child: Child, begun: Awaitable[Ref | None]) -> None:
+        try:
+            await begun
+        except Exception as error:  # noqa: BLE001  # as above
+            self.failed_restart(child, error)
+
+    def failed_restart(self, child: Child, error: Exception) -> None:
+        """Reports it, and comes back to the child."""
+        child.ref = None
+        delay_s = self.backoff_s(child)
+        self.report(child, Context.START_ERROR, reason_of(error), NextAction.RETRY, delay_s)
+        self.try_again(child, delay_s, counted=False)
 
     def count_restart(self) -> bool:
         """Enters one restart; True when it was one too many."""
-        self.intensity = self.intensity.add(self.now())
-        return self.intensity.exceeded
+        return self.intensity.add(self.now())
 
     def backoff_s(self, child: Child) -> float:
         """Seconds to wait before the child's next start."""
@@ -160,7 +205,9 @@ class BaseSupervisor(LoopActor):
     def report(
         self, child: Child, context: Context, reason: Any, next_action: NextAction, delay_s: float = 0.0
     ) -> None:
-        """Publishes a crash report."""
+        """Publishes a crash report, where anybody listens."""
+        if not is_anybody_listening():
+            return
         intensity = self.intensity
         publish(
             CrashReport(
@@ -195,16 +242,25 @@ async def stop_actor(ref: Ref, shutdown_s: float, supervisor: Ref) -> Any:
     return await gone
 
 
-async def orphan_gone(name: str) -> None:
-    """Returns when nobody whose supervisor is dead holds the name any more.
+def orphan_of(name: str) -> Ref | None:
+    """The holder of the name, when its supervisor is dead.
 
-    A supervisor that was killed leaves children that are still ending while its successor starts theirs. OTP calls each
-    such start a failure, `already_started`, and has used up its restarts within a moment; here the start waits, at most
-    `ORPHAN_S`, and then kills. A holder with a living parent, or with none, is none of our business: that start fails.
+    A holder with a living parent, or with none, is none of our business: a start under its name fails.
     """
     holder = names.whereis(name)
     parent = holder._parent if holder is not None else None
-    if holder is None or parent is None or parent.is_alive():
+    return holder if parent is not None and not parent.is_alive() else None
+
+
+async def orphan_gone(name: str) -> None:
+    """Returns when no orphan holds the name any more.
+
+    A supervisor that was killed leaves children that are still ending while its successor starts theirs. OTP calls each
+    such start a failure, `already_started`, and has used up its restarts within a moment; here the start waits, at most
+    `ORPHAN_S`, and then kills.
+    """
+    holder = orphan_of(name)
+    if holder is None:
         return
     gone = _death_of(holder)
     await asyncio.wait([gone], timeout=ORPHAN_S)

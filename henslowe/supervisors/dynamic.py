@@ -17,7 +17,7 @@ from typing import Any
 from henslowe.actors.kernel import SHUTDOWN, ChildSpec, Exit, Ref, StartChild, Stop, TerminateChild, is_clean
 from henslowe.errors import Conflict, LimitReached, NotFound
 
-from ._base import BaseSupervisor, Child, TryAgain, reason_of
+from ._base import BaseSupervisor, Child, TryAgain
 from .policy import restarts_after
 from .reports import Context, NextAction
 
@@ -75,32 +75,23 @@ class DynamicSupervisor(BaseSupervisor):
         if delay_s > 0:
             self.try_again(child, delay_s, counted=True)
             return None
-        return self._start_again(child)
+        return self.begin_restart(child)
 
-    async def _retry(self, child: Child, *, counted: bool) -> Any:
+    def _retry(self, child: Child, *, counted: bool) -> Any:
         if not counted and self.count_restart():
             return self._give_up(child)
-        return await self._start_again(child)
+        return self.begin_restart(child)
 
     def _give_up(self, child: Child) -> Stop:
         self.report(child, Context.REACHED_MAX_RESTART_INTENSITY, SHUTDOWN, NextAction.GIVE_UP)
         self._forget(child)
         return Stop(SHUTDOWN)
 
-    async def _start_again(self, child: Child) -> None:
-        try:
-            await self._start(child)
-        except Exception as error:  # noqa: BLE001  # whatever a child's start raises, it is tried again
-            child.ref = None
-            delay_s = self.backoff_s(child)
-            self.report(child, Context.START_ERROR, reason_of(error), NextAction.RETRY, delay_s)
-            self.try_again(child, delay_s, counted=False)
-
-    async def _start(self, child: Child) -> Ref | None:
-        ref = await self.start_ref(child)
-        if ref is None:
+    def started(self, child: Child, ref: Ref | None) -> Ref | None:
+        """As in the base. A child that ignored is forgotten."""
+        if super().started(child, ref) is None:
             self._forget(child)
-        else:
+        elif ref is not None:
             self._by_ref[ref] = child
         return ref
 
@@ -141,7 +132,7 @@ class DynamicSupervisor(BaseSupervisor):
         if spec.id is not None:
             self._by_id[spec.id] = child
         try:
-            return await self._start(child)
+            return await self.start_ref(child)
         except BaseException:
             self._forget(child)
             raise

@@ -1,4 +1,4 @@
-"""The rules of supervision as pure functions: who is restarted, when it is too often, how long to wait.
+"""The rules of supervision, without supervisors: who is restarted, when it is too often, how long to wait.
 
 No clock, no actors, no logging: times and reasons come in, decisions go out. OTP's `supervisor` is the model; the
 one difference is that time is not truncated to whole seconds. `static` and `dynamic` carry the decisions out.
@@ -6,7 +6,7 @@ one difference is that time is not truncated to whole seconds. `static` and `dyn
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -34,34 +34,36 @@ class AutoShutdown(StrEnum):
     ALL_SIGNIFICANT = "all_significant"
 
 
-@dataclass(frozen=True, slots=True)
 class Intensity:
     """How many restarts are too many, and those that count at present.
 
     One crash is one entry, whatever the size of the group that is restarted with it; so is every failed try to start
     again. Entries are in order of time and count for `max_seconds`. More than `max_restarts` of them end the
-    supervisor: 0 tolerates none.
+    supervisor: 0 tolerates none. Mutable, and owned by one supervisor: a copy per crash would cost more than the
+    decision. It keeps at most `max_restarts + 1` entries, the number that decides.
+
+    Attributes:
+        max_restarts: Entries that are tolerated.
+        max_seconds: For how long an entry counts.
+        entries: Those that count, oldest first.
     """
 
-    max_restarts: int = 3
-    max_seconds: float = 5.0
-    entries: tuple[float, ...] = ()
+    __slots__ = ("entries", "max_restarts", "max_seconds")
 
-    def __post_init__(self) -> None:
-        if self.max_restarts < 0 or not self.max_seconds > 0:
-            raise ValueError(
-                f"expected max_restarts >= 0 and max_seconds > 0, got {self.max_restarts} and {self.max_seconds}"
-            )
+    def __init__(self, max_restarts: int = 3, max_seconds: float = 5.0) -> None:
+        if max_restarts < 0 or not max_seconds > 0:
+            raise ValueError(f"expected max_restarts >= 0 and max_seconds > 0, got {max_restarts} and {max_seconds}")
+        self.max_restarts = max_restarts
+        self.max_seconds = max_seconds
+        self.entries: deque[float] = deque(maxlen=max_restarts + 1)
 
-    def add(self, now: float) -> Intensity:
-        """With one more entry at `now`, without those that are older than `max_seconds`."""
-        kept = self.entries[bisect_left(self.entries, now - self.max_seconds) :]
-        return Intensity(self.max_restarts, self.max_seconds, (*kept, now))
-
-    @property
-    def exceeded(self) -> bool:
-        """True when the supervisor must give up."""
-        return len(self.entries) > self.max_restarts
+    def add(self, now: float) -> bool:
+        """Enters one restart at `now`, drops what is too old; True when the supervisor must give up."""
+        entries, oldest = self.entries, now - self.max_seconds
+        while entries and entries[0] < oldest:
+            entries.popleft()
+        entries.append(now)
+        return len(entries) > self.max_restarts
 
 
 def restarts_after(restart: RestartType, reason: Any) -> bool:

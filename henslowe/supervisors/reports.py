@@ -85,6 +85,11 @@ def add_listener(listener: Listener) -> Callable[[], None]:
     return remove
 
 
+def is_anybody_listening() -> bool:
+    """Whether a report would reach anybody: one that would not need not be made."""
+    return bool(_listeners) or log.isEnabledFor(logging.ERROR)
+
+
 def publish(report: CrashReport) -> None:
     """Logs the report and tells the listeners."""
     if log.isEnabledFor(logging.ERROR):

@@ -74,7 +74,7 @@ class Supervisor(BaseSupervisor):
         """Starts the children in order; gives up when one fails."""
         for child in list(self.children.values()):
             try:
-                await self._start(child)
+                await self.start_ref(child)
             except Exception as error:  # noqa: BLE001  # whatever a child's start raises is the reason to give up
                 reason = reason_of(error)
                 self.report(child, Context.START_ERROR, reason, NextAction.GIVE_UP)
@@ -86,9 +86,9 @@ class Supervisor(BaseSupervisor):
         """Stops the children in reverse order."""
         await self._stop_children(list(self.children.values()))
 
-    async def _start(self, child: Child) -> Ref | None:
-        ref = await self.start_ref(child)
-        if ref is None:
+    def started(self, child: Child, ref: Ref | None) -> Ref | None:
+        """As in the base. A temporary child that ignored is forgotten."""
+        if super().started(child, ref) is None:
             self._drop_if_temporary(child)
         return ref
 
@@ -117,7 +117,7 @@ class Supervisor(BaseSupervisor):
     def _ended(self, child: Child, reason: Any) -> Any:
         """A child ended by itself."""
         if restarts_after(child.spec.restart, reason):
-            return self._crashed(child, reason)
+            return self._must_run(child, reason)
         siblings = [other.spec for other in self.children.values() if other.ref is not None and other is not child]
         over = ends_supervisor(self.auto_shutdown, child.spec, siblings)
         if not is_clean(reason):
@@ -127,7 +127,7 @@ class Supervisor(BaseSupervisor):
         self._drop_if_temporary(child)
         return Stop(SHUTDOWN) if over else None
 
-    async def _crashed(self, child: Child, reason: Any) -> Any:
+    def _must_run(self, child: Child, reason: Any) -> Any:
         """A child ended that must run: restart it and its group, now or after its backoff."""
         exceeded = self.count_restart()
         delay_s = 0.0 if exceeded else self.backoff_s(child)
@@ -135,17 +135,20 @@ class Supervisor(BaseSupervisor):
         child.ref = None
         if exceeded:
             return self._give_up(child)
-        if delay_s > 0:
-            await self._stop_children([other for other in self._group(child) if other is not child])
-            self.try_again(child, delay_s, counted=True)
-            return None
-        return await self._start_group(child)
+        return self._restart(child) if delay_s == 0 else self._restart_later(child, delay_s)
 
-    async def _retry(self, child: Child, *, counted: bool) -> Any:
+    async def _restart_later(self, child: Child, delay_s: float) -> None:
+        await self._stop_children([other for other in self._group(child) if other is not child])
+        self.try_again(child, delay_s, counted=True)
+
+    def _retry(self, child: Child, *, counted: bool) -> Any:
         """Comes back to a child that is down. A try after a failed start counts like a crash."""
         if not counted and self.count_restart():
             return self._give_up(child)
-        return await self._start_group(child)
+        return self._restart(child)
+
+    def _restart(self, child: Child) -> Any:
+        return self.begin_restart(child) if self.strategy is Strategy.ONE_FOR_ONE else self._restart_group(child)
 
     def _give_up(self, child: Child) -> Stop:
         child.forget_retry()
@@ -162,22 +165,17 @@ class Supervisor(BaseSupervisor):
         ids = restart_group(self.strategy, list(self.children), _id_of(child.spec))
         return [self.children[id_] for id_ in ids]
 
-    async def _start_group(self, failed: Child) -> None:
-        """Stops the group in reverse, starts it in order; what cannot be started is tried again by message."""
-        group = [failed]
-        if self.strategy is not Strategy.ONE_FOR_ONE:
-            group = self._group(failed)
-            await self._stop_children(group)
-            group = [child for child in group if _id_of(child.spec) in self.children]
+    async def _restart_group(self, failed: Child) -> None:
+        """Stops the group in reverse, starts it in order until one cannot be started; that one is tried again."""
+        group = self._group(failed)
+        await self._stop_children(group)
         for child in group:
-            try:
-                await self._start(child)
-            except Exception as error:  # noqa: BLE001  # as in init()
-                child.ref = None
-                delay_s = self.backoff_s(child)
-                self.report(child, Context.START_ERROR, reason_of(error), NextAction.RETRY, delay_s)
-                self.try_again(child, delay_s, counted=False)
-                return
+            if _id_of(child.spec) in self.children:
+                restarting = self.begin_restart(child)
+                if restarting is not None:
+                    await restarting
+                if child.restarting:
+                    return
 
     # -- messages ----------------------------------------------------------------------------------------
     async def answer(self, message: Any) -> Any:
@@ -190,7 +188,7 @@ class Supervisor(BaseSupervisor):
         if isinstance(message, RestartChild):
             child = self._find(message.child)
             self._refuse_unless_stopped(child, "restart")
-            return await self._start(child)
+            return await self.start_ref(child)
         if isinstance(message, DeleteChild):
             child = self._find(message.child)
             self._refuse_unless_stopped(child, "delete")
@@ -205,7 +203,7 @@ class Supervisor(BaseSupervisor):
             raise Conflict(f"cannot start child {spec.id}: {reason}", reason=reason, child=spec.id)
         child = self.children[_id_of(spec)] = Child(spec)
         try:
-            return await self._start(child)
+            return await self.start_ref(child)
         except BaseException:
             self.children.pop(_id_of(spec), None)
             raise

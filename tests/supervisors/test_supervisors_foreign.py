@@ -89,6 +89,30 @@ async def test_it_is_restarted_when_a_tell_crashes_it(caplog):
     await supervisor.stop(block=False)
 
 
+async def test_its_proxy_reaches_the_foreign_actor_itself():
+    diary = []
+    supervisor = await tree(ChildSpec("legacy", ForeignActor, (Legacy, diary), name="legacy"))
+    ref = names.whereis("legacy")
+
+    def through_the_proxy():
+        proxy = ref.proxy()
+        proxy.mood = "good"
+        return proxy.diary.get(), proxy.mood.get(), proxy.on_receive("x").get(timeout=BOUND_S)
+
+    assert await asyncio.to_thread(through_the_proxy) == (diary, "good", ("legacy", "x"))
+    await supervisor.stop(block=False)
+    with pytest.raises(pykka.ActorDeadError):
+        ref.proxy()
+
+
+async def test_one_that_has_not_started_has_no_proxy_yet():
+    Scheduler.install()
+    ref = ForeignActor.start(Legacy, [])
+    with pytest.raises(pykka.ActorDeadError, match="not found"):
+        ref.proxy()
+    await ref.stop(block=False)
+
+
 async def test_a_transient_one_that_leaves_by_itself_is_not_restarted():
     diary = []
     supervisor = await tree(ChildSpec("legacy", ForeignActor, (Legacy, diary), name="legacy", restart="transient"))

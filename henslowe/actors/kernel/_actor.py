@@ -8,18 +8,39 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
+from types import CoroutineType
 from typing import Any, ClassVar, Literal
 
 import pykka
 
-from ._exits import NORMAL, StartFailed, is_clean
+from ._control_block import AWAITED, DEAD
+from ._exits import KILL, NORMAL, StartFailed, is_clean
 from ._messages import Down, MonitorRef
 from ._names import names
-from ._ref import DEAD, Ref
+from ._ref import Ref
 from ._reply import Reply, lifecycle_lock
 from ._timers import Timer
 
 log = logging.getLogger("henslowe.kernel")
+
+
+async def _when_started(ref: Ref, started: Reply) -> Ref | None:
+    """What `start_link` gives, once the actor is up or dead."""
+    try:
+        await started
+    except asyncio.CancelledError:
+        ref.exit(KILL)  # nobody will get the ref
+        raise
+    return _outcome(ref)
+
+
+def _outcome(ref: Ref) -> Ref | None:
+    if ref._up:
+        return ref
+    if isinstance(ref.reason, str) and ref.reason == NORMAL:
+        return None
+    raise StartFailed(ref.reason, f"cannot start {ref}: {ref.reason!r}")
 
 
 class GenActor(pykka.Actor):
@@ -81,7 +102,7 @@ class GenActor(pykka.Actor):
 
     # -- starting ------------------------------------------------------------------------------------
     @classmethod
-    def _make(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ref:
+    def _make(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Ref:
         ref = cls(*args, **kwargs)._actor_ref
         if cls.in_pykkas_registry:
             pykka.ActorRegistry.register(ref)
@@ -107,27 +128,35 @@ class GenActor(pykka.Actor):
         Raises:
             StartFailed: `init` failed (its reason), or the name is taken (`("already_started", holder)`).
         """
+        begun = cls.begin_link(args, kwargs, parent=parent, name=name)
+        ref: Ref | None = await begun if type(begun) is CoroutineType else begun
+        return ref
+
+    @classmethod
+    def begin_link(
+        cls, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, parent: Ref | None = None, name: str | None = None
+    ) -> Any:
+        """`start_link` that is done at once where `init` is: its result, or a coroutine that will give it.
+
+        For supervisors: a start in one step costs half as much, and nothing gets in between.
+        """
         if name is not None:
             names.refuse_if_taken(name)
         ref = cls._make(args, kwargs)
-        ref._started = started = Reply()
+        ref._started = AWAITED
         if name is not None:
             names.register(name, ref)
         if parent is not None:
             ref._parent = parent
             parent.link(ref)
-        if ref._state != DEAD:  # linked to a dead parent
-            ref._actor._start_actor_loop()
-        try:
-            await started
-        except StartFailed as error:
-            if error.reason == NORMAL and isinstance(error.reason, str):
-                return None
-            raise
-        except asyncio.CancelledError:
-            ref.exit("kill")  # nobody will get the ref
-            raise
-        return ref
+        actor = ref._actor
+        if actor is not None:  # else killed by another thread meanwhile
+            actor._start_actor_loop()
+        with lifecycle_lock:
+            if not ref._up and ref._state != DEAD:
+                ref._started = started = Reply()
+                return _when_started(ref, started)
+        return _outcome(ref)
 
     # -- callbacks -------------------------------------------------------------------------------------
     def init(self) -> Any:

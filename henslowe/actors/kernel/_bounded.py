@@ -18,8 +18,8 @@ from henslowe.errors import LimitReached
 from ._exits import CallTimeout
 from ._gauges import count_dead_letter
 from ._messages import Info
-from ._ref import Ref, _is_done
-from ._reply import CallFuture, Reply, _running_loop, lifecycle_lock
+from ._ref import Ref
+from ._reply import CallFuture, Reply, _running_loop, is_done, lifecycle_lock
 from ._scheduler import Scheduler
 
 
@@ -151,7 +151,7 @@ class Bounded(Ref):
                 if type(item) is _Waiting:
                     self.put(item.message)
                     admitted.append(item.reply_to)
-                elif not _is_done(item.reply_to):  # else the caller gave up
+                elif not is_done(item.reply_to):  # else the caller gave up
                     self.put(item)
         for reply in admitted:
             reply.set()

@@ -35,14 +35,14 @@ def begin(ref: Ref, actor: Any, item: Any) -> tuple[Any, Any]:
 
 def _special(ref: Ref, actor: Any, item: Any) -> Any:
     kind = type(item)
-    if kind is Info:
-        return actor.handle_info(item.message)
-    if kind is Signal or kind is StopRequest:
-        return Stop(item.reason)
     if kind is Exit:
         # gen_server: the parent's exit ends a server, in mailbox order, also one that traps exits. Where there is no
         # parent, whoever signals without saying who it is (the node's main function) stands for it.
         return Stop(item.reason) if item.ref is ref._parent else actor.handle_info(item)
+    if kind is Info:
+        return actor.handle_info(item.message)
+    if kind is Signal or kind is StopRequest:
+        return Stop(item.reason)
     if kind is Down:
         monitors = ref._monitors
         if monitors is None or item.mref not in monitors:

@@ -1,7 +1,7 @@
 """Exit reasons, and the exceptions by which a caller learns of them.
 
 A reason is any value; an exception instance means a crash. The strings below have OTP's meaning. Signals
-themselves (links, `exit`) live in `_ref`; what a supervisor makes of a reason is `henslowe.supervisors.policy`.
+themselves (links, `exit`) live in `_lifecycle`; what a supervisor makes of a reason is `henslowe.supervisors.policy`.
 """
 
 from __future__ import annotations

@@ -32,6 +32,18 @@ class ForeignRef(LoopRef):
     kind = "foreign"
     __slots__ = ()
 
+    def proxy(self) -> pykka.ActorProxy[Any]:
+        """Pykka's proxy of the foreign actor itself.
+
+        Raises:
+            pykka.ActorDeadError: It is dead, or has not started yet.
+        """
+        foreign = self._actor.foreign if self._actor is not None else None
+        if foreign is None:
+            raise self._noproc()
+        proxy: pykka.ActorProxy[Any] = foreign.proxy()
+        return proxy
+
 
 class _Ended:
     __slots__ = ("reason",)
@@ -75,7 +87,7 @@ class ForeignActor(LoopActor):
         args: For its constructor, like `kwargs`.
 
     Attributes:
-        foreign: Its own ref, for `proxy()`; a new one after each restart.
+        foreign: Its own ref; a new one after each restart. `ref.proxy()` is a proxy of that.
     """
 
     _ref_class: ClassVar[type[Ref]] = ForeignRef

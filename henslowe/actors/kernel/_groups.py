@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from ._control_block import DEAD
 from ._exits import NOPROC, ActorExit
-from ._ref import DEAD, Ref
+from ._ref import Ref
 from ._reply import lifecycle_lock
 
 

@@ -1,87 +1,34 @@
-"""`LoopRef`: the mailbox of a loop actor, and how its callbacks are run.
+"""`LoopRef`: how the callbacks of a loop actor are run.
 
-The hot path is `tell`, `call` and `_drain`; read those first. The states: STARTING until init() is done, RUNNING,
-BUSY while an async callback is suspended, STOPPING during terminate(), DEAD. Which callback an item means is in
-`_dispatch`; what async callbacks need of asyncio is in `_tasks`.
+The hot path is `call` and `_drain`; read those first. The queue is in `_loop_mailbox`, the end in `_loop_endings`,
+which callback an item means in `_dispatch`, and what async callbacks need of asyncio in `_tasks`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Coroutine, Iterator
-from threading import get_ident
+from collections.abc import Coroutine
 from types import CoroutineType
 from typing import Any
 
 from pykka._envelope import Envelope
 
+from ._control_block import BUSY, DEAD, RUNNING, STARTING, STOPPING
 from ._dispatch import begin
-from ._exits import KILL, KILLED, NORMAL, ActorExit, calling_self, is_clean
-from ._gauges import count_dead_letter
-from ._messages import IGNORE, NOREPLY, SPECIAL, Continue, Signal, Stop, SystemRequest
-from ._ref import BUSY, DEAD, RUNNING, STARTING, STOPPING, Ref, _answer, _is_done
-from ._reply import CallFuture, Reply
+from ._exits import NORMAL, ActorExit, calling_self
+from ._loop_endings import LoopEndings
+from ._messages import IGNORE, NOREPLY, SPECIAL, Continue, Stop, SystemRequest
+from ._reply import CallFuture, answer
 from ._scheduler import Scheduler
 from ._tasks import Done, abandon, error_of, first_step, spawn
 
 
-class LoopRef(Ref):
-    """The mailbox of a loop actor. Everything with an underscore runs in the loop's thread."""
+class LoopRef(LoopEndings):
+    """The address of a loop actor. Everything with an underscore runs in the loop's thread."""
 
-    kind = "loop"
-    __slots__ = ("_held",)
-
-    def __init__(self, actor: Any) -> None:
-        super().__init__(actor)
-        self._held: deque[Any] | None = None
+    __slots__ = ()
 
     # -- the hot path ----------------------------------------------------------------------------------
-    def put(self, item: Any, /) -> None:
-        """Queues an item and makes the actor ready."""
-        scheduler = self._sched
-        if get_ident() == scheduler.ident:
-            q = self._q
-            if q is None:
-                q = self._q = deque()
-            q.append(item)
-            if not self._on:
-                self._on = True
-                scheduler.ready.append(self)
-                if not scheduler.armed:
-                    scheduler.arm()
-        else:
-            self._put_from_afar(item)
-
-    def tell(self, message: Any) -> None:
-        """Sends a message to `handle_cast`; raises `ActorExit` when dead."""
-        if self._state == DEAD:
-            raise self._noproc()
-        # put(), unfolded: a method call less is a third of the cost.
-        scheduler = self._sched
-        if get_ident() == scheduler.ident:
-            q = self._q
-            if q is None:
-                q = self._q = deque()
-            q.append(message)
-            if not self._on:
-                self._on = True
-                scheduler.ready.append(self)
-                if not scheduler.armed:
-                    scheduler.arm()
-        else:
-            self._put_from_afar(message)
-
-    def _put_from_afar(self, item: Any) -> None:
-        try:
-            self._sched.post(self.put, item)
-        except RuntimeError:  # the loop is closed, so the actor will never run again
-            reply = getattr(item, "reply_to", None)
-            if reply is None:
-                count_dead_letter()
-            else:
-                _answer(reply, None, self._noproc())
-
     def call(self, message: Any, timeout_s: float | None = 5.0) -> CallFuture:
         """As `Ref.call`. An idle actor of this loop runs its turn right here."""
         scheduler = Scheduler.here()
@@ -91,10 +38,10 @@ class LoopRef(Ref):
         if self._state == DEAD:
             future.set_exception(self._noproc())
         elif (
-            scheduler.inline
-            and not (self._on or self._suspended)
+            not (self._on or self._suspended)
             and self._state == RUNNING
             and type(message) not in SPECIAL
+            and (scheduler.inline or scheduler.grant_inline())
         ):
             scheduler.inline -= 1
             self._call_in_place(scheduler, message, future)
@@ -182,7 +129,7 @@ class LoopRef(Ref):
                 if type(result) is CoroutineType:
                     result.close()
                 if reply is not None:
-                    _answer(reply, None, ActorExit(self.reason))
+                    answer(reply, None, ActorExit(self.reason))
                 return False
             kind = type(result)
             if kind is CoroutineType:
@@ -196,7 +143,7 @@ class LoopRef(Ref):
                 return False
             elif kind is Continue:
                 if reply is not None:
-                    _answer(reply, result.reply, None)
+                    answer(reply, result.reply, None)
                     reply = None
                 result = self._actor.handle_continue(result.arg)
                 if result is None:
@@ -208,7 +155,7 @@ class LoopRef(Ref):
                     elif type(reply) is CallFuture:
                         reply.set(result)
                     else:
-                        _answer(reply, result, None)  # dropped, where the callback has answered already
+                        answer(reply, result, None)  # dropped, where the callback has answered already
                 return self._state == RUNNING
 
     def _run_async(self, coroutine: Coroutine[Any, Any, Any], reply: Any) -> asyncio.Task[Any] | Done | None:
@@ -270,22 +217,7 @@ class LoopRef(Ref):
             if isinstance(failure, KeyboardInterrupt):
                 raise
 
-    def _failed(self, reply: Any, error: BaseException) -> None:
-        """A callback raised. A caller gets the error; the actor crashes unless the error is an answer."""
-        if reply is not None and not _is_done(reply):
-            if self._state == DEAD:
-                _answer(reply, None, error)
-            elif self._is_answer(error):
-                _answer(reply, None, error)
-                self._on = False
-                self._wake()
-                return
-            else:  # as in OTP, the caller learns of it when it is over
-                self._reply, self._farewell = reply, (None, error)
-        if self._state != DEAD:
-            self._terminate(error)
-
-    # -- first and last things -----------------------------------------------------------------------
+    # -- first things ----------------------------------------------------------------------------------
     def _boot(self) -> None:
         scheduler = self._sched
         starter, scheduler.current = scheduler.current, self
@@ -349,122 +281,3 @@ class LoopRef(Ref):
             return
         if self._q:
             self._wake()
-
-    def _terminate(self, reason: Any) -> None:
-        """Runs terminate(), then dies."""
-        self._state, self._on = STOPPING, True
-        try:
-            result = self._actor.terminate(reason)
-        except BaseException as error:
-            self._die(error if is_clean(reason) else reason)
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            return
-        if type(result) is not CoroutineType:
-            self._die(reason, goodbye=True)
-            return
-        task = spawn(self._sched.loop, result)
-
-        def ended(task: asyncio.Task[Any]) -> None:
-            error = error_of(task)
-            if self._state != DEAD:
-                self._task = None
-                if error is None:
-                    self._die(reason, goodbye=True)
-                else:
-                    self._die(error if is_clean(reason) else reason)
-
-        if task.done():
-            ended(task)
-        elif self._state == DEAD:
-            abandon(task)
-        else:
-            self._task = task
-            task.add_done_callback(ended)
-
-    def _die(self, reason: Any, *, goodbye: bool = False) -> None:
-        task, self._task = self._task, None
-        super()._die(reason, goodbye=goodbye)
-        self._on = False
-        if task is not None and not task.done():
-            abandon(task)
-
-    def exit(self, reason: Any, sender: Ref | None = None) -> None:
-        """As `Ref.exit`."""
-        if get_ident() != self._sched_or_here().ident:
-            self._sched.post(self.exit, reason, sender)
-        elif self._state == DEAD:
-            return
-        elif isinstance(reason, str) and reason == KILL:
-            self._die(KILLED)
-        elif self._suspended and self._ends_suspended(reason, sender):
-            self._terminate(reason)
-        elif self._takes_signal(reason, sender):
-            if self._state == BUSY and self._task is not None:
-                self._state, self._why = STOPPING, reason
-                self._task.cancel()
-            elif self._state != STOPPING:
-                if self._q is None:
-                    self._q = deque()
-                self._q.appendleft(Signal(reason))
-                if self._state != STARTING:
-                    self._wake()
-
-    def _sched_or_here(self) -> Scheduler:
-        if self._sched is None:
-            self._sched = Scheduler.here()
-        scheduler: Scheduler = self._sched
-        return scheduler
-
-    def _ends_suspended(self, reason: Any, sender: Ref | None) -> bool:
-        if self._state != RUNNING:
-            return False
-        if self._actor.trap_exit:
-            return sender is self._parent
-        return self._takes_signal(reason, sender)
-
-    # -- mailbox ---------------------------------------------------------------------------------------
-    def _wake(self) -> None:
-        if not self._on:
-            self._on = True
-            self._sched.ready.append(self)
-            self._sched.arm()
-
-    def _take_all(self) -> Iterator[Any]:
-        for q in (self._held, self._q):
-            while q:
-                yield q.popleft()
-        self._held = self._q = None
-
-    def _depth(self) -> int:
-        return len(self._q or ()) + len(self._held or ())
-
-    def suspend(self) -> None:
-        """As `Ref.suspend`. Takes effect before the next message."""
-        if get_ident() != self._sched.ident:
-            self._sched.post(self.suspend)
-        elif not self._suspended and self._state != DEAD:
-            self._suspended = True
-            if self._q:  # set aside, so that a turn under way sees an empty mailbox
-                self._held = deque(self._q)
-                self._q.clear()
-
-    def resume(self) -> None:
-        """As `Ref.resume`."""
-        if get_ident() != self._sched.ident:
-            self._sched.post(self.resume)
-        elif self._suspended:
-            self._suspended = False
-            held, self._held = self._held, None
-            if held:
-                held.extend(self._q or ())
-                self._q = held
-            if self._q and self._state == RUNNING:
-                self._wake()
-
-    def _system(self, function: Any) -> Reply:
-        if not self._suspended or get_ident() != self._sched.ident or self._state != RUNNING:
-            return super()._system(function)
-        reply = Reply()
-        reply.set(function(self._actor))
-        return reply

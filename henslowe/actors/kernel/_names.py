@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from ._control_block import DEAD
 from ._exits import ALREADY_STARTED, NOPROC, ActorExit, CallTimeout, StartFailed
 from ._gauges import count_dead_letter
 from ._info import ActorInfo
-from ._ref import DEAD, Ref
+from ._ref import Ref
 from ._reply import CallFuture, Reply, lifecycle_lock
 from ._scheduler import Scheduler
 

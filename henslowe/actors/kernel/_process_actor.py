@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 from ._actor import GenActor
@@ -62,7 +63,7 @@ class ProcessActor(GenActor):
     _bounded_ref_class: ClassVar[type[Ref]] = _ChildRef
 
     @classmethod
-    def _make(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ref:
+    def _make(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Ref:
         if cls.__module__ == "__main__" or "<locals>" in cls.__qualname__:
             raise TypeError(f"expected {cls.__qualname__} in an importable module, as its child process imports it")
         return _Shell(cls, args, kwargs).ref
@@ -74,7 +75,7 @@ class _Shell(LoopActor):
     _ref_class: ClassVar[type[Ref]] = ProcessRef
     _bounded_ref_class: ClassVar[type[Ref]] = BoundedProcessRef
 
-    def __init__(self, cls: type[ProcessActor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(self, cls: type[ProcessActor], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self.mailbox_limit = cls.mailbox_limit  # type: ignore[misc]  # the author's choice, per class
         super().__init__()
         self.ref.actor_class = cls

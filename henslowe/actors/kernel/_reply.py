@@ -166,3 +166,20 @@ def ask_async(ref: pykka.ActorRef[Any], message: Any) -> Reply:
     else:
         reply.set_exception(ActorExit(NOPROC, f"{ref} not found"))
     return reply
+
+
+def is_done(reply: Any) -> bool:
+    """Whether a reply of any make, also pykka's own future, is known to be answered."""
+    done = getattr(reply, "done", None)
+    return bool(done()) if done is not None else False
+
+
+def answer(reply: Any, value: Any, error: BaseException | None) -> None:
+    """Answers a reply of any make. A second answer is dropped."""
+    try:
+        if error is None:
+            reply.set(value)
+        else:
+            reply.set_exception((type(error), error, None))
+    except queue.Full:  # answered just before
+        return

@@ -21,7 +21,8 @@ SLICE_S: Final = 0.001
 BATCH: Final = 64
 """Messages per turn of one actor; more lets one actor starve the others."""
 INLINE_CALLS: Final = 32
-"""Calls to idle actors that run in place per turn of the loop; more would starve sockets."""
+"""Calls to idle actors that run in place before the clock is looked at: after a slice without a turn of the loop,
+more would starve sockets."""
 
 _running_loop = asyncio._get_running_loop
 
@@ -44,6 +45,7 @@ class Scheduler:
         self.current: Any = None
         self.batch = BATCH
         self.inline = INLINE_CALLS
+        self.inline_until = 0.0
         self.deadlines = Deadlines(loop)
         Scheduler.by_thread[self.ident] = self
         Scheduler.default = self
@@ -76,6 +78,13 @@ class Scheduler:
             self.armed = True
             self.loop.call_soon(self.run)
 
+    def grant_inline(self) -> bool:
+        """Whether more calls may run in place, now that `inline` is used up: not after the slice. Runs in: the loop."""
+        if time.perf_counter() > self.inline_until:
+            return False
+        self.inline = INLINE_CALLS
+        return True
+
     def post(self, function: Callable[..., Any], *args: Any) -> None:
         """Calls `function(*args)` in the loop's thread, soon. Runs in: any thread.
 
@@ -90,7 +99,7 @@ class Scheduler:
     def run(self) -> None:
         """Serves ready actors for one slice. Runs in: the loop."""
         ready, inbound, clock = self.ready, self.inbound, time.perf_counter
-        slice_end = clock() + SLICE_S
+        slice_end = self.inline_until = clock() + SLICE_S
         self.inline = INLINE_CALLS
         try:
             while ready or inbound:

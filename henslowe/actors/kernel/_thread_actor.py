@@ -20,12 +20,14 @@ from typing import Any, ClassVar, Final
 
 from ._actor import GenActor
 from ._bounded import Bounded
+from ._control_block import DEAD, RUNNING, STOPPING
 from ._dispatch import begin
 from ._exits import KILL, KILLED, NORMAL, ActorExit, calling_self, is_clean
 from ._gauges import zombies
+from ._lifecycle import Lifecycle
 from ._messages import IGNORE, NOREPLY, Continue, Signal, Stop, SystemRequest
-from ._ref import DEAD, RUNNING, STOPPING, Ref, _answer, _is_done
-from ._reply import lifecycle_lock
+from ._ref import Ref
+from ._reply import answer, is_done, lifecycle_lock
 from ._timers import Timer
 
 
@@ -70,7 +72,7 @@ class ThreadRef(Ref):
         if block and self._thread is not None and self._thread.ident == get_ident():
             raise calling_self(self)
 
-    def exit(self, reason: Any, sender: Ref | None = None) -> None:
+    def exit(self, reason: Any, sender: Lifecycle | None = None) -> None:
         """As `Ref.exit`. Other signals than a kill wait for the callback under way: a thread cannot be preempted."""
         if isinstance(reason, str) and reason == KILL:
             self._kill()
@@ -109,7 +111,7 @@ class ThreadRef(Ref):
             pass
         finally:
             if self._reply is not None:  # taken up just after the kill had answered all it saw
-                _answer(self._reply, None, ActorExit(self.reason))
+                answer(self._reply, None, ActorExit(self.reason))
             zombies.discard(self._thread)
 
     def _next(self) -> Any:
@@ -177,9 +179,9 @@ class ThreadRef(Ref):
             self._failed(reply, error)
 
     def _failed(self, reply: Any, error: BaseException) -> None:
-        if reply is not None and not _is_done(reply):
+        if reply is not None and not is_done(reply):
             if self._state != RUNNING or self._is_answer(error):
-                _answer(reply, None, error if self._state != DEAD else ActorExit(self.reason))
+                answer(reply, None, error if self._state != DEAD else ActorExit(self.reason))
                 self._reply = None
                 return
             self._reply, self._farewell = reply, (None, error)  # as in OTP, the caller learns of it when it is over
@@ -190,14 +192,14 @@ class ThreadRef(Ref):
         """Applies a callback's result."""
         while type(result) is Continue and self._state == RUNNING:
             if reply is not None:
-                _answer(reply, result.reply, None)
+                answer(reply, result.reply, None)
                 reply = self._reply = None
             actor = self._actor
             result = self._plain(self._run(actor.handle_continue, result.arg)) if actor is not None else None
         self._plain(result)
         if self._state != RUNNING:
             if reply is not None:
-                _answer(reply, None, ActorExit(self.reason))
+                answer(reply, None, ActorExit(self.reason))
         elif type(result) is Stop:
             self._farewell = (result.reply, None)
             self._terminate(result.reason)
@@ -205,7 +207,7 @@ class ThreadRef(Ref):
             if result is NOREPLY:
                 self._defer(reply)
             else:
-                _answer(reply, result, None)
+                answer(reply, result, None)
             self._reply = None
 
     def _plain(self, result: Any) -> Any:
@@ -261,7 +263,7 @@ class ThreadRef(Ref):
 def _answer_item(item: Any, reason: Any) -> None:
     reply = getattr(item, "reply_to", None)
     if reply is not None:
-        _answer(reply, None, ActorExit(reason))
+        answer(reply, None, ActorExit(reason))
 
 
 class BoundedThreadRef(Bounded, ThreadRef):

@@ -81,6 +81,7 @@ from henslowe.transport.gateway import (
     Memory,
 )
 from henslowe.transport.listener import AppMaker, Listener, bind_tcp, bind_unix
+from henslowe.transport.tls import certificate_of
 from henslowe.transport.mcp import McpConnector
 from henslowe.transport.rate_limit import RateLimiter
 from henslowe.transport.tokens import ensure_token
@@ -145,7 +146,8 @@ class Node:
     def url(self) -> str:
         """Where clients find it."""
         host = self.address.host
-        return f"http://{Address('127.0.0.1' if host in ('0.0.0.0', '::') else host, self.address.port)}"  # noqa: S104
+        scheme = "http" if self.settings.tls.cert_file is None else "https"
+        return f"{scheme}://{Address('127.0.0.1' if host in ('0.0.0.0', '::') else host, self.address.port)}"  # noqa: S104
 
     @property
     def root(self) -> Ref:
@@ -325,7 +327,7 @@ class Node:
                 ),
                 _child("watcher", names.WATCHER, Watcher, settings.workspace, settings.watcher, shared.watcher),
             ],
-            front=[_child("listener", "front.listener", Listener, make_app, sockets)],
+            front=[_child("listener", "front.listener", Listener, make_app, sockets, certificate_of(settings))],
         )
 
     def _serving(self, token: str) -> AppMaker:

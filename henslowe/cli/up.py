@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 @click.option("--listen", metavar="HOST:PORT", help="The one address; port 0 takes a free one.")
 @click.option("--data", metavar="DIR", help="Data directory; default: WORKSPACE/.henslowe.")
 @click.option("--token-file", metavar="FILE", help="Bearer token (made when missing); permits a remote --listen.")
+@click.option(
+    "--access",
+    type=click.Choice(["none", "token", "oauth"]),
+    help="What MCP clients must show, and that a remote --listen is meant; none: nothing at all.",
+)
+@click.option("--tls-cert", metavar="FILE", help="Certificate of the listener, PEM with its chain.")
+@click.option("--tls-key", metavar="FILE", help="Its key.")
 @click.option("--name", help="The node's name in events.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting: delivery.strategy=canary.")
 @json_option
@@ -30,6 +37,9 @@ def up_command(
     listen: str | None,
     data: str | None,
     token_file: str | None,
+    access: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
     name: str | None,
     assignments: tuple[str, ...],
     console: Console,
@@ -46,6 +56,9 @@ def up_command(
         listen=listen,
         data=data,
         token_file=token_file,
+        access=access,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
         name=name,
         assignments=(*assignments, *(["log.format=json"] if console.as_json else [])),
     )
@@ -105,12 +118,16 @@ def prepare(
     listen: str | None = None,
     data: str | None = None,
     token_file: str | None = None,
+    access: str | None = None,
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
     name: str | None = None,
     assignments: tuple[str, ...] = (),
 ) -> Loaded:
     """The settings of a node that these flags ask for.
 
-    Who names a token file on the command line wants remote clients to use it: `--token-file` permits a remote listener.
+    Who names a token file on the command line, or says what clients must show, wants remote clients: `--token-file` and
+    `--access` permit a remote listener.
 
     Raises:
         ConfigError: A flag, a variable or the file is not what was expected; see `henslowe.config.loading.load`.
@@ -119,11 +136,19 @@ def prepare(
     from henslowe.config.loading import Override, load
 
     overrides = [Override.parse(each) for each in assignments]
-    flags = {"listen": listen, "data": data, "admin.token_file": token_file, "name": name}
-    named = {"admin.token_file": "--token-file"}
-    overrides += [Override(key, text, named.get(key, f"--{key}")) for key, text in flags.items() if text is not None]
-    if token_file is not None and not any(each.key == "allow_remote" for each in overrides):
-        overrides.append(Override("allow_remote", "true", "--token-file"))
+    flags = {
+        "listen": (listen, "--listen"),
+        "data": (data, "--data"),
+        "admin.token_file": (token_file, "--token-file"),
+        "access.mode": (access, "--access"),
+        "tls.cert_file": (tls_cert, "--tls-cert"),
+        "tls.key_file": (tls_key, "--tls-key"),
+        "name": (name, "--name"),
+    }
+    overrides += [Override(key, text, flag) for key, (text, flag) in flags.items() if text is not None]
+    permitting = "--token-file" if token_file is not None else "--access" if access is not None else ""
+    if permitting and not any(each.key == "allow_remote" for each in overrides):
+        overrides.append(Override("allow_remote", "true", permitting))
     loaded = load(workspace, overrides=overrides)
     for service in loaded.settings.services:
         service_name(service)

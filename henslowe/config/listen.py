@@ -60,15 +60,17 @@ def check_listen(settings: Settings, *, where: str = "") -> Address:
 
     Raises:
         ConfigError: It is not an address.
-        ListenRefused: Others could reach it, and `allow_remote` or `admin.token_file` is not set.
+        ListenRefused: Others could reach it, and `allow_remote` is not set, or nothing says what clients must show:
+            `admin.token_file` or `access.mode`.
     """
     address = parse_listen(settings.listen, where=where)
-    if address.loopback or (settings.allow_remote and settings.admin.token_file is not None):
+    said = settings.admin.token_file is not None or settings.access.mode != "auto"
+    if address.loopback or (settings.allow_remote and said):
         return address
     missing = "admin.token_file" if settings.allow_remote else "allow_remote"
     raise ListenRefused(
         f"cannot listen on {address}: other machines could reach it, and {missing} is not set{_place(where)}",
-        hint=f"add --token-file FILE, or listen on 127.0.0.1:{address.port}",
+        hint=f"add --token-file FILE or --access token, or listen on 127.0.0.1:{address.port}",
         key="listen",
         listen=str(address),
     )

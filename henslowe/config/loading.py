@@ -18,6 +18,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from henslowe.config import schema
+from henslowe.config.access_checks import access_contradictions
 from henslowe.config.listen import check_listen
 from henslowe.config.node_file import FILE_NAME
 from henslowe.config.problems import Problem, problems_of, raise_if_any, shown
@@ -195,7 +196,11 @@ def _validated(layers: _Layers) -> Settings:
         raise_if_any([*layers.problems, *problems_of(error, places)])
         raise  # not reached: a validation error has at least one problem
     raise_if_any(layers.problems + _contradictions(settings, places))
-    check_listen(settings, where=str(places.get("listen", "")))
+    address = check_listen(settings, where=str(places.get("listen", "")))
+    raise_if_any(
+        Problem(each.key, each.message, str(places.get(each.key, "")), each.hint)
+        for each in access_contradictions(settings, loopback=address.loopback)
+    )
     return settings
 
 

@@ -154,6 +154,8 @@ class GatewaySettings(Section):
     origins: tuple[str, ...] = ()
     """More Origins accepted, beside the listener's own."""
     request_bytes_max: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
+    read_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    """How long a client may take to send a request's body."""
     call_timeout_s: Annotated[float, Field(gt=0)] = 300.0
     wait_for_instance_s: Seconds = 30.0
     """How long a call waits for an instance that is starting or restarting."""
@@ -283,6 +285,15 @@ class CaptureSettings(Section):
     entropy_chars_min: Annotated[int, Field(ge=16, le=256)] = 24
 
 
+class TlsSettings(Section):
+    """The listener's certificate. Both files, PEM, or neither; changed files are loaded within seconds."""
+
+    cert_file: Path | None = None
+    """The certificate with its chain."""
+    key_file: Path | None = None
+    """Its key, without a password."""
+
+
 class LogSettings(Section):
     """The node's own log on standard error."""
 
@@ -314,7 +325,7 @@ class Settings(Section):
     name: str = "node"
     """The node's name in events."""
     allow_remote: bool = False
-    """Permits a non-loopback `listen`; then every route but the health checks asks for the token."""
+    """Permits a non-loopback `listen`; then every route but the health checks asks for a token (`access.mode`)."""
     storage: StorageSettings = StorageSettings()
     watcher: WatcherSettings = WatcherSettings()
     pipeline: PipelineSettings = PipelineSettings()
@@ -324,6 +335,7 @@ class Settings(Section):
     admin: AdminSettings = AdminSettings()
     capture: CaptureSettings = CaptureSettings()
     access: AccessSettings = AccessSettings()
+    tls: TlsSettings = TlsSettings()
     log: LogSettings = LogSettings()
     services: dict[str, DeclaredService] = {}
 

@@ -13,16 +13,29 @@ import functools
 import os
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from aiohttp import web
 
 from henslowe.actors.kernel import LoopActor
 from henslowe.config.listen import Address
 from henslowe.errors import ListenFailed
+from henslowe.transport.tls import POLL_S, Certificate
 
 BACKLOG = 1024
 """Connections that wait while the listener restarts; the kernel caps it by net.core.somaxconn."""
+IDLE_S: Final = 75.0
+"""How long a connection may take to send the head of a request, its first one or its next: slow heads end here."""
+HEADERS_MAX: Final = 100
+HEADER_BYTES_MAX: Final = 8_190
+"""Of one request's head: beyond them 400, before anything looks at it."""
+
+
+@dataclass(slots=True, frozen=True)
+class Look:
+    """Info to the listener, from its own timer: look at the certificate's files."""
 
 
 AppMaker = Callable[[], web.Application]
@@ -78,11 +91,19 @@ class Listener(LoopActor):
     Args:
         make_app: Builds the application.
         sockets: Bound and listening; they are duplicated, so that closing a site leaves them open.
+        certificate: For the TCP sockets; None for plain HTTP.
         shutdown_s: Longest wait for requests in flight at the end.
     """
 
-    def __init__(self, make_app: AppMaker, sockets: Sequence[socket.socket], shutdown_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        make_app: AppMaker,
+        sockets: Sequence[socket.socket],
+        certificate: Certificate | None = None,
+        shutdown_s: float = 5.0,
+    ) -> None:
         super().__init__()
+        self._certificate = certificate
         self._make_app = make_app
         self._sockets = tuple(sockets)
         self._shutdown_s = shutdown_s
@@ -97,12 +118,24 @@ class Listener(LoopActor):
             handler_cancellation=True,  # a client that hangs up cancels its call upstream
             access_log=None,
             shutdown_timeout=self._shutdown_s,
-            keepalive_timeout=75.0,
+            keepalive_timeout=IDLE_S,
+            max_headers=HEADERS_MAX,
+            max_field_size=HEADER_BYTES_MAX,
         )
         await self._runner.setup()
+        tls = self._certificate.context if self._certificate is not None else None
         for sock in self._sockets:
-            await web.SockSite(self._runner, sock.dup()).start()
+            local = sock.family == socket.AF_UNIX
+            await web.SockSite(self._runner, sock.dup(), ssl_context=None if local else tls).start()
+        if self._certificate is not None:
+            self.send_after(POLL_S, Look())
         self.ref.watch(functools.partial(self._gone, asyncio.get_running_loop()))
+
+    def handle_info(self, message: Look) -> None:
+        """Load the certificate anew when its files have changed."""
+        if self._certificate is not None:
+            self._certificate.refresh()
+            self.send_after(POLL_S, message)
 
     async def terminate(self, reason: object) -> None:  # noqa: ARG002 (a callback's signature)
         """Stop accepting, let requests in flight end, close connections."""

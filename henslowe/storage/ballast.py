@@ -22,8 +22,15 @@ class Ballast:
     """A file that is given up when the disk is full, so that the last commits still fit (deleting rows needs space)."""
 
     def __init__(self, path: Path, size_bytes: int = BALLAST_BYTES) -> None:
+        self.folder = path.parent
+        """Where it lies: on the disk that is watched."""
         self._path = path
         self._size_bytes = size_bytes
+
+    @property
+    def laid(self) -> bool:
+        """Whether the space is kept now."""
+        return self._path.exists()
 
     def lay(self) -> None:
         """Makes the file if it is not there and the disk has ample space."""

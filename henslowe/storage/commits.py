@@ -65,6 +65,8 @@ class Commit:
     number: int = 0
     generation: int = 0
     first_seq: int = 0
+    expire_ns: int = 0
+    """Not 0 to drop the events that are too old at this time."""
     settled: bool = False
     """Whether the loop has published or refused it: it may be handed back twice."""
     acknowledged: asyncio.Future[Committed] = field(init=False)
@@ -105,6 +107,8 @@ class CommitQueue:
         """Number of the last commit that was handed back."""
         self.tables: list[TableBase[Any, Any]] = []
         self.listeners: list[Callable[[tuple[Event, ...]], None]] = []
+        self.failures: list[Callable[[StorageError], None]] = []
+        """Called in the loop when a batch was refused."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -247,3 +251,5 @@ class CommitQueue:
         for commit in batch:
             if not commit.acknowledged.done():
                 commit.acknowledged.set_exception(type(failure)(failure.message, hint=failure.hint, **failure.details))
+        for listener in tuple(self.failures):
+            listener(failure)

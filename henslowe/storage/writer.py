@@ -48,6 +48,8 @@ class Committer:
         self._ballast = ballast
         self.degraded: str = ""
         """Why the last batch was refused, "" when it was not. Any thread may look."""
+        self.full = False
+        """Whether it was refused for want of space."""
         self._begun: tuple[Sequence[Commit], int] = ((), -1)
         """The batch that was begun last, and the number of its transaction."""
         self._unflushed = False
@@ -60,7 +62,7 @@ class Committer:
             StorageDegraded: The disk refused; nothing of the batch is stored.
             StorageError: The environment could not be opened again: the writer is of no use until it is restarted.
         """
-        if any(commit.ops or commit.events for commit in batch):
+        if any(commit.ops or commit.events or commit.expire_ns for commit in batch):
             self._write(lambda txn: self._apply(txn, batch), batch)
 
     def append(self, entries: Sequence[Loggable]) -> None:
@@ -90,6 +92,7 @@ class Committer:
         if error is None:
             self.degraded = ""
             return
+        self.full = full
         self.degraded = os.strerror(errno.ENOSPC) if full else str(error)
         raise StorageDegraded(
             f"cannot commit: {self.degraded}",
@@ -172,6 +175,9 @@ class Committer:
                 txn.delete(key, db=self._env.db(name))
             else:
                 txn.put(key, record, db=self._env.db(name))
+        for commit in batch:
+            if commit.expire_ns and self._appender is not None:
+                self._appender.expire(txn, commit.expire_ns)
         appended = [event for commit in batch for event in commit.events]
         if not appended:
             return

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -163,21 +162,6 @@ async def test_stopping_the_writer_commits_what_waits(tmp_path):
     assert [(await one).first_seq for one in waiting] == list(range(1, 3001))
     async with running(tmp_path / "data", Faults()) as store:
         assert store.events.last_seq() == 3000
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"this machine does not let root mount a tmpfs: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.root

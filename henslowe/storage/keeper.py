@@ -164,7 +164,7 @@ class KeeperActor(LoopActor):
                     NoticeKind.READ_PINNED,
                     environment=name,
                     pid=0,
-                    thread=read.thread,
+                    thread_name=read.thread,
                     site=read.site,
                     age_s=round(read.age_s, 1),
                 )

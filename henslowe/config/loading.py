@@ -197,10 +197,8 @@ def _validated(layers: _Layers) -> Settings:
         raise  # not reached: a validation error has at least one problem
     raise_if_any(layers.problems + _contradictions(settings, places))
     address = check_listen(settings, where=str(places.get("listen", "")))
-    raise_if_any(
-        Problem(each.key, each.message, str(places.get(each.key, "")), each.hint)
-        for each in access_contradictions(settings, loopback=address.loopback)
-    )
+    wrong = access_contradictions(settings, loopback=address.loopback)
+    raise_if_any([Problem(each.key, each.message, str(places.get(each.key, "")), each.hint) for each in wrong])
     return settings
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final, TypeVar, get_origin
 
 import orjson
@@ -13,6 +14,8 @@ from henslowe.errors import BadRequest, TooLarge
 from henslowe.transport.admin.models import Request
 
 BODY_BYTES_MAX: Final = 64 * 1024
+BODY_S: Final = 30.0
+"""How long a client may take to send it."""
 
 R = TypeVar("R", bound=Request)
 
@@ -41,13 +44,18 @@ async def parse_body(request: web.Request, model: type[R]) -> R:
 
     Raises:
         BadRequest: It is not JSON, or a field is unknown or not what was expected.
+            It does not come within `BODY_S`.
         TooLarge: It is longer than 64 KiB.
     """
     content = bytearray()
-    async for chunk in request.content.iter_chunked(16 * 1024):
-        content += chunk
-        if len(content) > BODY_BYTES_MAX:
-            raise TooLarge(f"expected a body of at most {BODY_BYTES_MAX} bytes, got: more")
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.content.iter_chunked(16 * 1024):
+                content += chunk
+                if len(content) > BODY_BYTES_MAX:
+                    raise TooLarge(f"expected a body of at most {BODY_BYTES_MAX} bytes, got: more")
+    except TimeoutError as error:
+        raise BadRequest(f"body: expected all of it within {BODY_S:g} s, got: less", field="") from error
     try:
         value = orjson.loads(content) if content.strip() else {}
     except orjson.JSONDecodeError as error:

@@ -6,6 +6,7 @@ decided by `legacy` and `modern`. The modern ladder itself is the SDK's `classif
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -26,16 +27,18 @@ _TRACING: Final = frozenset({b"traceparent", b"tracestate", b"baggage"})
 _PARAM_PREFIX: Final = b"mcp-param-"
 _JSON_TYPES: Final = ("application/json", "application/*", "*/*")
 _SSE_TYPES: Final = ("text/event-stream", "text/*", "*/*")
+DEPTH_MAX: Final = 128
+"""Levels of nesting in a request; servers and encoders have limits of their own, and less clear words for them."""
 _ACCEPTS: dict[str, tuple[bool, bool]] = {}
 _ACCEPTS_MAX: Final = 256
 """Distinct Accept headers remembered; real clients have a handful."""
 
 
-async def read_body(request: web.Request, limit: int) -> bytes:
+async def read_body(request: web.Request, limit: int, timeout_s: float) -> bytes:
     """The body, at most `limit` bytes.
 
     Raises:
-        Refused: 413 when it is longer, 415 when it is not JSON.
+        Refused: 413 when it is longer, 415 when it is not JSON, 408 when it does not come within `timeout_s`.
     """
     content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
     if content_type != "application/json" and request.content_type != "application/json":
@@ -44,13 +47,19 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     if length is not None:
         if length > limit:
             raise _too_large(limit)
-        if hdrs.CONTENT_ENCODING not in request.headers:  # else the length is that of the compressed body
+        if request.content.is_eof() and hdrs.CONTENT_ENCODING not in request.headers:  # else that of the compressed body
             return await request.content.read()
     chunks = bytearray()
-    async for chunk in request.content.iter_any():
-        chunks += chunk
-        if len(chunks) > limit:
-            raise _too_large(limit)
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.content.iter_any():
+                chunks += chunk
+                if len(chunks) > limit:
+                    raise _too_large(limit)
+    except TimeoutError:
+        raise Refused(
+            408, jsonrpc.INVALID_REQUEST, f"expected the whole body within {timeout_s:g} s", Connection="close"
+        ) from None
     return bytes(chunks)
 
 
@@ -58,15 +67,28 @@ def decode(body: bytes) -> Any:
     """The JSON value of a body: an object, or an array where a revision has batches.
 
     Raises:
-        Refused: It is not JSON, or neither object nor array.
+        Refused: It is not JSON, neither object nor array, or nested deeper than `DEPTH_MAX`.
     """
     try:
         message = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Refused(400, jsonrpc.PARSE_ERROR, f"Parse error: {error}") from None
+    if body.count(b"{") + body.count(b"[") > DEPTH_MAX and depth_of(message) > DEPTH_MAX:
+        raise Refused(400, jsonrpc.INVALID_REQUEST, f"expected at most {DEPTH_MAX} levels of nesting, got more")
     if not isinstance(message, dict | list):
         raise Refused(400, jsonrpc.INVALID_REQUEST, f"expected one JSON-RPC message, got: {type(message).__name__}")
     return message
+
+
+def depth_of(value: Any) -> int:
+    """How deep arrays and objects are nested, 0 for neither; without recursion."""
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, dict | list)]:
+        depth += 1
+        if depth > DEPTH_MAX:
+            break  # deep enough to be refused
+        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
+    return depth
 
 
 def is_modern(version_header: str | None, message: Any) -> bool:

@@ -75,8 +75,12 @@ def node_error(error: HensloweError, rpc_code: int = jsonrpc.INTERNAL_ERROR) -> 
 
 
 def response_bytes(request_id: Any, answer: JsonObject) -> bytes:
-    """A JSON-RPC response on the wire."""
-    return orjson.dumps({"jsonrpc": "2.0", "id": request_id, **answer})
+    """A JSON-RPC response on the wire; an error where a server's answer is nested too deep to be written."""
+    try:
+        return orjson.dumps({"jsonrpc": "2.0", "id": request_id, **answer})
+    except orjson.JSONEncodeError:
+        refused = jsonrpc.error(jsonrpc.INTERNAL_ERROR, "the server's answer is nested too deep", {"code": "too_large"})
+        return orjson.dumps({"jsonrpc": "2.0", "id": request_id, **refused})
 
 
 def sse_frame(message: bytes, event_id: str = "") -> bytes:

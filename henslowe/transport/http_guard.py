@@ -21,6 +21,7 @@ from henslowe.transport.access.asker import WHO
 from henslowe.transport.access.denied import Denied, response_of
 from henslowe.transport.access.door import Door
 from henslowe.transport.access.live import LiveRequests
+from henslowe.transport.access.local import local_user
 
 HEALTH_PATHS: Final = frozenset({"/livez", "/readyz"})
 """Answered without a token, without a Host that is known and without a limit: probes come from anywhere."""
@@ -102,7 +103,7 @@ class Guard:
 def guard_middleware(guard: Guard, door: Door, live: LiveRequests) -> Middleware:
     """The guard and the door as a middleware for `web.Application(middlewares=[...])`; it should be the first.
 
-    Requests over a Unix socket pass: whoever can open it is the node's owner.
+    Requests over a Unix socket pass, as their user's: whoever can open it is the node's owner.
     """
 
     async def admitted(request: web.Request, handler: Handler, *, preflight: bool) -> web.StreamResponse:
@@ -124,7 +125,10 @@ def guard_middleware(guard: Guard, door: Door, live: LiveRequests) -> Middleware
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.remote == "" or request.path in guard.free_paths:  # "": the node's own Unix socket
+        if request.path in guard.free_paths:
+            return await handler(request)
+        if request.remote == "" and (user := local_user(request)) is not None:
+            request[WHO] = user
             return await handler(request)
         headers = request.headers
         origin = headers.get(hdrs.ORIGIN)

@@ -93,7 +93,8 @@ class Resources:
 def resources_of(settings: Settings) -> Resources:
     """The resources that a configuration makes of a node."""
     access = settings.access
-    return Resources(access.oauth if access.mode == "oauth" else None, access.public_url)
+    scheme = "http" if settings.tls.cert_file is None else "https"
+    return Resources(access.oauth if access.mode == "oauth" else None, access.public_url, scheme)
 
 
 def add_resource_metadata(app: web.Application, resources: Resources) -> None:

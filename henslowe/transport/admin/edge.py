@@ -6,13 +6,8 @@ Input is `inputs`, output `answers`; what is asked and answered is in `routes` a
 from __future__ import annotations
 
 import logging
-import os
-import pwd
-import socket
-import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import pykka
@@ -20,7 +15,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from henslowe.actors.access.principal import Principal
-from henslowe.actors.access.scopes import ADMIN_READ, ADMIN_WRITE, EVERYTHING
+from henslowe.actors.access.scopes import ADMIN_READ, ADMIN_WRITE
 from henslowe.errors import Forbidden, HensloweError, RateLimited, Unauthorised
 from henslowe.transport.access.asker import asker
 from henslowe.transport.access.managed import ManagedTokens
@@ -145,8 +140,7 @@ def _admit(admin: Admin, route: Route, request: web.Request) -> Principal:
         Forbidden: The token does not have the route's scope.
         RateLimited: This client asks too often.
     """
-    user = _local_user(request)
-    who = asker(request) if user is None else Principal(f"local:{user}", EVERYTHING)
+    who = asker(request)
     # Limited before the scope is looked at: trying is asking, too.
     wait_s = admin.limiter.take(who.name or f"peer:{request.remote or '?'}")
     if wait_s > 0:
@@ -169,23 +163,3 @@ def _admit(admin: Admin, route: Route, request: web.Request) -> Principal:
             scope=route.needed,
         )
     return who
-
-
-def _local_user(request: web.Request) -> str | None:
-    """The user at the other end of a Unix socket; None for any other connection."""
-    sock = request.get_extra_info("socket")
-    if sock is None or sock.family != socket.AF_UNIX:
-        return None
-    # A real socket of the same descriptor: what uvloop shows instead of one has no getsockopt.
-    with socket.socket(fileno=os.dup(sock.fileno())) as own:
-        credentials = own.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return _user_name(struct.unpack("3i", credentials)[1])
-
-
-@lru_cache(maxsize=256)
-def _user_name(uid: int) -> str:
-    """The user's name; remembered, since a directory service may take its time."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

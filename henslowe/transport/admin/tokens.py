@@ -23,7 +23,7 @@ from henslowe.transport.admin.models import (
 
 async def listed(call: Call) -> Reply | web.StreamResponse:
     """All tokens, by name."""
-    return TokensReply(tokens=tuple(TokenReply(**_facts(row)) for row in call.admin.tokens.rows()))
+    return TokensReply(tokens=tuple(token_reply(row) for row in call.admin.tokens.rows()))
 
 
 async def create(call: Call) -> Reply | web.StreamResponse:
@@ -43,11 +43,21 @@ async def rotate(call: Call) -> Reply | web.StreamResponse:
 
 async def revoke(call: Call) -> Reply | web.StreamResponse:
     """The end of a token."""
-    return TokenReply(**_facts(await call.admin.tokens.revoke(call.who, call.path("token"))))
+    return token_reply(await call.admin.tokens.revoke(call.who, call.path("token")))
+
+
+def token_reply(row: TokenRow) -> TokenReply:
+    """A token as the API shows it."""
+    return TokenReply(**_facts(row))
+
+
+def minted_reply(minted: Minted) -> MintedReply:
+    """A new token, or a new secret, the one time that it is shown."""
+    return MintedReply(token=minted.token, **_facts(minted.row))
 
 
 def _shown_once(minted: Minted, status: int) -> web.Response:
-    response = json_response(MintedReply(token=minted.token, **_facts(minted.row)), status)
+    response = json_response(minted_reply(minted), status)
     response.headers[hdrs.CACHE_CONTROL] = "no-store"
     return response
 

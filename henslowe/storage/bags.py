@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
+from henslowe.errors import Corrupt
 from henslowe.storage import keys
 from henslowe.storage.cells import Forms, Op, TableBase
 from henslowe.storage.env import Environment
 from henslowe.storage.keys import SEQ, Key
 from henslowe.storage.migrations.forms import Form
+from henslowe.storage.quarantine import Quarantined
 from henslowe.storage.tablespec import TableSpec
 
 if TYPE_CHECKING:
@@ -42,14 +44,18 @@ class Bag(TableBase[R, "Entries[R]"]):
 
         Raises:
             KeyRefused: The key has a type that cannot be stored.
+            Corrupt: A row under it is damaged (see `quarantine`).
         """
         if type(key) is not str:
             keys.check(key)
+        # Also where others were found: one of them is missing.
+        self._absent(key)
         return self._rows_of(self._cells.get(key))
 
     def latest(self, key: Key) -> tuple[R, ...]:
         """The rows under `key` once everything in flight is committed. Runs in: the loop."""
         keys.check(key)
+        self._absent(key)
         return self._rows_of(self._cell(key))
 
     def rows(self) -> tuple[R, ...]:
@@ -108,7 +114,8 @@ class Bag(TableBase[R, "Entries[R]"]):
         ops.extend(added)
         return key, (*(cell or ()), (self._counter, row))
 
-    def _delete(self, key: Key, cell: Entries[R] | None, ops: list[Op]) -> None:  # noqa: ARG002 - rows know their key
+    def _delete(self, key: Key, cell: Entries[R] | None, ops: list[Op]) -> None:
+        self._settle_damage(key, ops)
         for form in self._forms():
             for number, row in cell or ():
                 ops.append((form.db_name, form.pack(row, SEQ.pack(number)), None))
@@ -118,19 +125,25 @@ class Bag(TableBase[R, "Entries[R]"]):
         db = env.db(form.db_name)
         oldest = self.spec.schema
         found: dict[Key, list[tuple[int, R]]] = {}
+        damaged: list[Quarantined] = []
         with env.read() as txn:
             for composite, record in txn.cursor(db=db):
-                key, row, schema = form.read(composite, record)
+                # Also of a damaged one: its number must not be given again.
+                self._counter = max(self._counter, _number(composite))
+                try:
+                    key, row, schema = form.read(composite, record)
+                except Corrupt as error:
+                    damaged.append(self._damaged(form, composite, record, error))
+                    continue
                 oldest = min(oldest, schema)
-                number = SEQ.unpack(composite[-SEQ.size :])[0]
-                self._counter = max(self._counter, number)
-                found.setdefault(key, []).append((number, row))
+                found.setdefault(key, []).append((_number(composite), row))
                 self._rows_to_be += 1
         for key, entries in found.items():
             # Rows that had several keys in an older schema may have one now: in the order of their insertion.
             self._cells[key] = tuple(sorted(entries, key=itemgetter(0)))
             if self._indexes:
                 self._reindex(key, None, self._cells[key])
+        self._set_aside(env, damaged)
         return oldest
 
     def _entries(self, form: Form[R], key: Key, cell: Entries[R]) -> list[tuple[bytes, bytes]]:  # noqa: ARG002
@@ -141,3 +154,8 @@ class Bag(TableBase[R, "Entries[R]"]):
 
     def _rows_of(self, cell: Entries[R] | None) -> tuple[R, ...]:
         return () if cell is None else tuple(row for _, row in cell)
+
+
+def _number(composite: bytes) -> int:
+    """A row's number among those of its key; 0 where damage left too little for one."""
+    return int(SEQ.unpack(composite[-SEQ.size :])[0]) if len(composite) >= SEQ.size else 0

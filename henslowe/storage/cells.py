@@ -5,15 +5,18 @@ Not here: what a cell is (`tables`: a row; `bags`: several) and who moves cells 
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from henslowe.errors import Conflict, LimitReached, StorageError
-from henslowe.storage import keys
+from henslowe.errors import Conflict, Corrupt, LimitReached, StorageError
+from henslowe.storage import keys, quarantine
 from henslowe.storage.env import Environment
 from henslowe.storage.keys import Key
 from henslowe.storage.migrations.forms import Form
+from henslowe.storage.quarantine import Damage, Quarantined
 from henslowe.storage.tablespec import R, TableSpec
 
 if TYPE_CHECKING:
@@ -41,6 +44,8 @@ class TableBase(ABC, Generic[R, Cell]):
         self._aliases: dict[bytes, Key] | None = None
         """While a form has other keys: whose row each of them is."""
         self._cells: dict[Key, Cell] = {}
+        self.damage = Damage(spec.name)
+        """Its rows in quarantine."""
         self._flight: dict[Key, tuple[int, Cell | None]] = {}
         self._rows_to_be = 0
         self._indexes: dict[str, dict[Hashable, dict[Key, Cell]]] = {name: {} for name in spec.indexes}
@@ -51,7 +56,7 @@ class TableBase(ABC, Generic[R, Cell]):
         """Whether something is committed under `key`."""
         if type(key) is not str:
             keys.check(key)
-        return key in self._cells
+        return key in self._cells or self._absent(key)
 
     def keys(self) -> tuple[Key, ...]:
         """All committed keys, at one moment."""
@@ -80,6 +85,8 @@ class TableBase(ABC, Generic[R, Cell]):
         before = self._cells.get(key)
         if self._indexes:
             self._reindex(key, before, cell)
+        if self.damage and (cell is None or self.spec.kind != "bag"):
+            self.damage.forget(key)
         if cell is not None:
             self._cells[key] = cell
         elif before is not None:
@@ -140,6 +147,61 @@ class TableBase(ABC, Generic[R, Cell]):
     @abstractmethod
     def _image(self, form: Form[R], cell: Cell) -> Cell:
         """What one form can hold of `cell`."""
+
+    # -- damaged rows ----------------
+
+    def _absent(self, key: Key) -> bool:
+        """False, of a key that was not found.
+
+        Raises:
+            Corrupt: Its row is there, and damaged.
+        """
+        if self.damage and key not in self._flight:
+            self.damage.refuse(key)
+        return False
+
+    def _settle_damage(self, key: Key, ops: list[Op]) -> None:
+        """Adds that what is in quarantine for `key` is done with: it is written or deleted."""
+        if self.damage:
+            ops.extend((quarantine.DB_NAME, quarantine.place(item.id), None) for item in self.damage.settled(key))
+
+    def _damaged(self, form: Form[R], packed: bytes, record: bytes, error: Corrupt) -> Quarantined:
+        """A record that could not be read, if it is damaged.
+
+        Raises:
+            Corrupt: `error`, if it is whole: what is wrong then is not the disk.
+        """
+        why = quarantine.problem(packed, record)
+        if not why:
+            raise error
+        suffix = len(form.suffix(packed))
+        found = quarantine.possible_keys(
+            packed,
+            record,
+            lambda fields, schema: self.spec.key_of(self.spec.row_of(fields, schema, packed)),
+            suffix_bytes=suffix,
+        )
+        return Quarantined(
+            id=quarantine.id_of(form.db_name, packed),
+            table=self.name,
+            db_name=form.db_name,
+            packed=packed,
+            record=record,
+            keys=found,
+            why=why,
+            found_s=time.time(),
+        )
+
+    def _set_aside(self, env: Environment, found: Sequence[Quarantined]) -> None:
+        """Moves damaged records into quarantine, and takes note of those that are there. Once the rows are loaded."""
+        if found and not env.readonly:
+            quarantine.move(env, found)
+        known = {item.id: item for item in (*quarantine.items(env, self.name), *found)}
+        for item in known.values():
+            # A row that was written since is no damage any more.
+            left = tuple(key for key in item.keys if key not in self._cells or self.spec.kind == "bag")
+            if left or not item.keys:
+                self.damage.add(replace(item, keys=left))
 
     # -- keys of another form ----------------
 

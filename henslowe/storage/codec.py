@@ -22,7 +22,8 @@ from henslowe.errors import Corrupt, StorageError
 
 _CRC = struct.Struct(">I")
 _SCHEMA = struct.Struct(">H")
-_HEADER_BYTES = _CRC.size + _SCHEMA.size
+HEADER_BYTES = _CRC.size + _SCHEMA.size
+"""What is before the body of a record."""
 
 
 def seal(key: bytes, schema: int, body: bytes) -> bytes:
@@ -37,19 +38,19 @@ def unseal(key: bytes, record: bytes) -> tuple[int, bytes]:
     Raises:
         Corrupt: The record is too short, or its checksum is not that of its content.
     """
-    if len(record) < _HEADER_BYTES:
-        raise Corrupt(f"cannot read record {key!r:.60}: expected {_HEADER_BYTES} bytes or more, got {len(record)}")
+    if len(record) < HEADER_BYTES:
+        raise Corrupt(f"cannot read record {key!r:.60}: expected {HEADER_BYTES} bytes or more, got {len(record)}")
     if crc32c(key + record[_CRC.size :]) != _CRC.unpack_from(record)[0]:
         raise Corrupt(
             f"cannot read record {key!r:.60}: its checksum does not match its content",
             hint="restore the data directory from a backup",
         )
-    return _SCHEMA.unpack_from(record, _CRC.size)[0], record[_HEADER_BYTES:]
+    return _SCHEMA.unpack_from(record, _CRC.size)[0], record[HEADER_BYTES:]
 
 
 def schema_of(record: bytes) -> int:
     """The schema number that a record says it has, unchecked; 0 if it is too short to say."""
-    return int(_SCHEMA.unpack_from(record, _CRC.size)[0]) if len(record) >= _HEADER_BYTES else 0
+    return int(_SCHEMA.unpack_from(record, _CRC.size)[0]) if len(record) >= HEADER_BYTES else 0
 
 
 def encode(value: Any) -> bytes:

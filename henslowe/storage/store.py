@@ -45,6 +45,7 @@ from henslowe.storage.migrations.runner import RUNNER_NAME, MigrationRunner
 from henslowe.storage.nodelock import NodeLock
 from henslowe.storage.notices import Notices
 from henslowe.storage.partitions import Appender, Layout, Retention
+from henslowe.storage.quarantine import Quarantined
 from henslowe.storage.tables import Table
 from henslowe.storage.tablespace import Tablespace
 from henslowe.storage.tablespec import Space, TableSpec
@@ -284,6 +285,10 @@ class Store:
     def transaction(self, space: Space = Space.CORE) -> Transaction:
         """An empty transaction over any of the tables in `space`, in the core over the event log, too."""
         return self._space(space).transaction()
+
+    def quarantined(self) -> list[Quarantined]:
+        """The damaged rows of open tables that wait for a decision; reading one raises."""
+        return [item for space in self._spaces.values() for item in space.quarantined()]
 
     def info(self) -> StoreInfo:
         """Figures now: some microseconds each, one short read."""

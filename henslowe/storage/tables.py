@@ -33,6 +33,7 @@ from henslowe.storage.cells import Forms, Op, TableBase
 from henslowe.storage.env import Environment
 from henslowe.storage.keys import Key
 from henslowe.storage.migrations.forms import Form
+from henslowe.storage.quarantine import Quarantined
 from henslowe.storage.tablespec import R, TableSpec
 
 if TYPE_CHECKING:
@@ -57,16 +58,24 @@ class Table(TableBase[R, R]):
 
         Raises:
             KeyRefused: The key has a type that cannot be stored.
+            Corrupt: The row under it is damaged (see `quarantine`).
         """
         # A dict takes True and 1.0 for 1, the file does not.
         if type(key) is not str:
             keys.check(key)
-        return self._cells.get(key, default)
+        row = self._cells.get(key)
+        if row is None:
+            self._absent(key)
+            return default
+        return row
 
     def latest(self, key: Key) -> R | None:
         """The row under `key` once everything in flight is committed. Runs in: the loop."""
         keys.check(key)
-        return self._cell(key)
+        row = self._cell(key)
+        if row is None:
+            self._absent(key)
+        return row
 
     def rows(self) -> tuple[R, ...]:
         """All committed rows at one moment; an ordered set's in order of their keys."""
@@ -173,9 +182,11 @@ class Table(TableBase[R, R]):
             if form.rekeyed and cell is not None and (left := form.pack(cell)) != packed:
                 # First of all, since another row of this commit may move to where this one was.
                 ops.insert(0, (form.db_name, left, None))
+        self._settle_damage(key, ops)
         return key, row
 
-    def _delete(self, key: Key, cell: R | None, ops: list[Op]) -> None:  # noqa: ARG002 - a row knows its key
+    def _delete(self, key: Key, cell: R | None, ops: list[Op]) -> None:
+        self._settle_damage(key, ops)
         if cell is not None:
             ops.extend((form.db_name, form.pack(cell), None) for form in self._forms())
 
@@ -192,9 +203,14 @@ class Table(TableBase[R, R]):
         form = self._forms()[0]
         db = env.db(form.db_name)
         oldest = self.spec.schema
+        damaged: list[Quarantined] = []
         with env.read() as txn:
             for packed, record in txn.cursor(db=db):
-                key, row, schema = form.read(packed, record)
+                try:
+                    key, row, schema = form.read(packed, record)
+                except Corrupt as error:
+                    damaged.append(self._damaged(form, packed, record, error))
+                    continue
                 oldest = min(oldest, schema)
                 if key in self._cells:
                     raise Corrupt(f"cannot read table {self.name!r}: two rows have the key {key!r:.80}")
@@ -207,6 +223,7 @@ class Table(TableBase[R, R]):
         if self._order is not None and oldest < self.spec.schema:
             # Older schemas may have had another order.
             self._order.sort()
+        self._set_aside(env, damaged)
         return oldest
 
     def _entries(self, form: Form[R], key: Key, cell: R) -> list[tuple[bytes, bytes]]:  # noqa: ARG002 - a row knows it

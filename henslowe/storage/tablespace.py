@@ -22,6 +22,7 @@ from henslowe.storage.env import Environment
 from henslowe.storage.migrations.forms import Form
 from henslowe.storage.migrations.places import Places
 from henslowe.storage.migrations.progress import MIGRATIONS, MigrationRow, db_name
+from henslowe.storage.quarantine import Quarantined
 from henslowe.storage.sealing import NO_KEYS, Sealer
 from henslowe.storage.tables import Table
 from henslowe.storage.tablespec import Space, TableSpec
@@ -91,6 +92,10 @@ class Tablespace:
     def transaction(self) -> Transaction:
         """An empty transaction over this space's tables, and its log if it has one."""
         return Transaction(self.queue, self._encode_event, self.space)
+
+    def quarantined(self) -> list[Quarantined]:
+        """The damaged rows of its open tables that wait for a decision."""
+        return [item for table in self._tables.values() for item in table.damage.items()]
 
     def rows(self) -> dict[str, int]:
         """How many keys each open table has, by name."""

@@ -81,9 +81,9 @@ from henslowe.transport.gateway import (
     Memory,
 )
 from henslowe.transport.listener import AppMaker, Listener, bind_tcp, bind_unix
-from henslowe.transport.tls import certificate_of
 from henslowe.transport.mcp import McpConnector
 from henslowe.transport.rate_limit import RateLimiter
+from henslowe.transport.tls import certificate_of
 from henslowe.transport.tokens import ensure_token
 
 log = logging.getLogger(__name__)

@@ -86,11 +86,9 @@ class NodeClient:
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         if body is not None:
             headers = headers | {"Content-Type": "application/json"}
-        if self.node.socket and Path(self.node.socket).exists():  # it may have been tidied away
-            connection: http.client.HTTPConnection = _SocketConnection(self.node.socket, timeout_s)
-        else:
+        connection = connection_to(self.node, timeout_s)
+        if not isinstance(connection, SocketConnection):
             headers = headers | {"Authorization": f"Bearer {read_token_of(self.node)}"}
-            connection = tcp_connection(self.node.url, timeout_s)
         try:
             connection.request(method, target, body, headers)
             return connection, connection.getresponse()
@@ -99,7 +97,7 @@ class NodeClient:
             raise unreachable(self.node, _cause(error)) from error
 
 
-class _SocketConnection(http.client.HTTPConnection):
+class SocketConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
     def __init__(self, path: str, timeout_s: float) -> None:
@@ -113,11 +111,14 @@ class _SocketConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def tcp_connection(url: str, timeout_s: float) -> http.client.HTTPConnection:
-    """A connection to `http://HOST:PORT`."""
-    parts = urlsplit(url)
+def connection_to(node: NodeFile, timeout_s: float) -> http.client.HTTPConnection:
+    """A connection over the node's socket, else, where that is gone, to its address."""
+    if node.socket and Path(node.socket).exists():  # it may have been tidied away
+        return SocketConnection(node.socket, timeout_s)
+    parts = urlsplit(node.url)
     assert parts.hostname is not None, "a node announces the URL it listens on"
-    return http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
+    made = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return made(parts.hostname, parts.port, timeout=timeout_s)
 
 
 def read_token_of(node: NodeFile) -> str:

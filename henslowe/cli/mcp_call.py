@@ -13,7 +13,7 @@ import json
 from typing import Any, Final
 
 from henslowe import __version__
-from henslowe.cli.client import parse_stream, read_token_of, tcp_connection
+from henslowe.cli.client import SocketConnection, connection_to, parse_stream, read_token_of
 from henslowe.cli.locate import unreachable
 from henslowe.config.node_file import NodeFile
 from henslowe.errors import ConfigError, HensloweError, Unavailable
@@ -66,9 +66,10 @@ def _ask(
     }
     if "name" in params:
         headers["Mcp-Name"] = header_value(what)
-    with contextlib.suppress(ConfigError):  # a node on loopback needs none, and it may belong to another user
-        headers["Authorization"] = f"Bearer {read_token_of(node)}"
-    connection = tcp_connection(node.url, timeout_s)
+    connection = connection_to(node, timeout_s)
+    if not isinstance(connection, SocketConnection):
+        with contextlib.suppress(ConfigError):  # a node on loopback needs none, and it may belong to another user
+            headers["Authorization"] = f"Bearer {read_token_of(node)}"
     try:
         connection.request("POST", path, json.dumps(message), headers)
         response = connection.getresponse()

@@ -247,9 +247,7 @@ class Gateway:
         message: Any = None
         try:
             if request.method == hdrs.METH_POST:
-                body = await inbound.read_body(
-                    request, self._settings.request_bytes_max, self._settings.read_timeout_s
-                )
+                body = await inbound.read_body(request, self._settings.request_bytes_max, self._settings.read_timeout_s)
                 takes_json, takes_sse = inbound.accepted(request.headers.get(hdrs.ACCEPT))
                 if not takes_json:
                     raise Refused(406, jsonrpc.INVALID_REQUEST, "expected Accept to include application/json")

@@ -47,7 +47,8 @@ async def read_body(request: web.Request, limit: int, timeout_s: float) -> bytes
     if length is not None:
         if length > limit:
             raise _too_large(limit)
-        if request.content.is_eof() and hdrs.CONTENT_ENCODING not in request.headers:  # else that of the compressed body
+        # A compressed body's length is not that of its content.
+        if request.content.is_eof() and hdrs.CONTENT_ENCODING not in request.headers:
             return await request.content.read()
     chunks = bytearray()
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,8 +21,8 @@ from henslowe.config.node_file import DATA_FOLDER, NODE_FILE, read_node_file
 from henslowe.errors import ConfigError
 
 if TYPE_CHECKING:
-    from henslowe.actors.access.principal import Principal
     from henslowe.transport.access.managed import ManagedTokens
+    from henslowe.transport.admin.models import Reply
 
 UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
 _DURATION: Final = re.compile(r"(\d{1,9})([smhdwy])")
@@ -47,10 +47,9 @@ def token_command() -> None:
 @data_options
 def create_command(*, name: str, scopes: tuple[str, ...], expires: str, console: Console, data_dir: Path) -> None:
     """Make a token called NAME and show it, once: it is kept as a digest only."""
-    expires_in_s = None if expires == "never" else seconds_of(expires, "--expires")
-    body = {"name": name, "scopes": [part for scope in scopes for part in scope.split(",")]}
-    if expires_in_s is not None:
-        body["expires_in_s"] = expires_in_s
+    body: dict[str, Any] = {"name": name, "scopes": [part for scope in scopes for part in scope.split(",")]}
+    if expires != "never":
+        body["expires_in_s"] = seconds_of(expires, "--expires")
     made = _perform(data_dir, "POST", "/tokens", body)
     _show_once(console, made)
 
@@ -150,25 +149,27 @@ def _offline(data_dir: Path, method: str, path: str, body: dict[str, Any]) -> di
 
     from henslowe.actors.access.principal import Principal
     from henslowe.actors.access.scopes import EVERYTHING
+    from henslowe.transport.admin.models import TokensReply
     from henslowe.transport.admin.tokens import minted_reply, token_reply
 
     who = Principal(f"local:{getpass.getuser()}", EVERYTHING)
     *_, token, verb = ("", *path.split("/"))
 
-    async def work(tokens: ManagedTokens, who: Principal) -> dict[str, Any]:
+    async def work(tokens: ManagedTokens) -> Reply:
         if method == "GET":
-            return {"tokens": [token_reply(row).model_dump() for row in tokens.rows()]}
+            return TokensReply(tokens=tuple(map(token_reply, tokens.rows())))
         if verb == "revoke":
-            return token_reply(await tokens.revoke(who, token)).model_dump()
+            return token_reply(await tokens.revoke(who, token))
         if verb == "rotate":
-            return minted_reply(await tokens.rotate(who, token, body["grace_s"])).model_dump()
+            return minted_reply(await tokens.rotate(who, token, body["grace_s"]))
         expires_s = time.time() + body["expires_in_s"] if "expires_in_s" in body else None
-        return minted_reply(await tokens.create(who, body["name"], tuple(body["scopes"]), expires_s)).model_dump()
+        return minted_reply(await tokens.create(who, body["name"], tuple(body["scopes"]), expires_s))
 
-    return asyncio.run(_with_keeper(data_dir, lambda tokens: work(tokens, who)))
+    return asyncio.run(_with_tokens(data_dir, work)).model_dump()
 
 
-async def _with_keeper(data_dir: Path, work: Callable[[ManagedTokens], Any]) -> dict[str, Any]:
+async def _with_tokens(data_dir: Path, work: Callable[[ManagedTokens], Awaitable[Reply]]) -> Reply:
+    """Work with the tokens of a data directory, whose lock is held meanwhile."""
     from henslowe.actors import names
     from henslowe.actors.access import TOKENS, AccessBoard, AccessKeeper
     from henslowe.actors.kernel import Scheduler
@@ -176,16 +177,17 @@ async def _with_keeper(data_dir: Path, work: Callable[[ManagedTokens], Any]) -> 
     from henslowe.storage import Store
     from henslowe.transport.access.managed import ManagedTokens
 
-    Scheduler.install()
     settings = load(data_dir.parent if data_dir.name == DATA_FOLDER else Path.cwd()).settings
+    Scheduler.install()
     store = Store.open(data_dir, settings.name, settings.storage)
-    spec = store.child_spec()
     try:
+        spec = store.child_spec()
         writer = await spec.actor.start_link(*spec.args)
         keeper = await AccessKeeper.start_link(store, AccessBoard(), name=names.ACCESS)
+        assert writer is not None, "neither ignores its start"
+        assert keeper is not None, "neither ignores its start"
         try:
-            found: dict[str, Any] = await work(ManagedTokens(store.table(TOKENS)))
-            return found
+            return await work(ManagedTokens(store.table(TOKENS)))
         finally:
             await keeper.stop(block=False)
             await writer.stop(block=False)

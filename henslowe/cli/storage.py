@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "compact": "storage_check",
     "backup": "storage_backup",
     "restore": "storage_backup",
+    "quarantine": "storage_quarantine",
     "dump": "storage_rows",
     "tail": "storage_rows",
 }

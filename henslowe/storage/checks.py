@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
 from henslowe.errors import Corrupt, HensloweError, KeyRefused, NotFound
-from henslowe.storage import codec, events
+from henslowe.storage import codec, events, quarantine
 from henslowe.storage.archive import Archive
 from henslowe.storage.env import META, Environment, verify_offline
 from henslowe.storage.events import RINGS, STREAMS
@@ -77,6 +77,17 @@ def check_records(
                 yield from _records_of(env, name, place, progress, start[1] if place == start[0] else b"")
             except HensloweError as error:
                 yield Finding(FindingKind.RECORD, place, error.message, RESTORE)
+        yield from _quarantined(space, env)
+
+
+def _quarantined(space: str, env: Environment) -> Iterator[Finding]:
+    try:
+        for item in quarantine.items(env):
+            said = f"the row of {' or '.join(map(repr, item.keys)) or 'an unknown key'} is in quarantine: {item.why}"
+            hint = f"henslowe storage quarantine restore {item.id}"
+            yield Finding(FindingKind.QUARANTINED, f"{space}/t.{item.table}", said, hint)
+    except Corrupt:
+        return  # a damaged record, said above
 
 
 def _records_of(env: Environment, name: str, place: str, progress: Progress, after: bytes) -> Iterator[Finding]:

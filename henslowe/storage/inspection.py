@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from henslowe.errors import HensloweError, KeyRefused, NotFound
-from henslowe.storage import codec, keys
+from henslowe.storage import codec, keys, sealing
 from henslowe.storage.env import Environment
 from henslowe.storage.eventlog import EventReader
 from henslowe.storage.events import RINGS
 from henslowe.storage.keys import SEQ, Key
 from henslowe.storage.partitions import Layout
+from henslowe.storage.readonly import ReadonlyStore
 from henslowe.storage.tablespec import R, Space, TableSpec
 
 DATA_FILE: Final = "data.mdb"
@@ -127,12 +128,15 @@ class DataDir:
             NotFound: There is no such table.
             KeyRefused: `first` cannot be a key.
         """
-        env = next((env for env, name in self._names() if name == TABLE + table), None)
-        if env is None:
+        places = {name.removeprefix(TABLE): env for env, name in self._names() if name.startswith(TABLE)}
+        # A migrated table may lie under another generation's name alone.
+        generations = [name for name in places if name.partition("@")[0] == table]
+        if table not in places and not generations:
             known = ", ".join(self.tables()) or "none"
             raise NotFound(f"cannot find table {table!r}: there are {known}", hint="henslowe storage info lists them")
+        name = table if table in places else max(generations, key=lambda each: int(each.partition("@")[2]))
         after = b"" if first is None else keys.pack(first)
-        for packed, record in records(env, TABLE + table, after):
+        for packed, record in records(places[name], TABLE + name, after):
             yield raw_row(packed, record)
 
     def typed(self, spec: TableSpec[R]) -> Iterator[R]:
@@ -141,10 +145,7 @@ class DataDir:
         Raises:
             Corrupt, FormatTooNew: A row cannot be read.
         """
-        env, name = self.environments.get(spec.space), TABLE + spec.name
-        for packed, record in records(env, name) if env is not None and name in env.names() else ():
-            schema, body = codec.unseal(packed, record)
-            yield spec.decode(body, schema)
+        yield from ReadonlyStore(self.environments[spec.space]).table(spec).rows()
 
     def events(self) -> EventReader:
         """The log."""
@@ -190,7 +191,7 @@ def raw_row(packed: bytes, record: bytes) -> RawRow:
     """A table's record as far as it can be read."""
     try:
         schema, body = codec.unseal(packed, record)
-        return RawRow(packed, key_of(packed), schema, codec.decode(body))
+        return RawRow(packed, key_of(packed), schema, sealing.hidden(codec.decode(body)))
     except HensloweError as error:
         with suppress(KeyRefused):
             return RawRow(packed, key_of(packed), 0, None, error.message)

@@ -207,6 +207,15 @@ def has_secrets(model: type[BaseModel]) -> bool:
     return _mentions(model, set())
 
 
+def hidden(value: Any) -> Any:
+    """Stored data as it may be shown: `***` in place of what is sealed."""
+    if isinstance(value, ExtType):
+        return HIDDEN
+    if isinstance(value, dict):
+        return {key: hidden(inner) for key, inner in value.items()}
+    return [hidden(inner) for inner in value] if isinstance(value, list) else value
+
+
 def seal_fields(fields: Mapping[str, Any], sealer: Sealer, place: Place) -> dict[str, Any]:
     """The fields with every secret in them sealed for its own place in the row."""
 

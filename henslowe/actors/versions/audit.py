@@ -11,9 +11,12 @@ from typing import Any, Final
 from henslowe.actors.versions.replay import replay
 from henslowe.actors.versions.rows import SERVICES, VERSIONS
 from henslowe.actors.vocabulary import Stream
+from henslowe.storage import TableSpec
 from henslowe.storage.checks import Builds
+from henslowe.storage.codec import seal
 from henslowe.storage.findings import Finding, FindingKind
 from henslowe.storage.inspection import DataDir
+from henslowe.storage.keys import Key, pack
 
 _HINT: Final = "henslowe storage quarantine restore can rebuild a row from its history"
 
@@ -41,3 +44,26 @@ def _differences(table: str, history: Mapping[Any, object], rows: Mapping[Any, o
             continue
         said = "is not what its history says" if expected and got else "is missing" if expected else "has no history"
         yield Finding(FindingKind.ROWS, f"core/t.{table}", f"the row of {key} {said}", _HINT)
+
+
+def rebuild(found: DataDir, table: str, keys: tuple[Key, ...]) -> tuple[bytes, bytes] | None:
+    """Key and record of a row as its history says, for a row that is damaged; None where no history tells.
+
+    Args:
+        found: The data directory.
+        table: The row's table.
+        keys: What its key may be.
+    """
+    services, versions = replay(found.events().scan(streams=(Stream.LIFECYCLE.value,)))
+    rows: dict[str, tuple[TableSpec[Any], Mapping[Any, Any]]] = {
+        SERVICES.name: (SERVICES, services),
+        VERSIONS.name: (VERSIONS, versions),
+    }
+    if table not in rows:
+        return None
+    spec, history = rows[table]
+    for key in keys:
+        if key in history:
+            packed = pack(key)
+            return packed, seal(packed, spec.schema, spec.encode(history[key]))
+    return None

@@ -202,22 +202,24 @@ class Migrator:
     ) -> MigrationRow:
         before, table = places.state, places.spec.name
         generation = before.generation if before is not None else 0
+        # The other one of two, which is empty: as many migrations as there may be need no third sub-database.
+        other = 0 if generation else 1
         now_s = time.time()
         row = MigrationRow(
             table=table,
             from_schema=from_schema,
             to_schema=to_schema,
             from_generation=generation,
-            to_generation=generation + 1,
+            to_generation=other,
             phase=Phase.EXPAND,
             goal=goal,
             started_s=now_s,
             changed_s=now_s,
             by=by,
         )
-        self._space.env.declare({db_name(table, generation + 1): False})
+        self._space.env.declare({db_name(table, other): False})
         txn = self._transition(before, row)
-        txn.write(db_name(table, generation + 1), WHOLE, None)
+        txn.write(db_name(table, other), WHOLE, None)
         committed = txn.submit()
         # The forms are both there from here on.
         self._table(table)._track_aliases()
@@ -269,14 +271,15 @@ class Migrator:
 
     async def _return(self, places: Places[Any], row: MigrationRow, by: str) -> MigrationRow:
         """Begins the way back after the drop."""
-        if row.phase is Phase.ROLLED_BACK or not row.forward or places.pending:
+        older = min(row.from_schema, row.to_schema)
+        if places.pending:
             raise Conflict(f"cannot roll back table {row.table!r}: it is back at schema {places.level_of(row)}")
-        if places.form(0, row.from_schema).own:
+        if places.form(0, older).own:
             raise Conflict(
-                f"cannot roll back table {row.table!r}: its migration from schema {row.from_schema} has no way back",
+                f"cannot roll back table {row.table!r}: its migration from schema {older} has no way back",
                 hint="restore a backup from before it",
             )
-        return await self._expand(places, places.spec.schema, row.from_schema, Phase.FLIP, by)
+        return await self._expand(places, places.spec.schema, older, Phase.FLIP, by)
 
     # -- what readers see ----------------
 

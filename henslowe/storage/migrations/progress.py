@@ -1,7 +1,8 @@
 """How far a migration has come: its phases, its durable row, and what follows from it. Pure.
 
-A row is kept for every table that was ever migrated. It also says where the table is: a table without a row is in
-sub-database generation 0, `t.NAME`; a migrated one in generation n, `t.NAME@n`.
+A row is kept for every table that was ever migrated. It also says where the table is: in the sub-database of
+generation 0, `t.NAME`, where every table begins, or in that of generation 1, `t.NAME@1`; a migration leads from the one
+to the other.
 """
 
 from __future__ import annotations

@@ -201,9 +201,9 @@ class Appender:
             seq += 1
         for stream, items in logs.items():
             slot = self._slot_for(txn, stream, SEQ.unpack(items[0][0])[0], newest_ns[stream])
-            _put_all(txn, slot.log, items, append=True)
+            _append_all(txn, slot.log, items)
             for index, column in zip(slot.indexes, zip(*words[stream], strict=True), strict=True):
-                _put_all(txn, index, [(word, key) for word, (key, _) in zip(column, items, strict=True) if word])
+                _append_all(txn, index, [(word, key) for word, (key, _) in zip(column, items, strict=True) if word])
             self._filled[stream] += len(items)
         self._last_seq = seq - 1
         value = codec.seal(_LAST_SEQ, SCHEMA, SEQ.pack(self._last_seq))
@@ -277,10 +277,12 @@ def _size_bytes(txn: Txn, db: Any) -> int:
     return int(pages * facts["psize"])
 
 
-def _put_all(txn: Txn, db: Any, items: list[tuple[bytes, bytes]], *, append: bool = False) -> None:
+def _append_all(txn: Txn, db: Any, items: list[tuple[bytes, bytes]]) -> None:
+    """Puts items that are greater than what is there: in a log by key, in an index by value under each key."""
     if not items:
         return
     with txn.cursor(db=db) as cursor:
-        _, added = cursor.putmulti(items, append=append)
+        # Appended pages are filled whole, where inserting would leave them half empty.
+        _, added = cursor.putmulti(items, append=True)
     # LMDB skips what is out of order without an error.
     assert added == len(items), f"expected {len(items)} new entries, got {added}"

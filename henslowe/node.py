@@ -47,6 +47,7 @@ from henslowe.actors.kernel import (
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.launch import LaunchSpec, Wire
 from henslowe.actors.messages import DeclareService, Publish, RetireService
+from henslowe.actors.notices import say_notices
 from henslowe.actors.pipeline import PipelineExecutor, restore
 from henslowe.actors.router import CanaryRouter
 from henslowe.actors.routes import Observations, RouteTable
@@ -211,6 +212,7 @@ class Node:
         self._watchdog.start()
         self._stack.callback(self._watchdog.stop)
         self._stack.callback(add_listener(_crash_said))
+        self._stack.callback(say_notices(store.notices))
         self.shared.metrics.register(NodeCollector(self))
         swept = await asyncio.to_thread(sweep_orphans, _node_id(store), str(store.incarnation))
         sockets = [tcp]

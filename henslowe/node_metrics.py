@@ -11,7 +11,11 @@
 | henslowe_loop_stalls_total | | times that a handler held up the loop |
 | henslowe_events | stream | events in the log |
 | henslowe_commits_waiting | | transactions that wait for the writer |
-| henslowe_storage_bytes | kind | size of the core environment: `used`, `file` |
+| henslowe_storage_bytes | environment, kind | size of an environment: `used`, `file` |
+| henslowe_storage_degraded | | 1 while the disk refuses writes |
+| henslowe_storage_reads_pinned | environment | read transactions that are open for too long |
+| henslowe_captures | | exchanges in the record |
+| henslowe_capture_total | outcome | exchanges `stored`, `sampled_out`, `over_rate`, `dropped` (queue full), `failed` |
 | henslowe_disk_free_bytes | | where the data directory is |
 | henslowe_service_healthy | service | 1 when calls can be answered now |
 | henslowe_service_versions | service, state | versions by state |
@@ -33,6 +37,7 @@ from henslowe.actors.endpoints import EndpointDirectory
 from henslowe.actors.kernel import Ref, statistics
 from henslowe.actors.versions import SERVICES, VERSIONS
 from henslowe.storage import Store
+from henslowe.storage.capture import CaptureInfo
 from henslowe.supervisors import TreeNode, tree_snapshot
 
 
@@ -108,11 +113,30 @@ class NodeCollector(Collector):
             events.add_metric((stream,), count)
         yield events
         yield _gauge("henslowe_commits_waiting", "Transactions that wait for the writer.", info.commits_waiting)
-        size = GaugeMetricFamily("henslowe_storage_bytes", "Size of the core environment.", labels=("kind",))
-        size.add_metric(("used",), info.core.used_bytes)
-        size.add_metric(("file",), info.core.file_bytes)
+        size = GaugeMetricFamily("henslowe_storage_bytes", "Size of an environment.", labels=("environment", "kind"))
+        sizes = {"core": info.core, "cache": info.cache, "capture": info.capture.env}
+        for environment, figures in sizes.items():
+            if figures is not None:
+                size.add_metric((environment, "used"), figures.used_bytes)
+                size.add_metric((environment, "file"), figures.file_bytes)
         yield size
+        yield _gauge("henslowe_storage_degraded", "Whether the disk refuses writes.", float(bool(info.degraded)))
+        pinned = GaugeMetricFamily("henslowe_storage_reads_pinned", "Reads open for too long.", labels=("environment",))
+        reads = Counter(read.environment for read in info.pinned)
+        for environment in sizes:
+            pinned.add_metric((environment,), reads[environment])
+        yield pinned
+        yield from self._captures(info.capture)
         yield _gauge("henslowe_disk_free_bytes", "Free where the data directory is.", info.disk_free_bytes)
+
+    def _captures(self, info: CaptureInfo) -> Iterator[Metric]:
+        yield _gauge("henslowe_captures", "Exchanges in the record.", info.exchanges)
+        outcomes = CounterMetricFamily("henslowe_capture", "Exchanges to be recorded.", labels=("outcome",))
+        counts = info.counts
+        figures = {"stored": info.stored, "sampled_out": counts.sampled_out, "over_rate": counts.over_rate}
+        for outcome, count in {**figures, "dropped": counts.dropped, "failed": info.failed}.items():
+            outcomes.add_metric((outcome,), count)
+        yield outcomes
 
     def _services(self) -> Iterator[Metric]:
         node = self._node

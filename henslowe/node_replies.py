@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from henslowe.actors.endpoints import Endpoint
 from henslowe.actors.traffic import ServiceTraffic
@@ -61,8 +61,12 @@ def unserved(row: ServiceRow, newest: VersionRow | None) -> str:
 
 
 def health_reply(*checks: HealthCheckReply) -> HealthReply:
-    """Well when every check is."""
-    return HealthReply(ok=all(check.ok for check in checks), checks=checks)
+    """Well when every check is; degraded when those that are not only degrade."""
+    bad = [check for check in checks if not check.ok]
+    state: Literal["ok", "degraded", "failed"] = "ok"
+    if bad:
+        state = "degraded" if all(check.degrades for check in bad) else "failed"
+    return HealthReply(ok=not bad, state=state, checks=checks)
 
 
 def slot_reply(version: VersionRow | None, detail: str = "") -> SlotReply | None:

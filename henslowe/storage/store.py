@@ -290,6 +290,11 @@ class Store:
         """The damaged rows of open tables that wait for a decision; reading one raises."""
         return [item for space in self._spaces.values() for item in space.quarantined()]
 
+    @property
+    def degraded(self) -> str:
+        """Why the disk refused the last commit, "" when it did not."""
+        return self._core.committer.degraded
+
     def info(self) -> StoreInfo:
         """Figures now: some microseconds each, one short read."""
         return StoreInfo(

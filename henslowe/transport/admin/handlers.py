@@ -38,9 +38,9 @@ ACTIONS: Final[dict[str, ActionName]] = {name: name for name in get_args(ActionN
 
 
 async def livez(call: Call) -> Answer:
-    """Whether the process is alive."""
+    """Whether the process is alive: a restart would not free a full disk."""
     health = call.admin.view.health()
-    return json_response(health, 200 if health.ok else 503)
+    return json_response(health, 503 if health.state == "failed" else 200)
 
 
 async def readyz(call: Call) -> Answer:

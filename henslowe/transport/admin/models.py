@@ -139,12 +139,16 @@ class HealthCheckReply(Reply):
     ok: bool
     detail: str = ""
     """What is wrong, or with which restriction it works."""
+    degrades: bool = False
+    """Whether the node works on without it, within limits."""
 
 
 class HealthReply(Reply):
-    """Whether all is well. `ok` decides the HTTP status: 200 or 503."""
+    """Whether all is well. `/readyz` is 200 where `ok`, `/livez` unless `state` is failed; else they are 503."""
 
     ok: bool
+    state: Literal["ok", "degraded", "failed"] = "ok"
+    """`degraded`: calls are answered, but what must be stored is refused."""
     checks: tuple[HealthCheckReply, ...] = ()
 
 

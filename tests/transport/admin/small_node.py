@@ -28,6 +28,7 @@ from henslowe.config.node_file import NodeFile, admin_socket, announce, boot_id
 from henslowe.config.provenance import Loaded
 from henslowe.config.settings import StorageSettings
 from henslowe.errors import Conflict, NotFound
+from henslowe.node_replies import health_reply
 from henslowe.storage import EventDraft, Store
 from henslowe.transport.access import Authenticator, Door, LiveRequests, Resources
 from henslowe.transport.access.managed import ManagedTokens
@@ -77,6 +78,7 @@ class SmallNode:
     url: str = ""
     hello: Hello | None = field(default_factory=Hello)
     well: bool = True
+    stands: bool = True
     note: str = ""
     build_ends: str = "FAILED"
     mcp_token: str = ""
@@ -132,12 +134,14 @@ class SmallNode:
         return self.loaded
 
     def health(self) -> HealthReply:
-        storage = HealthCheckReply(name="storage", ok=self.well, detail="" if self.well else "disk full")
-        watcher = HealthCheckReply(name="watcher", ok=True, detail=self.note)
-        return HealthReply(ok=self.well, checks=(storage, watcher))
+        tree = HealthCheckReply(name="tree", ok=self.stands)
+        detail = "" if self.well else "disk full"
+        storage = HealthCheckReply(name="storage", ok=self.well, detail=detail, degrades=True)
+        return health_reply(tree, storage, HealthCheckReply(name="watcher", ok=True, detail=self.note))
 
     def ready(self) -> HealthReply:
-        return HealthReply(ok=self.well and not self.stopped.is_set())
+        accepting = HealthCheckReply(name="accepting", ok=not self.stopped.is_set())
+        return health_reply(*self.health().checks, accepting)
 
     async def command(
         self,

@@ -50,16 +50,20 @@ async def test_tcp_with_the_token_is_answered(served: Served, remote: aiohttp.Cl
         assert response.status == 200
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz"])
-async def test_probes_need_no_token_and_say_no_with_503(
-    served: Served, remote: aiohttp.ClientSession, path: str
+@pytest.mark.parametrize(("path", "on_a_full_disk", "without_a_tree"), [("/livez", 200, 503), ("/readyz", 503, 503)])
+async def test_probes_need_no_token_and_a_full_disk_is_no_reason_to_restart(
+    served: Served, remote: aiohttp.ClientSession, path: str, on_a_full_disk: int, without_a_tree: int
 ) -> None:
-    async with remote.get(path) as response:
-        assert response.status == 200
+    async def probe() -> tuple[int, bool, str]:
+        async with remote.get(path) as response:
+            body = await response.json()
+            return response.status, body["ok"], body["state"]
+
+    assert await probe() == (200, True, "ok")
     served.node.well = False
-    async with remote.get(path) as response:
-        assert response.status == 503
-        assert (await response.json())["ok"] is False
+    assert await probe() == (on_a_full_disk, False, "degraded")
+    served.node.stands = False
+    assert await probe() == (without_a_tree, False, "failed")
 
 
 async def test_a_client_that_asks_too_often_is_told_when_to_come_back(tmp_path: Path) -> None:

@@ -469,7 +469,7 @@ class KeepTask:
 
 @dataclass(slots=True, frozen=True)
 class TaskSeen:
-    """Cast to TASKS: what a server said of a task."""
+    """Cast to TASKS, or call (reply: None, once it is written): what a server said of a task."""
 
     id: str
     status: str

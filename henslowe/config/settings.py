@@ -103,7 +103,7 @@ class DeliverySettings(Section):
     beta: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Probability of promoting a version that is worse by the margin."""
     margin_points: Percent = 5.0
-    """A version is bad when it fails this many percentage points more (or twice as often) than the stable one."""
+    """A version is bad when it fails this many percentage points more than the stable one, or 1.6 times as often."""
     slow_factor: Annotated[float, Field(ge=0, le=100)] = 1.5
     """A call is slow when it takes longer than so many times what three of four calls took before the rollout. Slow
     calls speak against a version like failures; 0 to leave latencies out."""

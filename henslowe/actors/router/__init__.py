@@ -1,13 +1,14 @@
 """The canary router: what is routed where, and whether a version earns its traffic.
 
-`derive` makes routes and trials from rows, `verdict` judges a trial (with `randomised` and `sequential`), `counters`
-count the traffic, `rows` keep the evidence across restarts, `actor` is the shell around them.
+`derive` makes routes and trials from rows, `verdict` judges a `trial` (with `randomised`, `sequential` and `latency`),
+`counters` count the traffic, `rows` keep the evidence across restarts, `actor` is the shell around them.
 """
 
 from henslowe.actors.router.actor import CanaryRouter
 from henslowe.actors.router.derive import route_of, routes_of, trial_of
 from henslowe.actors.router.rows import EVIDENCE, EvidenceRow
-from henslowe.actors.router.verdict import Evidence, Finding, Past, Rules, Trial
+from henslowe.actors.router.trial import Past, Rules, Trial
+from henslowe.actors.router.verdict import Evidence, Finding
 
 __all__ = [
     "EVIDENCE",

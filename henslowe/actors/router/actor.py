@@ -27,7 +27,8 @@ from henslowe.actors.messages import Decision, InstanceUp, RoutesChanged, Verdic
 from henslowe.actors.router.counters import ServiceCounter
 from henslowe.actors.router.derive import RoutedService, routes_of, trial_of
 from henslowe.actors.router.rows import EVIDENCE, EvidenceRow
-from henslowe.actors.router.verdict import Evidence, Finding, Rules
+from henslowe.actors.router.trial import Rules, Trial
+from henslowe.actors.router.verdict import Evidence, Finding
 from henslowe.actors.routes import FAILURES, CallRecord, Observations, Outcome, RouteTable
 from henslowe.actors.traffic import TrafficStats, TrialStatus
 from henslowe.actors.vocabulary import EventType, Status
@@ -200,10 +201,18 @@ class CanaryRouter(LoopActor):
             if saved is not None:
                 self._store_evidence(row.service, None)
         elif saved is not None and (saved.epoch, saved.new) == (trial.epoch, trial.new.number):
-            watched.evidence = Evidence.load(trial, self._rules, saved.learned)
-        else:
+            watched.evidence = self._learned(trial, saved.learned)
+        if trial is not None and watched.evidence is None:
             old = trial.old or trial.new._replace(number=row.previous)
-            watched.evidence = Evidence(trial, self._rules, watched.counter.past(old))
+            watched.evidence = Evidence(trial, self._rules, watched.counter.past(old, self._rules.slow_factor))
+
+    def _learned(self, trial: Trial, saved: dict[str, Any]) -> Evidence | None:
+        """The evidence of before a restart; None when another Henslowe wrote it, and it has to be learned again."""
+        try:
+            return Evidence.load(trial, self._rules, saved)
+        except (KeyError, TypeError, ValueError) as error:
+            log.warning("evidence_not_understood service=%s reason=%s", trial.service, error)
+            return None
 
     def _of(self, service: ServiceName) -> _Watched:
         watched = self._watched.get(service)
@@ -334,6 +343,7 @@ def rules_of(settings: DeliverySettings) -> Rules:
         margin=settings.margin_points / 100,
         units_min=settings.units_min,
         breaker_failures=settings.breaker_failures,
+        slow_factor=settings.slow_factor,
         few_units=settings.auto_units_min,
     )
 

@@ -11,7 +11,9 @@ from types import MappingProxyType
 from typing import Final
 
 from henslowe.actors.ids import ServiceName, VersionKey
-from henslowe.actors.router.verdict import HARD, Past
+from henslowe.actors.router.latency import past_bounds
+from henslowe.actors.router.trial import Past
+from henslowe.actors.router.verdict import HARD
 from henslowe.actors.routes import FAILURES, CallRecord, Outcome
 from henslowe.actors.traffic import ServiceTraffic, TrialStatus, VersionTraffic
 
@@ -66,7 +68,7 @@ class ServiceCounter:
         self._window_s = window_s
         self._versions: OrderedDict[VersionKey, _VersionCount] = OrderedDict()
         self._units: OrderedDict[str, _Unit] = OrderedDict()
-        self._recent: deque[tuple[VersionKey, Outcome]] = deque(maxlen=PAST_CALLS_MAX)
+        self._recent: deque[tuple[VersionKey, str, Outcome, float]] = deque(maxlen=PAST_CALLS_MAX)
         self._seconds: deque[list[int]] = deque(maxlen=RATE_WINDOW_S)
         """[Unix second, calls in it], the last minute's worth of seconds with calls."""
 
@@ -90,7 +92,7 @@ class ServiceCounter:
         unit.calls += 1
         unit.failures += record.outcome in FAILURES
         unit.last_call_s = record.time_s
-        self._recent.append((record.version, record.outcome))
+        self._recent.append((record.version, record.tool, record.outcome, record.latency_s))
         second = int(record.time_s)
         if self._seconds and self._seconds[-1][0] == second:
             self._seconds[-1][1] += 1
@@ -105,9 +107,12 @@ class ServiceCounter:
             dropped = True
         return dropped
 
-    def past(self, old: VersionKey) -> Past:
+    def past(self, old: VersionKey, slow_factor: float) -> Past:
         """The traffic until now, as the set-up of a trial that begins against the version `old`."""
-        outcomes = [outcome for version, outcome in self._recent if version == old]
+        recent = [call for call in self._recent if call[0] == old]
+        outcomes = [outcome for _, _, outcome, _ in recent]
+        fine = ((tool, latency_s) for _, tool, outcome, latency_s in recent if outcome not in FAILURES)
+        usual, slow, timed = past_bounds(fine, slow_factor)
         calls = sum(unit.calls for unit in self._units.values())
         return Past(
             units=len(self._units),
@@ -115,6 +120,9 @@ class ServiceCounter:
             calls=len(outcomes),
             failures=sum(outcome in FAILURES for outcome in outcomes),
             hard_failures=sum(outcome in HARD for outcome in outcomes),
+            usual=usual,
+            timed=timed,
+            slow=slow,
             healthy=self._healthy() if len(self._units) <= KNOWN_UNITS_MAX else (),
         )
 

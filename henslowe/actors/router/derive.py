@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from henslowe.actors.ids import ServiceName, VersionKey
-from henslowe.actors.router.verdict import Trial
+from henslowe.actors.router.trial import Trial
 from henslowe.actors.routes import WEIGHT_SCALE, Route
 
 

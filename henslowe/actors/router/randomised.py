@@ -38,8 +38,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-ODDS: Final = (4.0, 12.0, 80.0)
-"""Alternatives: the odds of failing, as multiples of the baseline's. Their products are averaged."""
+ODDS: Final = (2.0, 4.0, 12.0, 80.0)
+"""Alternatives: the odds of failing, as multiples of the baseline's. Their products are averaged. The smallest is for
+services that fail often: from 15 % to 24 % is less than twice the odds."""
 LOG_RATIO_MAX: Final = math.log(50.0)
 """Most that one unit can say before its factor; clipping is a choice, and any choice is valid."""
 UNITS_MAX: Final = 2_048
@@ -62,7 +63,7 @@ LEVELS: Final = (Level(1, 1), Level(10, 2), Level(40, 4), Level(90, 8), Level(24
 SHARES_SHORT: Final = (0.75, 0.10, 0.08, 0.05, 0.02)
 """Each level's share of alpha where units make a call or a few: about what the first call tells."""
 SHARES_LONG: Final = (0.05, 0.15, 0.35, 0.30, 0.15)
-"""The same where units stay. Found by simulation (`bench/prove_verdict.py`); any shares that add up to 1 are valid."""
+"""The same where units stay. Found by simulation (`bench/canary_sim.py`); any shares that add up to 1 are valid."""
 LONG_CALLS: Final = 8.0
 """Calls per unit, on average, from which units count as staying."""
 

@@ -17,9 +17,10 @@ one sticky epoch (five minutes), after which the coin is tossed again. Calls ins
 each as a unit rolls good versions back in 10 to 64 % of rollouts (simulated). `randomised` counts units, at moments
 that their arm has no say in, so its promise holds for any dependence inside a unit.
 
-**Streams of evidence.** All failures together, the server's own failures (`HARD`), and each tool by itself (one broken
-tool of twenty drowns in the sum) look at the same coins, so each has its share of alpha. Callers' bad arguments are no
-failure; a tool's `isError` is one, but only ever in comparison: a language model's calls fail for reasons of their own.
+**Streams of evidence.** All failures together, the server's own failures (`HARD`), each tool by itself (one broken tool
+of twenty drowns in the sum) and calls that are slow (`latency`) look at the same coins, so each has its share of alpha.
+Callers' bad arguments are no failure; a tool's `isError` is one, but only ever in comparison: a language model's calls
+fail for reasons of their own.
 
 **Few units that stay.** Forty sessions open for hours, 10 % on the canary: that may be two sessions or seven, and with
 probability 1.5 % none. The rollout's salt is therefore chosen so that the canary gets about its share of the units
@@ -40,20 +41,21 @@ for itself with 50 calls (more where units are few). It is not the last word: th
 holdback on the previous version as control, arms turned around (`Trial.holdback`), or under the absolute test where
 units are few.
 
-Source: the rule and its figures were simulated with `bench/prove_verdict.py`, which runs this code.
+Source: the rule and its figures were simulated with `bench/canary_sim.py`, which runs this code.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.messages import Decision
+from henslowe.actors.router.latency import Usual
 from henslowe.actors.router.randomised import LONG_CALLS, Baseline, RandomisedStream
 from henslowe.actors.router.sequential import AbsoluteTest, Acceptance
-from henslowe.actors.routes import FAILURES, Arm, CallRecord, Outcome
+from henslowe.actors.router.trial import Past, Rules, Trial
+from henslowe.actors.routes import FAILURES, CallRecord, Outcome
 
 HARD: Final = frozenset({Outcome.TRANSPORT, Outcome.TIMEOUT, Outcome.CRASH, Outcome.INTERNAL_ERROR})
 """Failures that are never the caller's doing."""
@@ -63,9 +65,11 @@ TOOLS_MAX: Final = 20
 """Tools with a stream of their own, in the order of their first call."""
 ALL: Final = "all failures"
 OWN: Final = "server failures"
-SHARE_ALL: Final = 0.60
+SLOW: Final = "slow calls"
+SHARE_ALL: Final = 0.55
 SHARE_HARD: Final = 0.15
-SHARE_TOOLS: Final = 0.25
+SHARE_SLOW: Final = 0.10
+SHARE_TOOLS: Final = 0.20
 """Shares of alpha; the j-th tool gets SHARE_TOOLS / (j * (j + 1))."""
 OTHER_CALLS: Final = 10
 """Calls of the other version that have to be free of server failures, or the new one is not to blame alone."""
@@ -76,58 +80,6 @@ TOTAL_FAILURES_MIN: Final = 20
 UNITS_NEEDED_MIN: Final = 2
 AVAILABLE_PART: Final = 0.75
 """Of the units that the new version can expect: a balanced salt gives it about its share, not exactly."""
-
-
-@dataclass(slots=True, frozen=True)
-class Trial:
-    """What is being judged: one version beside another, from `epoch` on, with the rules for it."""
-
-    service: ServiceName
-    epoch: int
-    new: VersionKey
-    old: VersionKey | None
-    """The control; None when all traffic meets the new version."""
-    share_new: float
-    """Probability that a unit is on the new version; 1 without a control."""
-    probation: bool = False
-    """The new version is ACTIVE already: there is nothing to promote."""
-    holdback: bool = False
-    """Arms turned around: the route's canary is the old version."""
-    balance: float = 1.0
-    """Probability of the event that the salt was chosen for."""
-
-    def is_new(self, arm: Arm) -> bool:
-        """Whether a call on this arm met the new version."""
-        return self.old is None or (arm is Arm.CANARY) is not self.holdback
-
-
-@dataclass(slots=True, frozen=True)
-class Past:
-    """What the service's traffic was like before the rollout; decides how the tests are set, never what they find."""
-
-    units: int = 0
-    """Different units in the window."""
-    calls_per_unit: float = 0.0
-    """On average."""
-    calls: int = 0
-    """Of the version before, lately; the next two are those of them that failed."""
-    failures: int = 0
-    hard_failures: int = 0
-    healthy: tuple[str, ...] = ()
-    """Units that made some calls without a failure, where units are few enough to be known one by one."""
-
-
-@dataclass(slots=True, frozen=True)
-class Rules:
-    """The settings that the verdict depends on, as fractions."""
-
-    alpha: float = 0.01
-    beta: float = 0.05
-    margin: float = 0.05
-    units_min: int = 10
-    breaker_failures: int = 5
-    few_units: int = 20
-    """With fewer in the window, there is no comparison to rely on: the absolute test judges as well."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -145,6 +97,7 @@ class Side:
 
     calls: int = 0
     failures: int = 0
+    slow: int = 0
     broken_in_a_row: int = 0
     since_hard: int = OTHER_CALLS
     """Calls since the server itself failed last, if ever."""
@@ -174,6 +127,10 @@ class Evidence:
         if 0.0 < trial.share_new < 1.0:
             self._streams[ALL] = (math.log(SHARE_ALL), self._stream(all_past))
             self._streams[OWN] = (math.log(SHARE_HARD), self._stream(hard_past))
+            slow_past = Baseline()
+            slow_past.seed(self.past.slow, self.past.timed)
+            self._streams[SLOW] = (math.log(SHARE_SLOW), self._stream(slow_past))
+        self._usual = Usual(self.past.usual, factor=rules.slow_factor)
         self._acceptance = Acceptance(
             rules.margin, rules.beta, self.units_needed, Baseline(all_past.failures, all_past.calls)
         )
@@ -190,7 +147,8 @@ class Evidence:
             return
         new = self.trial.is_new(record.arm)
         failed, hard = record.outcome in FAILURES, record.outcome in HARD
-        (self.new if new else self.old).add(record.outcome)
+        side = self.new if new else self.old
+        side.add(record.outcome)
         if self._streams:
             time_s = math.inf if record.unit_is_session else record.time_s
             self._of(ALL).add(record.unit, new=new, failed=failed, time_s=time_s)
@@ -198,6 +156,11 @@ class Evidence:
             tool = self._tool(record.tool)
             if tool is not None:
                 tool.add(record.unit, new=new, failed=failed, time_s=time_s)
+            # One that failed fast was not fast.
+            slow = None if failed or not self.rules.slow_factor else self._usual.is_slow(record.tool, record.latency_s)
+            if slow is not None:
+                side.slow += slow
+                self._of(SLOW).add(record.unit, new=new, failed=slow, time_s=time_s)
         if new:
             if not failed:
                 self._failing.clear()
@@ -252,7 +215,9 @@ class Evidence:
             "failures": self.new.failures,
             "units": self._acceptance.units,
             "control_calls": self.old.calls,
+            "slow": self.new.slow,
             "control_failures": self.old.failures,
+            "control_slow": self.old.slow,
             "evidence": round(math.exp(min(700.0, self.log_evidence)), 4),
             "evidence_needed": round(1.0 / self.rules.alpha, 1),
             "calls_expected": self._acceptance.calls_expected,
@@ -279,8 +244,11 @@ class Evidence:
         if log_evidence < -math.log(self.rules.alpha):
             return ""
         worst = max(self._streams, key=lambda name: self._streams[name][0] + self._streams[name][1].log_evidence)
+        new, old, how = self.new.failures, self.old.failures, "failed"
+        if worst == SLOW:
+            new, old, how = self.new.slow, self.old.slow, "were slow"
         return (
-            f"{self.new.failures} of {self.new.calls} calls failed, beside {self.old.failures} of {self.old.calls} on "
+            f"{new} of {self.new.calls} calls {how}, beside {old} of {self.old.calls} on "
             f"version {self.trial.old.number if self.trial.old else 0}; evidence {_times(log_evidence)} ({worst}), "
             f"rolls back at {1.0 / self.rules.alpha:.0f}x"
         )
@@ -326,7 +294,7 @@ class Evidence:
         name = f"tool {tool}"
         found = self._streams.get(name)
         if found is None:
-            place = len(self._streams) - 1
+            place = len(self._streams) - 2
             if place > TOOLS_MAX:
                 return None
             found = self._streams[name] = (math.log(SHARE_TOOLS / (place * (place + 1))), self._stream(Baseline()))
@@ -337,11 +305,12 @@ class Evidence:
     def dump(self) -> dict[str, Any]:
         """What was learned, as plain data for `load`."""
         return {
-            "past": list(astuple(self.past)),
-            "new": list(astuple(self.new)),
-            "old": list(astuple(self.old)),
+            "past": asdict(self.past),
+            "new": asdict(self.new),
+            "old": asdict(self.old),
             # A tool's stream begins anew: twenty of them are too much to write every few seconds.
-            "streams": {name: one.dump() for name, (_, one) in self._streams.items() if name in (ALL, OWN)},
+            "streams": {name: one.dump() for name, (_, one) in self._streams.items() if name in (ALL, OWN, SLOW)},
+            "usual": self._usual.dump(),
             "acceptance": self._acceptance.dump(),
             "absolute": self._absolute.dump(),
             "hard_failures": self._hard_failures,
@@ -351,8 +320,9 @@ class Evidence:
     @classmethod
     def load(cls, trial: Trial, rules: Rules, dumped: dict[str, Any]) -> Evidence:
         """The evidence that `dump` described, for the same trial."""
-        evidence = cls(trial, rules, Past(*dumped["past"]))
-        evidence.new, evidence.old = Side(*dumped["new"]), Side(*dumped["old"])
+        evidence = cls(trial, rules, Past(**dumped["past"]))
+        evidence.new, evidence.old = Side(**dumped["new"]), Side(**dumped["old"])
+        evidence._usual.load(dumped["usual"])
         for name, state in dumped["streams"].items():
             if name in evidence._streams:
                 evidence._of(name).load(state)

@@ -48,25 +48,26 @@ class TaskKeeper(LoopActor):
         """Go on with the tasks of the last life."""
         self.send_after(TICK_S, Tick())
 
-    async def handle_call(self, message: KeepTask, _sender: Reply) -> None:
-        """Remember a new task; the answer comes once it is durable.
+    async def handle_call(self, message: KeepTask | TaskSeen, _sender: Reply) -> None:
+        """Remember a new task, or what became of one; the answer comes once it is durable.
 
         Raises:
             LimitReached: As many are remembered as may be, and all are under way.
         """
+        if isinstance(message, TaskSeen):
+            await self.handle_cast(message)
+            return
         await self._make_room()
         await self._tasks.insert(TaskRow(**message.row))
 
     async def handle_cast(self, message: TaskSeen) -> None:
         """Take note of what became of a task. Lost with a storage that refuses: the next look says it again."""
         row = self._tasks.lookup(message.id)
-        if row is None or (not row.open and message.final is None):
+        if row is None or not row.open:
             return
-        seen = row.model_copy(
-            update={"status": message.status, "expires_s": message.expires_s, "final": message.final or row.final}
-        )
+        update = {"status": message.status, "expires_s": message.expires_s, "final": message.final}
         try:
-            await self._tasks.insert(seen)
+            await self._tasks.insert(row.model_copy(update=update))
         except (StorageError, LimitReached) as error:
             log.warning("task_not_written", extra={"reason": str(error)})
 

@@ -122,7 +122,7 @@ class Gateway:
             explain=explain,
             refused=self._ranges.refusal,
         )
-        self._tasks = Tasks(self._caller, memory.tasks, memory.holds, directory, clock=clock)
+        self._tasks = Tasks(self._caller, memory.tasks, memory.holds, clock=clock)
         self._streams = Streams(routes, directory, settings.streams_max)
         watches = Watches(self._routed_to, directory, self._wanted)
         self._streams.on_refreshed = watches.reconcile

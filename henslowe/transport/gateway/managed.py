@@ -187,6 +187,10 @@ class ManagedTasks:
         """See `TaskStore.keep`."""
         await self._keeper.call(KeepTask(row.model_dump()))
 
-    def seen(self, task_id: str, status: str, expires_s: float, final: JsonObject | None) -> None:
+    def seen(self, task_id: str, status: str, expires_s: float) -> None:
         """See `TaskStore.seen`."""
-        self._keeper.cast(TaskSeen(task_id, status, expires_s, final))
+        self._keeper.cast(TaskSeen(task_id, status, expires_s))
+
+    async def finish(self, task_id: str, status: str, expires_s: float, final: JsonObject | None) -> None:
+        """See `TaskStore.finish`."""
+        await self._keeper.call(TaskSeen(task_id, status, expires_s, final))

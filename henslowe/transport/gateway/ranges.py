@@ -17,6 +17,7 @@ from henslowe.actors.versions import VersionRow, ranges
 from henslowe.errors import NotFound
 
 LOOK_S: Final = 1.0
+EXACT_S: Final = 10.0
 RANGES_MAX: Final = 1_000
 """Ranges that are looked at for listeners; clients of further ones hear of a change when they call."""
 SHOWN_MAX: Final = 20
@@ -71,7 +72,8 @@ class Ranges:
         picked = self._pick(target)
         if picked is None:
             return None
-        self._holds.hold(picked, self._idle_s)
+        # One that is meant by its number is held by whoever means it; here only for as long as the call may wait.
+        self._holds.hold(picked, EXACT_S if "@#" in target else self._idle_s)
         return Route(picked.service, picked)
 
     def refusal(self, target: str) -> NotFound:

@@ -2,8 +2,8 @@
 
 A task belongs to the process that made it, and its client knows only an id. So the gateway gives out ids of its own
 and remembers, durably, which version and instance each came from: what is said about a task goes there, however routes
-have changed meanwhile, and that version is kept running while the task is under way. What a server said last of a task
-that is done is kept as well, and answered when the server itself is gone.
+have changed meanwhile, and that version is kept running while the task is under way. What a server says of a task that
+is done is kept as well, and from then on answered here: it changes no more, and the server may be gone.
 
 Both forms are served, each between a client and a server of the same era: the extension `io.modelcontextprotocol/tasks`
 of the stateless era, and the experimental tasks of 2025-11-25. Nothing is bridged here: a client of the other era is
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from henslowe.actors.endpoints import Endpoint, EndpointDirectory, EndpointState, Era, JsonObject
+from henslowe.actors.endpoints import Endpoint, Era, JsonObject
 from henslowe.actors.ids import InstanceId, ServiceName
 from henslowe.actors.tasks.rows import TERMINAL, TaskRow
 from henslowe.actors.versions.ranges import exactly
@@ -29,7 +29,7 @@ from henslowe.errors import HensloweError, NotFound
 from henslowe.transport.gateway.calls import Caller
 from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.pins import Pin
-from henslowe.transport.gateway.protocol import NODE_ERROR, node_error
+from henslowe.transport.gateway.protocol import node_error
 from henslowe.transport.gateway.ranges import Holds
 from henslowe.transport.gateway.selection import Target, service_of
 from henslowe.transport.mcp import eras, jsonrpc
@@ -75,8 +75,12 @@ class TaskStore(Protocol):
         """
         ...
 
-    def seen(self, task_id: str, status: str, expires_s: float, final: JsonObject | None) -> None:
-        """Note what a server said of a task."""
+    def seen(self, task_id: str, status: str, expires_s: float) -> None:
+        """Note what a server said of a task that is not done."""
+        ...
+
+    async def finish(self, task_id: str, status: str, expires_s: float, final: JsonObject | None) -> None:
+        """Note how a task ended, durably if that is possible; `final` is what to answer from now on."""
         ...
 
 
@@ -102,11 +106,15 @@ class MemoryTasks:
         """See `TaskStore.keep`."""
         self._rows[row.id] = row
 
-    def seen(self, task_id: str, status: str, expires_s: float, final: JsonObject | None) -> None:
+    def seen(self, task_id: str, status: str, expires_s: float) -> None:
         """See `TaskStore.seen`."""
-        row = self._rows[task_id]
-        update = {"status": status, "expires_s": expires_s, "final": final or row.final}
-        self._rows[task_id] = row.model_copy(update=update)
+        update = {"status": status, "expires_s": expires_s}
+        self._rows[task_id] = self._rows[task_id].model_copy(update=update)
+
+    async def finish(self, task_id: str, status: str, expires_s: float, final: JsonObject | None) -> None:
+        """See `TaskStore.finish`."""
+        update = {"status": status, "expires_s": expires_s, "final": final}
+        self._rows[task_id] = self._rows[task_id].model_copy(update=update)
 
 
 class Tasks:
@@ -116,23 +124,15 @@ class Tasks:
         caller: Makes the calls.
         store: Remembers the tasks.
         holds: Keeps the versions running that are at it.
-        directory: The endpoints that are up.
         clock: Unix seconds.
     """
 
     def __init__(
-        self,
-        caller: Caller,
-        store: TaskStore,
-        holds: Holds,
-        directory: EndpointDirectory,
-        *,
-        clock: Callable[[], float] = time.time,
+        self, caller: Caller, store: TaskStore, holds: Holds, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._caller = caller
         self._store = store
         self._holds = holds
-        self._directory = directory
         self._clock = clock
         self._holding: asyncio.TimerHandle | None = None
 
@@ -210,37 +210,40 @@ class Tasks:
         return {"result": _renamed(answer["result"], row.own, row.id)}
 
     async def _forward(self, row: TaskRow, ask: Ask) -> JsonObject:
-        """The answer of the very instance, else of another one of its version, else what is known.
+        """What is known of a task that is done, else the answer of its instance, else of another one of its version.
 
         Where the version is no more, whoever serves now is asked: the server's tasks may outlive its versions.
         """
-        asked = replace(ask, params={**(ask.params or {}), "taskId": row.own})
-        alone = row.final is not None and not self._is_up(row)
-        if alone and (known := _known(row, ask.method)) is not None:
+        known = _known(row, ask.method)
+        if known is not None:
             return known
+        asked = replace(ask, params={**(ask.params or {}), "taskId": row.own})
         pin = Pin(row.key, row.instance)
         try:
-            answer, _ = await self._caller.call(f"{row.service}@{exactly(row.version)}", asked, pin)
+            answer, endpoint = await self._caller.call(f"{row.service}@{exactly(row.version)}", asked, pin)
         except NotFound:
-            answer, _ = await self._caller.call(row.service, asked)
+            answer, endpoint = await self._caller.call(row.service, asked)
         result = answer.get("result")
-        if not isinstance(result, dict):
-            return answer
-        self._note(row, ask.method, result)
-        return {"result": _renamed(result, row.own, row.id)}
+        if isinstance(result, dict):
+            await self._note(row, ask.method, result)
+            return {"result": _renamed(result, row.own, row.id)}
+        forgotten = answer["error"].get("code") == jsonrpc.INVALID_PARAMS and ask.method == "tasks/get"
+        if forgotten and endpoint is not None and endpoint.instance != row.instance:
+            # It died with its process: nothing is held for it any more.
+            await self._store.finish(row.id, "failed", row.expires_s, None)
+        return answer
 
-    def _note(self, row: TaskRow, method: str, result: JsonObject) -> None:
+    async def _note(self, row: TaskRow, method: str, result: JsonObject) -> None:
+        """Remember what a server said of a task, where that is news."""
         status = result.get("status")
         if method not in ("tasks/get", "tasks/cancel") or not isinstance(status, str):
             return
-        now_s = self._clock()
-        final = None
-        if status in TERMINAL and row.final is None and method == "tasks/get":
-            renamed = _renamed(result, row.own, row.id)
-            final = renamed if len(repr(renamed)) <= FINAL_CHARS_MAX else None
-        expires_s = _expiry_s(result, row.created_s, now_s)
-        if status != row.status or final is not None or abs(expires_s - row.expires_s) > GRACE_S:
-            self._store.seen(row.id, status, expires_s, final)
+        expires_s = _expiry_s(result, row.created_s, self._clock())
+        if status in TERMINAL and method == "tasks/get":
+            final = _renamed(result, row.own, row.id)
+            await self._store.finish(row.id, status, expires_s, final if len(repr(final)) <= FINAL_CHARS_MAX else None)
+        elif status != row.status or abs(expires_s - row.expires_s) > GRACE_S:
+            self._store.seen(row.id, status, expires_s)
 
     def _visible(self, row: TaskRow, service: ServiceName, ask: Ask) -> bool:
         return (
@@ -249,9 +252,6 @@ class Tasks:
             and (not row.owner or row.owner == ask.principal)
             and row.expires_s > self._clock()
         )
-
-    def _is_up(self, row: TaskRow) -> bool:
-        return any(each.state is EndpointState.READY for each in self._directory.of(row.key))
 
     # -- several tasks ----------------
 
@@ -328,14 +328,14 @@ def _made(answer: JsonObject, ask: Ask) -> JsonObject | None:
 
 
 def _known(row: TaskRow, method: str) -> JsonObject | None:
-    """The answer from what is known of a task that is done; None where only its server could say it."""
+    """The answer from what is known of a task that is done, which changes no more; None where its server has to say."""
     if row.final is None:
         return None
     if method == "tasks/get":
         return {"result": row.final}
     if method in ("tasks/cancel", "tasks/update") and row.era == Era.MODERN.value:
         return {"result": {"resultType": "complete"}}
-    return jsonrpc.error(NODE_ERROR, f"the server of this task is gone; it ended as {row.status}")
+    return None
 
 
 def _renamed(result: JsonObject, before: str, after: str) -> JsonObject:

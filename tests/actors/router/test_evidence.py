@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.messages import Decision
 from henslowe.actors.router import Evidence, Past, Rules, Trial
-from henslowe.actors.router.randomised import LEVELS, Baseline, RandomisedStream
+from henslowe.actors.router.latency import Usual, bound_of, past_bounds
+from henslowe.actors.router.randomised import LEVELS, ODDS, Baseline, RandomisedStream
 from henslowe.actors.router.sequential import Acceptance, bad_rate
 from henslowe.actors.routes import Arm, CallRecord, Outcome
 
@@ -22,6 +24,7 @@ CANARY = Trial(SERVICE, 7, NEW, OLD, 0.1)
 ALONE = Trial(SERVICE, 7, NEW, None, 1.0, probation=True)
 HOLDBACK = Trial(SERVICE, 7, NEW, OLD, 0.95, probation=True, holdback=True)
 BUSY = Past(units=1_000, calls_per_unit=1.0, calls=300, failures=3)
+TIMED = replace(BUSY, usual=(("echo", 0.15),), timed=300, slow=3)
 
 
 def call(
@@ -237,9 +240,9 @@ def test_where_there_are_few_units_as_many_as_there_are_will_do() -> None:
     assert "0 of 400 calls failed" in finding.why
 
 
-def test_a_version_is_bad_from_the_margin_on_or_twice_the_rate() -> None:
+def test_a_version_is_bad_from_the_margin_on_or_a_multiple_of_the_rate() -> None:
     assert bad_rate(0.01, 0.05) == pytest.approx(0.06)
-    assert bad_rate(0.2, 0.05) == pytest.approx(0.4)
+    assert bad_rate(0.2, 0.05) == pytest.approx(0.32)
 
 
 def test_the_announced_number_of_calls_is_what_a_faultless_version_takes() -> None:
@@ -249,6 +252,56 @@ def test_the_announced_number_of_calls_is_what_a_faultless_version_takes() -> No
         acceptance.add(f"u{calls}", failed=False)
         calls += 1
     assert calls == acceptance.calls_expected
+
+
+# -- latency ----------------
+
+
+def timed(unit: str, took_s: float, arm: Arm) -> CallRecord:
+    return replace(call(unit, arm=arm), latency_s=took_s)
+
+
+def test_calls_that_are_slow_where_the_coin_put_the_canary_roll_it_back() -> None:
+    evidence = Evidence(CANARY, Rules(), TIMED)
+    for at in range(400):
+        canary = at % 10 == 0
+        evidence.update(timed(f"u{at}", 0.3 if canary else 0.1, Arm.CANARY if canary else Arm.STABLE))
+    finding = evidence.find()
+    assert finding.decision is Decision.ROLL_BACK
+    assert "40 of 40 calls were slow, beside 0 of 360 on version 1" in finding.why
+    assert "(slow calls)" in finding.why
+
+
+def test_a_slowdown_of_both_versions_is_nobodys() -> None:
+    evidence = Evidence(CANARY, Rules(), TIMED)
+    for at in range(400):
+        evidence.update(timed(f"u{at}", 0.3, Arm.CANARY if at % 10 == 0 else Arm.STABLE))
+    assert evidence.find().decision is not Decision.ROLL_BACK
+
+
+def test_latencies_decide_nothing_where_they_are_not_wanted() -> None:
+    evidence = Evidence(CANARY, Rules(slow_factor=0.0), TIMED)
+    for at in range(400):
+        evidence.update(timed(f"u{at}", 3.0 if at % 10 == 0 else 0.1, Arm.CANARY if at % 10 == 0 else Arm.STABLE))
+    assert evidence.numbers()["slow"] == 0
+    assert evidence.find().decision is not Decision.ROLL_BACK
+
+
+def test_a_tool_without_a_past_gets_its_bound_from_the_first_calls_of_both_versions() -> None:
+    usual = Usual(factor=1.5)
+    assert [usual.is_slow("new", 0.1) for _ in range(40)] == [None] * 40
+    assert (usual.is_slow("new", 0.149), usual.is_slow("new", 0.2)) == (False, True)
+
+
+def test_a_quick_tool_has_some_slack() -> None:
+    assert bound_of([0.001] * 40, 1.5) == pytest.approx(0.006)
+    assert bound_of([0.001] * 39, 1.5) is None
+
+
+def test_bounds_of_the_past_are_by_tool() -> None:
+    bounds, slow, timed_calls = past_bounds([("quick", 0.1), ("long", 2.0)] * 40 + [("quick", 1.0)], 1.5)
+    assert dict(bounds) == {"quick": pytest.approx(0.15), "long": pytest.approx(3.0)}
+    assert (slow, timed_calls) == (1, 81)
 
 
 # -- across restarts ----------------
@@ -312,4 +365,4 @@ def test_the_expected_factor_of_a_unit_is_one_whatever_its_calls_do(outcomes: li
         for level, products in enumerate(stream.log_e):
             for k, log_e in enumerate(products):
                 expected[level][k] += weight * math.exp(log_e)
-    assert [value for row in expected for value in row] == pytest.approx([1.0] * 15)
+    assert [value for row in expected for value in row] == pytest.approx([1.0] * len(LEVELS) * len(ODDS))

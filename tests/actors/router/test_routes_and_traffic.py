@@ -130,5 +130,6 @@ def test_the_past_of_a_trial_is_that_of_the_version_before() -> None:
     for at in range(40):
         counter.add(record("a", 1, Outcome.TIMEOUT if at < 2 else Outcome.OK))
         counter.add(record("b", 2, Outcome.CRASH))
-    past = counter.past(VersionKey(HELLO, 1))
+    past = counter.past(VersionKey(HELLO, 1), 1.5)
     assert (past.units, past.calls_per_unit, past.calls, past.failures, past.hard_failures) == (2, 40.0, 40, 2, 2)
+    assert (past.usual, past.timed) == ((), 0)

@@ -1,9 +1,9 @@
 """Proves the canary verdict: simulates traffic, seeded, against the code that ships.
 
-    python bench/prove_verdict.py            # some minutes
-    python bench/prove_verdict.py --quick    # some seconds, for CI
-    python bench/prove_verdict.py --check    # exit 1 when a claim does not hold
-    python bench/prove_verdict.py --json
+    python bench/canary_sim.py            # some minutes
+    python bench/canary_sim.py --quick    # some seconds, for CI
+    python bench/canary_sim.py --check    # exit 1 when a claim does not hold
+    python bench/canary_sim.py --json
 
 Each scenario runs many rollouts. A rollout is a `Traffic` of units with their own failure rates, routed by the real
 `Route.pick` and judged by the real `Evidence`, until it is decided or the calls are used up.
@@ -42,6 +42,9 @@ class Call:
     fails_old: bool
     fails_new: bool
     session: bool = False
+    old_s: float = 0.01
+    new_s: float = 0.01
+    """Latencies."""
 
 
 Traffic = Callable[[random.Random], Iterator[Call]]
@@ -58,6 +61,8 @@ class Outcomes:
     """Failing calls that the new version served before it was rolled back."""
     calls_until: list[int] = field(default_factory=list)
     """Calls of both arms until a rollback."""
+    units: list[int] = field(default_factory=list)
+    """Units of the new version until a rollback."""
 
     @property
     def runs(self) -> int:
@@ -102,13 +107,15 @@ def rollout(
         arm, version = route.pick(call.unit)
         failed = call.fails_new if version == NEW else call.fails_old
         outcome = Outcome.INTERNAL_ERROR if failed else Outcome.OK
-        evidence.update(CallRecord(version, arm, call.unit, call.session, call.tool, outcome, 0.01, at * 0.02, 1))
+        took_s = call.new_s if version == NEW else call.old_s
+        evidence.update(CallRecord(version, arm, call.unit, call.session, call.tool, outcome, took_s, at * 0.02, 1))
         if failed or at % 10 == 0:
             decision = evidence.find().decision
             if decision is Decision.ROLL_BACK:
                 out.rollbacks.append(evidence.new.calls)
                 out.failed_calls.append(evidence.new.failures)
                 out.calls_until.append(at)
+                out.units.append(evidence.numbers()["units"])
                 return
             if decision is Decision.PROMOTE:
                 out.promotions.append(evidence.new.calls)
@@ -166,6 +173,20 @@ def long_sessions(old: float, new: float, *, sessions: int = 40, icc: float = 0.
     return traffic
 
 
+def slower(times: float, *, spread: float = 0.6, incident: tuple[int, int, float] | None = None) -> Traffic:
+    """Single calls whose latency is log-normal around 100 ms; the new version takes so many times as long."""
+
+    def traffic(rng: random.Random) -> Iterator[Call]:
+        at = 0
+        while True:
+            at += 1
+            shared = incident[2] if incident is not None and incident[0] <= at < incident[1] else 1.0
+            took_s = 0.1 * shared * rng.lognormvariate(0, spread)
+            yield Call(f"c{at}", "echo", False, False, False, took_s, took_s * times)
+
+    return traffic
+
+
 def one_broken_tool(tools: int, old: float, broken: float) -> Traffic:
     """Single calls over many tools, of which the new version breaks one."""
 
@@ -200,6 +221,9 @@ STAYING = Past(units=40, calls_per_unit=50.0, calls=2_000, failures=0)
 STAYING_1 = Past(units=40, calls_per_unit=50.0, calls=2_000, failures=20, hard_failures=20)
 SHORT = Past(units=200, calls_per_unit=10.0, calls=2_000, failures=20, hard_failures=20)
 FEW = Past(units=2, calls_per_unit=30.0, calls=100, failures=1)
+NOISY = Past(units=1_000, calls_per_unit=1.0, calls=300, failures=45)
+TIMED = Past(units=1_000, calls_per_unit=1.0, calls=300, usual=(("echo", 0.225),), timed=300, slow=26)
+"""The bound is 1.5 times the third quartile of `slower`'s log-normal latencies, which 9 % of the calls exceed."""
 CALLS_PER_S = 30.0
 """Of the forty sessions together."""
 
@@ -258,6 +282,25 @@ def claims(runs: int) -> Iterator[Claim]:
     tool = run(runs // 2, 8, one_broken_tool(20, 0.01, 1.0), calls_max=6_000, rules=NEVER)
     yield Claim("one of 20 tools broken: canary calls to rollback, median", quantile(tool.rollbacks, 0.5), 120)
     yield Claim("one of 20 tools broken: missed", 1 - len(tool.rollbacks) / tool.runs, 0.02)
+
+    # The verdict may hold: what it must not do is promote.
+    noisy = run(runs // 2, 16, single_calls(0.15, 0.24), calls_max=20_000, past=NOISY)
+    missed = (noisy.undecided + len(noisy.promotions)) / noisy.runs
+    yield Claim("15 % -> 24 %, 2,000 canary calls of 20,000: missed", missed, 0.20)
+    half = run(runs, 16, single_calls(0.15, 0.24), calls_max=2_000, weight=5_000, past=NOISY)
+    missed = (half.undecided + len(half.promotions)) / half.runs
+    yield Claim("15 % -> 24 %, 1,000 canary calls of 2,000: missed", missed, 0.20)
+    short = run(runs // 2, 17, short_sessions(0.01, 0.10, icc=0.3), calls_max=6_000, past=SHORT, rules=NEVER)
+    yield Claim("1 % -> 10 %, sessions, icc 0.3: canary sessions, median", quantile(short.units, 0.5), 25)
+
+    for times, median, p95 in ((2.0, 60, 150), (1.5, 150, 400)):
+        slow = run(runs // 2, 18, slower(times), calls_max=8_000, past=TIMED, rules=NEVER)
+        yield Claim(f"{times:g} times as slow: canary calls to rollback, median", quantile(slow.rollbacks, 0.5), median)
+        yield Claim(f"{times:g} times as slow: canary calls to rollback, p95", quantile(slow.rollbacks, 0.95), p95)
+    fine = run(runs, 19, slower(1.0), calls_max=1_500, past=TIMED, rules=NEVER)
+    yield Claim("as fast as before: rolled back", len(fine.rollbacks) / fine.runs, 0.01)
+    fine = run(runs, 20, slower(1.0, incident=(200, 900, 5.0)), calls_max=1_500, past=TIMED, rules=NEVER)
+    yield Claim("as fast as before, shared slowdown: rolled back", len(fine.rollbacks) / fine.runs, 0.01)
 
     stay: dict[str, object] = {"known_units": FORTY, "past": STAYING}
     for old, past, limit in ((0.0, STAYING, 0.05), (0.01, STAYING_1, 0.05)):

@@ -44,6 +44,8 @@ def three_values(path: tuple[str, ...]) -> list[Any]:
         return [[words[0]], list(words[1:3]), []]
     if get_origin(annotation) is tuple:
         return [["a"], ["b", "c"], []]
+    if path[-1] == "public_url":
+        return ["https://one", "https://two", "http://three"]
     if annotation is str:
         return ["one", "two", "three"]
     if Path in (annotation, *get_args(annotation)):
@@ -82,12 +84,21 @@ def comparable(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+COMPANIONS = {
+    "watcher.debounce_max_ms": {"watcher.debounce_ms": "0"},
+    "access.mode": {"access.oauth.issuer": "https://login.example"},
+    "tls.cert_file": {"tls.key_file": "/key.pem"},
+    "tls.key_file": {"tls.cert_file": "/cert.pem"},
+}
+"""What a setting cannot be without."""
+
+
 @pytest.mark.parametrize("path", LEAVES, ids=".".join)
 def test_the_strongest_source_wins_and_is_named_for_every_setting(path: tuple[str, ...], tmp_path: Path) -> None:
     key, variable = ".".join(path), "HENSLOWE_" + "__".join(path).upper()
     in_file, in_environment, in_flag = three_values(path)
     # a limit between two settings must not get in the way of the one that is looked at
-    companions = {"watcher.debounce_ms": "0"} if key == "watcher.debounce_max_ms" else {}
+    companions = COMPANIONS.get(key, {})
     default = value_at(Settings(), path)
     for file, environment, flag in product([False, True], repeat=3):
         (tmp_path / "henslowe.toml").write_text(as_toml(path, in_file) if file else "")

@@ -106,7 +106,7 @@ def test_the_strongest_source_wins_and_is_named_for_every_setting(path: tuple[st
             tmp_path,
             environ={variable: as_text(in_environment)} if environment else {},
             overrides=[
-                *(Override(k, v, "--companion") for k, v in companions.items()),
+                *(Override(k, v, "--companion") for k, v in companions.items() if file or environment or flag),
                 *([Override(key, as_text(in_flag), "--flag")] if flag else []),
             ],
         )

@@ -151,6 +151,12 @@ class CommitQueue:
                 self._wake()
         return commit.acknowledged
 
+    def rest(self) -> bool:
+        """Whether nothing waits; then the next commit wakes the writer."""
+        if not self._waiting:
+            self._woken = False
+        return not self._waiting
+
     def close(self) -> None:
         """Refuses commits from now on and fails those that no writer took."""
         self._closed = True

@@ -231,7 +231,7 @@ class OnDemandWriterActor(LoopActor):
 
     async def handle_cast(self, message: object) -> None:
         """Commits one batch; between batches the mailbox has its turn."""
-        if message is _WORK and self._queue and await asyncio.to_thread(self._work):
+        if message is _WORK and not self._queue.rest() and await asyncio.to_thread(self._work):
             self.ref.cast(_WORK)
 
     async def terminate(self, reason: object) -> None:

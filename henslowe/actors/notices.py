@@ -42,5 +42,14 @@ class _Sayer:
                 say(EventType.STORAGE_READ_PINNED, Status.DEGRADED, **data)
             case NoticeKind.CAPTURES_DROPPED | NoticeKind.CAPTURES_LOST:
                 say(EventType.CAPTURE_DROPPED, Status.DEGRADED, **data)
+            case NoticeKind.DAMAGED:
+                say(EventType.STORAGE_DAMAGED, Status.FAILED, **data)
+            case NoticeKind.HEALED:
+                say(EventType.STORAGE_HEALED, Status.SUCCESS, **data)
+            case NoticeKind.QUARANTINED:
+                say(EventType.ROW_QUARANTINED, Status.DEGRADED, **data)
+            case NoticeKind.SCRUBBED:
+                status = Status.DEGRADED if data["findings"] else Status.SUCCESS
+                say(EventType.STORAGE_SCRUBBED, status, **data)
             case NoticeKind.BALLAST_LAID | NoticeKind.READERS_FREED:
                 pass  # the log of the node has it, and nobody acts on it

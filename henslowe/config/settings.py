@@ -42,6 +42,13 @@ class StorageSettings(Section):
     activity_events_max: Annotated[int, Field(ge=1_000)] = 1_000_000
     output_lines_max: Annotated[int, Field(ge=1_000)] = 1_000_000
     """Retention of the two streams that are not the history; the oldest partition is dropped whole."""
+    activity_age_max_s: Annotated[float, Field(ge=0, le=100 * 366 * 24 * 3600)] = 90 * 24 * 3600.0
+    output_age_max_s: Annotated[float, Field(ge=0, le=100 * 366 * 24 * 3600)] = 30 * 24 * 3600.0
+    """Older events of these streams are dropped, too, at most a fifteenth of the time later; 0 for no limit."""
+    scrub_interval_s: Annotated[float, Field(ge=0, le=366 * 24 * 3600)] = 24 * 3600.0
+    """From the end of one reading of all that is stored to the next; 0 for none."""
+    scrub_mib_per_s: Annotated[float, Field(gt=0, le=10_000)] = 4.0
+    """Most that it reads in a second, in a process of lowest priority."""
     read_s_max: Annotated[float, Field(gt=0, le=3600)] = 30.0
     """A read that is open for longer is told, with its place in the source: the file grows meanwhile."""
     migrations: Literal["auto", "manual"] = "auto"
@@ -83,6 +90,14 @@ class PipelineSettings(Section):
     output_bytes_max: Annotated[int, Field(ge=4096)] = 4 * 1024 * 1024
     """The same in bytes."""
     output_line_bytes_max: Annotated[int, Field(ge=256)] = 8_192
+    isolation: Literal["auto", "bwrap", "landlock", "none"] = "auto"
+    """What keeps stages within their run's folders. `auto`: the best that works here; a version says what it was."""
+    processes_max: Annotated[int, Field(ge=8)] = 512
+    """Most processes of one stage."""
+    run_mib_max: Annotated[int, Field(ge=16)] = 4_096
+    """Most that one run may write into its folder."""
+    free_mib_min: Annotated[int, Field(ge=0)] = 256
+    """A stage is ended when less than this is free on the disk of the data directory."""
     python: str = ""
     """Interpreter for Python services; "" for the node's own."""
 

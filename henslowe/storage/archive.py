@@ -166,6 +166,26 @@ class Archive:
             return f"the object cannot be read: {error}", 0
         return ("" if found.hexdigest() == digest else "the object has another digest"), size_bytes
 
+    def put_object(self, digest: str, source: Path) -> bool:
+        """Stores the file `source` as the object `digest`, also over a damaged one; False if it has another digest.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        if source.stat().st_size > FILE_BYTES_MAX:
+            return False
+        content = source.read_bytes()
+        if hashlib.sha256(content).hexdigest() != digest:
+            return False
+        target = self._object(digest)
+        with self._lock:
+            filesystem.make_folder(self._objects)
+            target.parent.mkdir(exist_ok=True)
+            _write_object(target, content)
+            filesystem.sync_dir(target.parent)
+            filesystem.sync_dir(self._objects)
+        return True
+
     def verify(self, build_id: str) -> Build:
         """Reads everything of a build; returns it only if all digests are right.
 

@@ -44,6 +44,7 @@ CRASHES_MAX: Final = 5
 FINDINGS_MAX: Final = 1_000
 """More are counted only: the first ones tell what happened."""
 _TELL_EVERY_S: Final = 0.5
+_NICE: Final = 19
 _OPENING: Final = "core/data.mdb"
 """The place of whoever opens the environments."""
 _COPY: Final = ".check-"
@@ -64,6 +65,7 @@ class CheckPlan:
         rate_bytes_s: Most bytes read in a second, 0 for no limit.
         start: Where an earlier check came to: part, place, key in hex.
         skip: Places to leave out.
+        nice: Whether everything else goes first.
     """
 
     data_dir: str
@@ -74,6 +76,7 @@ class CheckPlan:
     rate_bytes_s: float = 0.0
     start: tuple[str, str, str] = ("", "", "")
     skip: tuple[str, ...] = ()
+    nice: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +250,8 @@ def main(arguments: list[str]) -> None:
     said: dict[str, Any] = json.loads(arguments[0])
     fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
     plan = CheckPlan(**fields)
+    if plan.nice:
+        os.nice(_NICE)
     speaker = _Speaker(plan)
     try:
         for finding in findings(plan, speaker):

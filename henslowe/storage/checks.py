@@ -99,7 +99,7 @@ def _records_of(env: Environment, name: str, place: str, progress: Progress, aft
             problem = _record_problem(name, key, record)
             if problem:
                 hint = "henslowe storage quarantine list" if name.startswith(TABLE) else RESTORE
-                yield Finding(FindingKind.RECORD, place, problem, hint)
+                yield Finding(FindingKind.RECORD, place, problem, hint, key=key.hex())
         if count >= _PAGE:
             progress.passed(place, key, read, count="records", number=count)
             read = count = 0

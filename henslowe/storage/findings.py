@@ -45,6 +45,8 @@ class Finding:
     hint: str = ""
     versions: tuple[str, ...] = ()
     """Versions (`hello@3`) that need what is damaged, if known."""
+    key: str = ""
+    """Of a record: its key in hex."""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-serialisable, additive."""
@@ -53,7 +55,7 @@ class Finding:
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Self:
         """The finding that `as_dict` gave."""
-        fields = {name: value[name] for name in ("place", "message", "hint") if name in value}
+        fields = {name: value[name] for name in ("place", "message", "hint", "key") if name in value}
         return cls(FindingKind(value["kind"]), versions=tuple(value.get("versions", ())), **fields)
 
 

@@ -32,6 +32,14 @@ class NoticeKind(StrEnum):
     """Exchanges came faster than they could be recorded. `count`, since the last time this was said."""
     CAPTURES_LOST = "captures_lost"
     """What was recorded in earlier lives was damaged and thrown away. `reason`."""
+    DAMAGED = "damaged"
+    """Something stored is not what was written. `damage` (its kind), `place`, `problem`, `hint`, `versions`."""
+    HEALED = "healed"
+    """Damage was put right. `place`, `problem`, `source`."""
+    QUARANTINED = "quarantined"
+    """A damaged row is moved aside and waits for a decision. `table`, `key`, `problem`, `id`."""
+    SCRUBBED = "scrubbed"
+    """Everything was read once. `findings`, `healed`, `size_bytes`, `took_s`, `counts`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,12 @@ class Notice:
 
 
 Told: TypeAlias = Callable[[Notice], None]
-_WARNINGS = frozenset(NoticeKind) - {NoticeKind.RECOVERED, NoticeKind.BALLAST_LAID, NoticeKind.READERS_FREED}
+_WARNINGS = frozenset(NoticeKind) - {
+    NoticeKind.RECOVERED,
+    NoticeKind.BALLAST_LAID,
+    NoticeKind.READERS_FREED,
+    NoticeKind.SCRUBBED,
+}
 
 _log = logging.getLogger(__name__)
 

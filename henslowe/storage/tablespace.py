@@ -14,7 +14,8 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel
 
 from henslowe.actors.kernel import ChildSpec, GenActor, RestartType
-from henslowe.errors import StorageError
+from henslowe.errors import KeyRefused, StorageError
+from henslowe.storage import keys
 from henslowe.storage.bags import Bag
 from henslowe.storage.cells import TableBase
 from henslowe.storage.commits import CommitQueue
@@ -96,6 +97,26 @@ class Tablespace:
     def quarantined(self) -> list[Quarantined]:
         """The damaged rows of its open tables that wait for a decision."""
         return [item for table in self._tables.values() for item in table.damage.items()]
+
+    async def rewrite(self, name: str, packed: bytes) -> bool:
+        """Writes the row again that lies under `packed` in the sub-database `name`, from memory; whether there is one.
+
+        Raises:
+            StorageError: The disk refused it.
+        """
+        table = self._tables.get(name.removeprefix("t.").partition("@")[0])
+        if not isinstance(table, Table):
+            return False
+        try:
+            row = table._cell(keys.unpack(packed))
+        except KeyRefused:
+            return False
+        if row is None:
+            return False
+        txn = self.transaction()
+        txn.put(table, row)
+        await txn.commit()
+        return True
 
     def rows(self) -> dict[str, int]:
         """How many keys each open table has, by name."""

@@ -13,8 +13,10 @@ from typing import Any
 import aiohttp
 import orjson
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 from prometheus_client import CollectorRegistry
 
+from henslowe.actors.access import Policy
 from henslowe.actors.endpoints import (
     Contract,
     EndpointDirectory,
@@ -28,6 +30,7 @@ from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
 from henslowe.actors.routes import Observations, Route, RouteTable
 from henslowe.config.settings import GatewaySettings
 from henslowe.errors import UpstreamLost
+from henslowe.transport.access import Resources
 from henslowe.transport.gateway import Gateway, MemorySessions, PrivateConnections, add_gateway
 from henslowe.transport.mcp import bridge
 
@@ -269,9 +272,15 @@ async def events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, J
 
 @contextlib.asynccontextmanager
 async def world(
-    directory: EndpointDirectory | None = None, private: PrivateConnections | None = None, **settings: Any
+    directory: EndpointDirectory | None = None,
+    private: PrivateConnections | None = None,
+    *,
+    guarded: Middleware | None = None,
+    policy: Policy | None = None,
+    resources: Resources | None = None,
+    **settings: Any,
 ) -> AsyncIterator[World]:
-    """A running gateway without services."""
+    """A running gateway without services; anybody may use it unless it is `guarded`."""
     routes, directory, observations = RouteTable(), directory or EndpointDirectory(), Observations()
     limits = GatewaySettings(**{"wait_for_instance_s": 2.0, "call_timeout_s": 4.0, **settings})
     sessions = MemorySessions(limits.sessions_max)
@@ -289,8 +298,10 @@ async def world(
         clock=lambda: now[0],
         private=private,
         explain=lambda service: unserved.get(service, ""),
+        policy=policy,
+        resources=resources,
     )
-    app = web.Application()
+    app = web.Application(middlewares=[] if guarded is None else [guarded])
     add_gateway(app, gateway)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()

@@ -201,9 +201,13 @@ def key_id(sealed: bytes) -> str:
     return sealed[:_ID_BYTES].hex()
 
 
-@cache
 def has_secrets(model: type[BaseModel]) -> bool:
     """Whether a row of this type may hold a `Secret`, at any depth."""
+    return _has_secrets(model)
+
+
+@cache
+def _has_secrets(model: type[BaseModel]) -> bool:
     return _mentions(model, set())
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import os
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -40,16 +41,22 @@ from henslowe.storage.env import Durability, Environment, EnvironmentInfo, verif
 from henslowe.storage.eventlog import CURSORS, CursorRow, EventLog, EventReader
 from henslowe.storage.events import RINGS, EncodedEvent, EventDraft
 from henslowe.storage.keeper import KeeperActor, Kept
+from henslowe.storage.keyfile import KeyFile
 from henslowe.storage.migrations.engine import Migrator
 from henslowe.storage.migrations.runner import RUNNER_NAME, MigrationRunner
 from henslowe.storage.nodelock import NodeLock
 from henslowe.storage.notices import Notices
 from henslowe.storage.partitions import Appender, Layout, Retention
 from henslowe.storage.quarantine import Quarantined
+from henslowe.storage.rotation import Rotation
+from henslowe.storage.scrub_pass import SCRUBS, Scrubbing
+from henslowe.storage.scrubber import ScrubberActor
+from henslowe.storage.secrets import SECRETS, SecretStore
 from henslowe.storage.tables import Table
 from henslowe.storage.tablespace import Tablespace
 from henslowe.storage.tablespec import Space, TableSpec
 from henslowe.storage.transaction import EncodeEvent, Transaction, encoder
+from henslowe.storage.vault import Vault
 from henslowe.storage.writer import Committer, OnDemandWriterActor, WriterActor
 
 R = TypeVar("R", bound=BaseModel)
@@ -57,6 +64,7 @@ R = TypeVar("R", bound=BaseModel)
 WRITER_NAME: Final = "storage.writer"
 CACHE_WRITER_NAME: Final = "storage.cache_writer"
 KEEPER_NAME: Final = "storage.keeper"
+SCRUBBER_NAME: Final = "storage.scrubber"
 _RUNNING: Final = "running"
 _BALLAST: Final = "ballast"
 _ARCHIVE: Final = "archive"
@@ -78,6 +86,16 @@ class LifeRow(BaseModel, frozen=True, extra="forbid"):
 
 
 LIVES: Final = TableSpec(name="lives", row_type=LifeRow, key="node")
+
+
+class IdentityRow(BaseModel, frozen=True, extra="forbid"):
+    """What a store is called, wherever its directory is moved or restored to."""
+
+    name: str = "store"
+    store_id: str
+
+
+IDENTITY: Final = TableSpec(name="identity", row_type=IdentityRow, key="name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,34 +152,53 @@ class Store:
         self._env = core
         layout = Layout(core, RINGS)
         retention = {
-            "activity": Retention(settings.activity_events_max),
-            "output": Retention(settings.output_lines_max),
+            "activity": Retention(settings.activity_events_max, settings.activity_age_max_s or None),
+            "output": Retention(settings.output_lines_max, settings.output_age_max_s or None),
         }
         ballast = Ballast(data_dir / _BALLAST)
+        self.vault = Vault(self._key_file, lambda: bool(len(self._secrets)))
+        """The keys that seal secrets; without secrets there are none."""
         self._core = Tablespace(
             Space.CORE,
             core,
             Committer(core, Appender(core, layout, retention), ballast),
             commits_max=settings.writer_queue,
             encode_event=self._encoded,
+            sealer=self.vault,
         )
         self._cache = Tablespace(Space.CACHE, cache, Committer(cache, None, None), commits_max=_CACHE_QUEUE)
         self._spaces = {Space.CORE: self._core, Space.CACHE: self._cache}
         # Before anything is changed: a table that this Henslowe cannot read is a reason not to start.
         for spec in tables:
             self._space(spec.space).open(spec)
+        self._secrets = self.table(SECRETS)
         self.migrator = Migrator(self._core)
         """Carries out the migrations of the tables that are open; in a node its `MigrationRunner` does so by itself."""
+        self.rotation = Rotation(self._core, self.vault)
+        """Renews the keys of secrets, as `migrator` migrates."""
         self.incarnation, clock = self._next_life()
+        self._store_id()
         self._encode_event: EncodeEvent = encoder(node, self.incarnation, clock.tick)
         self.clock = clock
         """The node's hybrid logical clock: readings of other nodes' events go into `clock.observe`."""
         self.events = EventLog(core, layout, self.table(CURSORS), self._core.queue.listeners, self._save_cursor)
         self.context = ContextStore(core, self.transaction)
+        self.secrets = SecretStore(self._secrets, self.vault, self.transaction)
         self.archive = Archive(data_dir / _ARCHIVE)
         self.captures = Captures(data_dir / Space.CAPTURE, capture, clock.tick, clean=clean)
         self.notices = Notices()
         """What storage has to tell on its own."""
+        self.scrubbing = Scrubbing(
+            data_dir=data_dir,
+            archive=self.archive,
+            table=self.table(SCRUBS),
+            notices=self.notices,
+            interval_s=settings.scrub_interval_s,
+            rate_bytes_s=settings.scrub_mib_per_s * 2**20,
+            quarantined=self.quarantined,
+            rewrite=self._core.rewrite,
+        )
+        """What the scrubber works with; the composition root says who audits rows and where builds are laid out."""
         self._kept = Kept(
             queue=self._core.queue,
             committer=self._core.committer,
@@ -264,9 +301,10 @@ class Store:
             ChildSpec(
                 id="migration runner",
                 actor=MigrationRunner,
-                args=(self.migrator, self._settings),
+                args=(self.migrator, self._settings, self.rotation),
                 name=RUNNER_NAME,
             ),
+            ChildSpec(id="scrubber", actor=ScrubberActor, args=(self.scrubbing,), name=SCRUBBER_NAME),
         ]
 
     def table(self, spec: TableSpec[R]) -> Table[R]:
@@ -289,6 +327,14 @@ class Store:
     def quarantined(self) -> list[Quarantined]:
         """The damaged rows of open tables that wait for a decision; reading one raises."""
         return [item for space in self._spaces.values() for item in space.quarantined()]
+
+    @property
+    def damage(self) -> str:
+        """What is known to be damaged and waits for a person, "" for nothing."""
+        rows, findings = len(self.quarantined()), len(self.scrubbing.integrity.findings)
+        said = [f"{rows} damaged rows in quarantine"] if rows else []
+        said += [f"{findings} findings of the scrubber"] if findings else []
+        return ", ".join(said)
 
     @property
     def degraded(self) -> str:
@@ -353,14 +399,30 @@ class Store:
         newest = self._newest_hlc()
         clock = HybridClock(max(newest, last.hlc if last else 0))
         row = LifeRow(node=self.node, incarnation=(last.incarnation if last else 0) + 1, hlc=clock.tick()[1])
+        self._write_now(lives, row)
+        return row.incarnation, clock
+
+    def _store_id(self) -> str:
+        """What the store is called: made in its first life."""
+        identity = self.table(IDENTITY)
+        row = identity.lookup("store")
+        if row is None:
+            row = IdentityRow(store_id=uuid.uuid4().hex)
+            self._write_now(identity, row)
+        return row.store_id
+
+    def _key_file(self) -> KeyFile:
+        return KeyFile.find(self.data_dir, self._store_id(), self._settings.secret_key_file)
+
+    def _write_now(self, table: Table[R], row: R) -> None:
+        """Commits one row from here: only while no writer runs."""
         ops: list[Any] = []
-        key, row = lives._put(row, last, ops)
+        key, row = table._put(row, table.latest(table.spec.key_of(row)), ops)
         with self._env.write() as txn:
             for name, packed, record in ops:
                 txn.put(packed, record, db=self._env.db(name))
-        lives._hold(key, row, 0)
-        lives._publish(key, row, 0)
-        return row.incarnation, clock
+        table._hold(key, row, 0)
+        table._publish(key, row, 0)
 
     def _newest_hlc(self) -> int:
         reader = EventReader(self._env, Layout(self._env, RINGS))

@@ -16,6 +16,7 @@ from henslowe.errors import Corrupt, FormatTooNew, StorageError
 from henslowe.storage import codec
 from henslowe.storage.keys import Key
 from henslowe.storage.migrations.declared import Fields, Migration
+from henslowe.storage.sealing import has_secrets
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -81,6 +82,8 @@ class TableSpec(Generic[R]):
                 raise TypeError(f"expected migrations of table {self.name!r} to schema {self.schema}, got {each}")
         if self.migrations and (self.space is not Space.CORE or not self.durable):
             raise TypeError(f"expected no migrations of table {self.name!r}: it is not kept")
+        if self.space is not Space.CORE and self.durable and has_secrets(self.row_type):
+            raise TypeError(f"expected no secrets in the rows of {self.name!r}: only the core has keys")
 
     def key_of(self, row: R) -> Key:
         """The row's key."""

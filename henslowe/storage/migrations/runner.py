@@ -1,4 +1,4 @@
-"""The actor that carries migrations out in a node: by itself, at a bounded rate, and when somebody asks.
+"""The actor that carries migrations, and rotations of keys, out in a node: by itself, at a bounded rate, or when asked.
 
 At boot it goes on with what was under way, and begins what is declared and not begun (unless `storage.migrations` is
 `manual`). Between two pages it pauses, so that others have most of the writer and of the loop. Commands are answered
@@ -22,6 +22,8 @@ from henslowe.storage.migrations.progress import MigrationRow, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from henslowe.storage.rotation import Rotation
 
 RUNNER_NAME: Final = "storage.migrations"
 TICK_S: Final = 60.0
@@ -52,6 +54,13 @@ class RollBack:
 
 
 @dataclass(slots=True, frozen=True)
+class Rotate:
+    """Call to the runner: begin to seal all secrets with a new key."""
+
+    by: str
+
+
+@dataclass(slots=True, frozen=True)
 class _Work:
     """Info to self: do a page, or look whether there is one to do."""
 
@@ -62,13 +71,20 @@ class MigrationRunner(LoopActor):
     Args:
         migrator: Carries them out.
         settings: `migrations`, `migration_rows_per_s` and `rollback_window_s`.
+        rotation: Renews keys; it gets its turn when no table is being migrated.
         now_s: The clock, in Unix seconds.
     """
 
     def __init__(
-        self, migrator: Migrator, settings: StorageSettings, *, now_s: Callable[[], float] = time.time
+        self,
+        migrator: Migrator,
+        settings: StorageSettings,
+        rotation: Rotation | None = None,
+        *,
+        now_s: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
+        self._rotation = rotation
         self._migrator = migrator
         self._settings = settings
         self._now_s = now_s
@@ -78,12 +94,17 @@ class MigrationRunner(LoopActor):
         """Goes on where the last life was."""
         self._work_in(0.0)
 
-    async def handle_call(self, message: Migrate | RollBack, _sender: Reply) -> MigrationRow:
-        """Begins a migration, or rolls it back; the row after it. Raises what the migrator raises."""
+    async def handle_call(self, message: Migrate | RollBack | Rotate, _sender: Reply) -> object:
+        """Begins a migration or a rotation, or rolls back; the row after it. Raises what those raise."""
         try:
-            if isinstance(message, Migrate):
-                return await self._migrator.begin(message.table, goal=message.goal, by=message.by)
-            return await self._migrator.roll_back(message.table, by=message.by)
+            match message:
+                case Migrate(table, goal, by):
+                    return await self._migrator.begin(table, goal=goal, by=by)
+                case RollBack(table, by):
+                    return await self._migrator.roll_back(table, by=by)
+                case Rotate(by):
+                    assert self._rotation is not None
+                    return await self._rotation.begin(by=by)
         finally:
             self._work_in(0.0)
 
@@ -111,6 +132,8 @@ class MigrationRunner(LoopActor):
                 self._tell(table, phase)
                 rows = COMPARED_ROWS if phase is Phase.VERIFY else PAGE_ROWS
                 return rows / self._settings.migration_rows_per_s
+        if self._rotation is not None and await self._rotation.step():
+            return PAGE_ROWS / self._settings.migration_rows_per_s
         return TICK_S
 
     def _tell(self, table: str, phase: Phase) -> None:

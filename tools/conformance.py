@@ -15,7 +15,8 @@ What is judged, each in both revisions:
 | old-http, old-pipes | a node in front of the fixture that knows the handshake era only and asks its clients itself |
 
 The last two pass 36 of 37: one scenario wants a question by its name, which no question of their era has. On a slow
-machine old-pipes passes 35: another one has no time for the start of a client's own process.
+machine old-pipes passes 35: another one has no time for the start of a client's own process. Nodes in front of servers
+that have the Tasks extension are judged in its scenarios, too.
 Exits with 1 when any other required scenario fails. Needs `.ci/run npm`. Everything listens on loopback only.
 """
 
@@ -43,6 +44,19 @@ MODERN: Final = "2026-07-28"
 LEGACY: Final = "2025-11-25"
 REQUIRED: Final = {MODERN: 37, LEGACY: 30}
 """Server scenarios that a revision requires, as `conformance list --requirements` says; frozen with the revision."""
+TASKS: Final = (
+    "tasks-capability-negotiation",
+    "tasks-dispatch-and-envelope",
+    "tasks-lifecycle",
+    "tasks-mrtr-composition",
+    "tasks-mrtr-input",
+    "tasks-request-headers",
+    "tasks-request-state-removal",
+    "tasks-required-task-error",
+    "tasks-status-notifications",
+    "tasks-wire-fields",
+)
+"""Scenarios of the extension, which no revision requires; they are run one by one."""
 SUITE_S: Final = 120.0
 """Longest run of one revision; it takes 2 to 5 seconds."""
 START_S: Final = 30.0
@@ -59,6 +73,12 @@ class Target:
     table: str
     excused: frozenset[str] = frozenset()
     """Required scenarios that may fail, for reasons that are not the node's."""
+    tasks: bool = False
+    """Whether it is judged in the Tasks extension."""
+
+    def judgements(self) -> dict[str, int]:
+        """What it is judged in, and how many scenarios that has."""
+        return {**REQUIRED, **({"tasks": len(TASKS)} if self.tasks else {})}
 
 
 def _table(*arguments: str, script: Path = FIXTURE, url: bool = False) -> str:
@@ -72,9 +92,9 @@ HURRIED: Final = frozenset({"server-stateless"})
 """Has 0.6 s for a first answer, in which a client's own process of a Python server does not always start."""
 TARGETS: Final = (
     Target("direct", ""),
-    Target("http", _table("{port}", url=True)),
-    Target("pipes", _table("stdio")),
-    Target("bare", _table(script=BARE)),
+    Target("http", _table("{port}", url=True), tasks=True),
+    Target("pipes", _table("stdio"), tasks=True),
+    Target("bare", _table(script=BARE), tasks=True),
     Target("old-http", _table("--legacy", "{port}", url=True), UNNAMED),
     Target("old-pipes", _table("--legacy", "stdio"), UNNAMED | HURRIED),
 )
@@ -100,14 +120,25 @@ class Score:
         )
 
 
-def judge(programs: Path, url: str, revision: str, results: Path) -> Score:
+def judge(programs: Path, url: str, judgement: str, results: Path) -> Score:
     """The score of whatever answers at `url`; what the suite printed is left in `results`."""
+    if judgement != "tasks":
+        return Score.read(_suite(programs, url, results, "--requirements", judgement)[0])
+    ended = {name: _suite(programs, url, results / name, "--scenario", name)[1] for name in TASKS}
+    return Score(
+        frozenset(name for name, status in ended.items() if status == 0),
+        frozenset(name for name, status in ended.items() if status != 0),
+    )
+
+
+def _suite(programs: Path, url: str, results: Path, *which: str) -> tuple[str, int]:
+    """What the suite printed, and its exit status."""
     results.mkdir(parents=True, exist_ok=True)
     run = subprocess.run(
         [
             str(programs / "node"),
             str(programs / "conformance"),
-            *("server", "--url", url, "--requirements", revision, "-o", str(results)),
+            *("server", "--url", url, *which, "-o", str(results)),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -117,7 +148,7 @@ def judge(programs: Path, url: str, revision: str, results: Path) -> Score:
     )
     said = run.stdout.decode(errors="replace")
     (results / "output.txt").write_text(said)
-    return Score.read(said)
+    return said, run.returncode
 
 
 @contextmanager
@@ -138,13 +169,13 @@ def fixture() -> Iterator[str]:
 
 
 def run(programs: Path, targets: list[Target], results: Path) -> Iterator[tuple[Target, str, Score]]:
-    """Judges each target in each of its revisions."""
+    """Judges each target in all that it is judged in."""
     behind = [target for target in targets if target.table]
     for target in targets:
         if not target.table:
             with fixture() as url:
-                for revision in REQUIRED:
-                    yield target, revision, judge(programs, url, revision, results / target.name / revision)
+                for judgement in target.judgements():
+                    yield target, judgement, judge(programs, url, judgement, results / target.name / judgement)
     if not behind:
         return
     with tempfile.TemporaryDirectory(prefix="henslowe-conformance-") as folder:
@@ -155,9 +186,9 @@ def run(programs: Path, targets: list[Target], results: Path) -> Iterator[tuple[
         with Node(workspace) as node:
             for target in behind:
                 node.wait_for_active(target.name, 1, START_S)
-                for revision in REQUIRED:
-                    url = node.mcp(target.name)
-                    yield target, revision, judge(programs, url, revision, results / target.name / revision)
+                url = node.mcp(target.name)
+                for judgement in target.judgements():
+                    yield target, judgement, judge(programs, url, judgement, results / target.name / judgement)
 
 
 def main() -> int:
@@ -173,14 +204,14 @@ def main() -> int:
     targets = [target for target in TARGETS if not arguments.only or target.name in arguments.only]
     short = False
     with tempfile.TemporaryDirectory(prefix="henslowe-conformance-") as folder:
-        print(f"{'target':<12}{'revision':<13}passed/required", flush=True)
-        for target, revision, score in run(programs, targets, arguments.keep or Path(folder)):
-            required = REQUIRED[revision]
+        print(f"{'target':<12}{'judged in':<13}passed/required", flush=True)
+        for target, judgement, score in run(programs, targets, arguments.keep or Path(folder)):
+            required = target.judgements()[judgement]
             complete = len(score.passed) + len(score.failed) == required
             short = short or not complete or not score.failed <= target.excused
             failed = ", ".join(sorted(score.failed)) or ("" if complete else "the suite itself")
             note = f"   failed: {failed}" if failed else ""
-            print(f"{target.name:<12}{revision:<13}{len(score.passed)}/{required}{note}", flush=True)
+            print(f"{target.name:<12}{judgement:<13}{len(score.passed)}/{required}{note}", flush=True)
     return 1 if short else 0
 
 

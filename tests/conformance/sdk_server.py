@@ -15,6 +15,7 @@ import warnings
 
 import mcp_types as types
 import server as suite
+import tasks
 import uvicorn
 from mcp.server.lowlevel import Server
 from mcp.server.runner import serve_loop
@@ -99,6 +100,7 @@ async def nothing(_ctx, _params) -> types.EmptyResult:
 def make() -> Server:
     """The server with its handlers."""
     made = Server("conformance", version="1.0.0", on_subscriptions_listen=ListenHandler(bus))
+    made.extensions[tasks.EXTENSION] = {}
     suite.TOOLS["test_trigger_tool_change"] = changes(ToolsListChanged())
     suite.TOOLS["test_trigger_prompt_change"] = changes(PromptsListChanged())
     for method, params in {
@@ -110,6 +112,9 @@ def make() -> Server:
         "resources/templates/list": types.PaginatedRequestParams,
         "resources/read": types.ReadResourceRequestParams,
         "completion/complete": types.CompleteRequestParams,
+        "tasks/get": types.RequestParams,
+        "tasks/update": types.RequestParams,
+        "tasks/cancel": types.RequestParams,
     }.items():
         made.add_request_handler(method, params, handle)
     made.add_request_handler("resources/subscribe", types.SubscribeRequestParams, nothing)

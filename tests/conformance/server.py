@@ -15,6 +15,8 @@ import struct
 import sys
 import zlib
 
+import tasks
+
 VERSION = "2026-07-28"
 META = "io.modelcontextprotocol/"
 SECRET = secrets.token_bytes(32)
@@ -236,6 +238,29 @@ async def what_the_client_can(request: Request) -> dict:
     return ask(**able) if able and not request.answered(*able) else text("Nothing more to ask.")
 
 
+async def greet(request: Request) -> dict:
+    return text(f"Hello, {request.arguments.get('name')}!")
+
+
+def later(name: str):
+    """A tool whose calls become tasks, for clients that know of them."""
+
+    async def tool(request: Request) -> dict:
+        arguments = request.arguments
+        if not tasks.knows(request.capabilities):
+            if name in tasks.ONLY_TASKS:
+                raise Refused(**tasks.missing())
+            return await tasks.TOOLS[name](None, arguments)
+        if name == "test_tool_with_task":
+            if not request.answered("user_name"):
+                return ask(user_name=elicit("What is your name?", name=STRING))
+            given = request.responses["user_name"].get("content") or {}
+            arguments = {"user_name": given.get("name")}
+        return tasks.start(name, arguments)
+
+    return tool
+
+
 def changes(kind: str):
     async def tool(_: Request) -> dict:
         for listener, wanted in listeners.items():
@@ -313,6 +338,8 @@ TOOLS = {
     "test_custom_headers": says(text("The headers agree with the arguments.")),
     "test_trigger_tool_change": changes("tools"),
     "test_trigger_prompt_change": changes("prompts"),
+    "greet": greet,
+    **{name: later(name) for name in tasks.TOOLS},
 }
 ARGUMENTS = {
     "test_sampling": {"prompt": STRING},
@@ -389,6 +416,7 @@ CAPABILITIES = {
     "resources": {"subscribe": True},
     "completions": {},
     "logging": {},
+    "extensions": {tasks.EXTENSION: {}},
 }
 listeners: dict[object, dict] = {}
 
@@ -424,6 +452,13 @@ async def answer(request: Request) -> dict | None:
             return {"resourceTemplates": [template], **CACHED}
         case "resources/read":
             return {**read(request.params.get("uri", "")), **CACHED}
+        case "tasks/get" | "tasks/update" | "tasks/cancel":
+            if not tasks.knows(request.capabilities):
+                raise Refused(**tasks.missing())
+            said = await tasks.about(request.method, request.params)
+            if said is None:
+                raise Refused(-32602, "Failed to retrieve task: Task not found")
+            return said
         case "completion/complete":
             return {"completion": {"values": ["paris", "park", "party"], "total": 3, "hasMore": False}}
         case "subscriptions/listen":

@@ -127,6 +127,7 @@ class Gateway:
         watches = Watches(self._routed_to, directory, self._wanted)
         self._streams.on_refreshed = watches.reconcile
         self._ranges.on_moved = self._streams.mark
+        self._streams.on_added = lambda stream: self._ranges.watch() if "@" in stream.scope else None
         self._ranges.listened = lambda: [scope for scope in self._streams.scopes() if "@" in scope]
         sticky = StickyKeys(sticky_epoch_s, clock)
         serving = Serving(settings, sessions, self._streams, sticky, self._metrics, watches, privates)

@@ -151,12 +151,15 @@ class ChangeStream:
 class Streams:
     """All open change streams; refreshed once per loop turn however many changes it brought.
 
-    `on_refreshed` is told of the services afterwards. Runs in: the node's loop.
+    `on_refreshed` is told of the services afterwards, `on_added` of each stream that was opened.
+
+    Runs in: the node's loop.
     """
 
     def __init__(self, routes: RouteTable, directory: EndpointDirectory, streams_max: int) -> None:
         self._max = streams_max
         self._closed = False
+        self.on_added: Callable[[ChangeStream], None] = lambda _stream: None
         self.on_refreshed: Callable[[Iterable[ServiceName]], None] = lambda _services: None
         self._open: dict[ChangeStream, None] = {}
         self._dirty: set[ServiceName] = set()
@@ -182,6 +185,7 @@ class Streams:
         if len(self._open) >= self._max:
             raise LimitReached(f"cannot open a stream: {self._max} are open", hint="raise gateway.streams_max")
         self._open[stream] = None
+        self.on_added(stream)
 
     def remove(self, stream: ChangeStream) -> None:
         """Forget a stream; unknown ones are ignored."""

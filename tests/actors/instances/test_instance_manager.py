@@ -21,8 +21,9 @@ from henslowe.actors.kernel import (
     TerminateChild,
 )
 from henslowe.actors.kernel import names as registry
-from henslowe.actors.launch import Wire
+from henslowe.actors.launch import LaunchSpec, Wire
 from henslowe.actors.messages import (
+    EnsureInstance,
     InstanceBroken,
     InstanceDown,
     InstanceUp,
@@ -180,6 +181,33 @@ async def test_a_version_that_is_wanted_again_while_it_drains_comes_up_again(nod
     node.ensure(ONE, *RAW)
     up = await node.told(InstanceUp, 2)
     assert up.instance == "hello@1#2"
+    assert len(node.directory.of(ONE)) == 1
+
+
+async def test_a_version_runs_until_each_of_its_holders_has_released_it(node: Node) -> None:
+    node.ensure(ONE, *RAW)
+    await node.told(InstanceUp)
+    ensure = EnsureInstance(ONE, LaunchSpec(command=RAW), None, holder="holds")
+    node.manager.cast(ensure)
+    node.manager.cast(ReleaseInstance(ONE))
+    node.ensure(TWO, *RAW)  # what was said before has been done once this one is up
+    await node.told(InstanceUp, 2)
+    assert len(node.directory.of(ONE)) == 1
+    node.manager.cast(ReleaseInstance(ONE, holder="holds"))
+    await node.told(InstanceDown)
+    await nothing_of(node, ONE)
+
+
+async def test_a_version_that_two_want_again_while_it_drains_runs_for_both(node: Node) -> None:
+    node.ensure(ONE, *RAW)
+    await node.told(InstanceUp)
+    node.manager.cast(ReleaseInstance(ONE))
+    node.ensure(ONE, *RAW)
+    node.manager.cast(EnsureInstance(ONE, LaunchSpec(command=RAW), None, holder="holds"))
+    await node.told(InstanceUp, 2)
+    node.manager.cast(ReleaseInstance(ONE, holder="holds"))
+    node.ensure(TWO, *RAW)
+    await node.told(InstanceUp, 3)
     assert len(node.directory.of(ONE)) == 1
 
 

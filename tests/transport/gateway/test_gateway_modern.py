@@ -87,7 +87,12 @@ async def test_logs_come_only_when_asked_for(gw: World) -> None:
 
 async def test_a_listen_stream_acknowledges_first_and_tags_everything(gw: World) -> None:
     gw.serve(LocalServer(V1, {"echo": echo}, prompts=("p",)))
-    wanted = {"toolsListChanged": True, "promptsListChanged": False, "somethingElse": ["x"], "resourceSubscriptions": []}
+    wanted = {
+        "toolsListChanged": True,
+        "promptsListChanged": False,
+        "other": ["x"],
+        "resourceSubscriptions": [],
+    }
     body = {**modern_body("subscriptions/listen", {"notifications": wanted}), "id": "L1"}
     async with gw.http.post(f"{gw.url}/mcp/hello", json=body, headers=LISTEN) as stream:
         heard = events(stream)

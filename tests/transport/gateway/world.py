@@ -8,6 +8,7 @@ import hashlib
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -27,11 +28,13 @@ from henslowe.actors.endpoints import (
     ServerFacts,
 )
 from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
+from henslowe.actors.launch import LaunchSpec
 from henslowe.actors.routes import Observations, Route, RouteTable
+from henslowe.actors.versions import VersionRow, VersionState
 from henslowe.config.settings import GatewaySettings
 from henslowe.errors import UpstreamLost
 from henslowe.transport.access import Resources
-from henslowe.transport.gateway import Gateway, MemorySessions, PrivateConnections, add_gateway
+from henslowe.transport.gateway import Gateway, Memory, MemorySessions, PrivateConnections, add_gateway
 from henslowe.transport.mcp import bridge
 
 MODERN = "2026-07-28"
@@ -183,9 +186,29 @@ class World:
     now: list[float] = field(default_factory=lambda: [1_000_000.0])
     unserved: dict[str, str] = field(default_factory=dict)
     """Services without a route, and why."""
+    versions: dict[VersionKey, VersionRow] = field(default_factory=dict)
+    held: list[VersionKey] = field(default_factory=list)
+    """Versions that the gateway wants running, each time that it says so."""
+
+    def version(self, key: VersionKey, semver: str = "", **fields: Any) -> None:
+        """Let a version be known that served, or serves."""
+        known = {"state": VersionState.ARCHIVED, "launch": LaunchSpec(command=("true",)), **fields}
+        self.versions[key] = VersionRow(
+            service=key.service, number=key.number, semver=semver or f"{key.number}.0.0", **known
+        )
+
+    def hold(self, version: VersionKey, _hold_s: float) -> None:
+        """Stands for the keeper of holds."""
+        self.held.append(version)
+
+    def versions_of(self, service: str) -> list[VersionRow]:
+        """Stands for the table of versions."""
+        return [row for key, row in self.versions.items() if key.service == service]
 
     def up(self, server: LocalServer) -> LocalServer:
         """Publish a server's endpoint."""
+        if server.version not in self.versions:
+            self.version(server.version)
         self.directory.add(server)
         return server
 
@@ -287,6 +310,10 @@ async def world(
     registry = CollectorRegistry()
     now = [1_000_000.0]
     unserved: dict[str, str] = {}
+    memory = Memory(
+        holds=SimpleNamespace(hold=lambda version, hold_s: running.hold(version, hold_s)),
+        versions=lambda service: running.versions_of(service),
+    )
     gateway = Gateway(
         routes=routes,
         directory=directory,
@@ -297,6 +324,7 @@ async def world(
         node_info={"name": "henslowe", "version": "0"},
         clock=lambda: now[0],
         private=private,
+        memory=memory,
         explain=lambda service: unserved.get(service, ""),
         policy=policy,
         resources=resources,
@@ -311,7 +339,8 @@ async def world(
     async with aiohttp.ClientSession() as http:
         url = f"http://127.0.0.1:{port}"
         try:
-            yield World(url, gateway, routes, directory, observations, sessions, registry, http, app, now, unserved)
+            running = World(url, gateway, routes, directory, observations, sessions, registry, http, app, now, unserved)
+            yield running
         finally:
             await runner.cleanup()
             await gateway.close()

@@ -48,7 +48,7 @@ from henslowe.actors.kernel import names as registry
 from henslowe.actors.launch import LaunchSpec, Wire
 from henslowe.actors.messages import DeclareService, Publish, RetireService
 from henslowe.actors.notices import say_notices
-from henslowe.actors.pipeline import PipelineExecutor, restore
+from henslowe.actors.pipeline import PipelineExecutor, laid_out, restore
 from henslowe.actors.router import CanaryRouter
 from henslowe.actors.routes import Observations, RouteTable
 from henslowe.actors.sessions import SESSIONS, SessionManager
@@ -91,6 +91,8 @@ log = logging.getLogger(__name__)
 
 DECLARE_S = 60.0
 """Longest wait for one declaration: the version machine first lays out and starts what served in the last life."""
+AUDIT = "henslowe.actors.versions.audit"
+"""Knows what the rows of services and versions must be; loaded by name into the process that checks."""
 STALL_S = 1.0
 """A handler that holds up the loop for longer is named in the log."""
 
@@ -213,6 +215,8 @@ class Node:
         self._stack.callback(self._watchdog.stop)
         self._stack.callback(add_listener(_crash_said))
         self._stack.callback(say_notices(store.notices))
+        store.scrubbing.audit = AUDIT
+        store.scrubbing.folders = functools.partial(laid_out, settings.workspace / "archive")
         self.shared.metrics.register(NodeCollector(self))
         swept = await asyncio.to_thread(sweep_orphans, _node_id(store), str(store.incarnation))
         sockets = [tcp]

@@ -13,6 +13,10 @@
 | henslowe_commits_waiting | | transactions that wait for the writer |
 | henslowe_storage_bytes | environment, kind | size of an environment: `used`, `file` |
 | henslowe_storage_degraded | | 1 while the disk refuses writes |
+| henslowe_storage_findings | | damage that is known and not healed |
+| henslowe_storage_healed_total | | damage that was put right, since the start |
+| henslowe_rows_quarantined | | damaged rows that were moved aside |
+| henslowe_scrub_finished_seconds | | Unix time of the end of the last scrub |
 | henslowe_storage_reads_pinned | environment | read transactions that are open for too long |
 | henslowe_captures | | exchanges in the record |
 | henslowe_capture_total | outcome | exchanges `stored`, `sampled_out`, `over_rate`, `dropped` (queue full), `failed` |
@@ -126,6 +130,11 @@ class NodeCollector(Collector):
         for environment in sizes:
             pinned.add_metric((environment,), reads[environment])
         yield pinned
+        integrity = self._node.store.scrubbing.integrity
+        yield _gauge("henslowe_storage_findings", "Damage that is known and not healed.", len(integrity.findings))
+        yield _gauge("henslowe_rows_quarantined", "Damaged rows moved aside.", len(self._node.store.quarantined()))
+        yield _gauge("henslowe_scrub_finished_seconds", "Unix time of the last whole scrub.", integrity.finished_s)
+        yield CounterMetricFamily("henslowe_storage_healed", "Damage that was put right.", integrity.healed)
         yield from self._captures(info.capture)
         yield _gauge("henslowe_disk_free_bytes", "Free where the data directory is.", info.disk_free_bytes)
 

@@ -175,12 +175,13 @@ class View:
 
     def health(self) -> HealthReply:
         """Whether the tree stands, the writer accepts and the sources are watched."""
-        degraded = self._node.store.degraded
+        degraded, damage = self._node.store.degraded, self._node.store.damage
         problems = self._node.shared.watcher.current.problems
         return health_reply(
             HealthCheckReply(name="tree", ok=self._node.root.is_alive()),
             # What is read still is: the node serves, and must not be restarted for it.
             HealthCheckReply(name="storage", ok=not degraded, detail=degraded, degrades=True),
+            HealthCheckReply(name="stored data", ok=not damage, detail=damage, degrades=True),
             # Polling costs time, not truth: it is shown, and the node is not called unhealthy for it.
             HealthCheckReply(name="watcher", ok=True, detail="; ".join(problem.text for problem in problems)),
         )

@@ -54,6 +54,12 @@ def find_data_dir(workspace: Path | None = None, data: Path | None = None) -> Pa
     return load(folder).settings.data_dir
 
 
+def workspace_of(data_dir: Path) -> Path:
+    """The workspace of a data directory: as its node says, else the folder that it is in."""
+    node = read_node_file(data_dir / NODE_FILE)
+    return Path(node.workspace) if node is not None else data_dir.absolute().parent
+
+
 def _from_environment(workspace: Path | None, data: Path | None) -> tuple[Path | None, Path | None]:
     """The two options, or the variables that stand for them."""
     if data is None and os.environ.get("HENSLOWE_DATA"):

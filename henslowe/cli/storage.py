@@ -14,6 +14,7 @@ import click
 COMMANDS: Final = {
     "info": "storage_info",
     "verify": "storage_check",
+    "scrub": "storage_check",
     "compact": "storage_check",
     "backup": "storage_backup",
     "restore": "storage_backup",

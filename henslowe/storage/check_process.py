@@ -43,6 +43,7 @@ CRASHES_MAX: Final = 5
 """Places that end the reader, before the records of the rest are left unread."""
 FINDINGS_MAX: Final = 1_000
 """More are counted only: the first ones tell what happened."""
+_CHILD: Final = "import sys; from henslowe.storage.check_process import main; main(sys.argv[1:])"
 _TELL_EVERY_S: Final = 0.5
 _NICE: Final = 19
 _OPENING: Final = "core/data.mdb"
@@ -117,7 +118,7 @@ class Check:
 
     def argv(self) -> list[str]:
         """The command of the next child."""
-        return [sys.executable, "-P", "-m", "henslowe.storage.check_process", json.dumps(asdict(self.plan))]
+        return [sys.executable, "-P", "-c", _CHILD, json.dumps(asdict(self.plan))]
 
     def take(self, line: bytes) -> Finding | None:
         """Reads one line of the child; a finding, if it is one."""
@@ -373,7 +374,3 @@ def plan_of(data_dir: Path, steady_dir: Path, *, audit: str, parts: tuple[str, .
         audit=audit,
         parts=parts,
     )
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

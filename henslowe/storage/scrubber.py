@@ -28,6 +28,7 @@ SCRUB: Final = "scrub now"
 _BEGIN: Final = "time to look at the clock"
 _LOOK_S_MAX: Final = 3_600.0
 """The clock may be set meanwhile, or the machine sleep."""
+FIRST_LOOK_S: Final = 5.0
 _FAILED_S: Final = 600.0
 
 _log = logging.getLogger(__name__)
@@ -42,13 +43,12 @@ class ScrubberActor(LoopActor):
         self._now_s = now_s
         self._pass: asyncio.Task[Scrubbed] | None = None
         self._not_before_s = 0.0
+        self._told: set[str] = set()
+        """Rows in quarantine that were told."""
 
     async def init(self) -> None:
-        """Tells what waits in quarantine, and begins or goes on when it is time."""
+        """Knows what earlier lives found, and looks at the clock from now on."""
         work = self._work
-        for item in work.quarantined():
-            key = " or ".join(map(repr, item.keys)) or "unknown"
-            work.notices.tell(NoticeKind.QUARANTINED, table=item.table, key=key, problem=item.why, id=item.id)
         row = work.row
         if not row.finished_s:
             try:
@@ -57,12 +57,14 @@ class ScrubberActor(LoopActor):
                 _log.warning("storage.scrub_not_scheduled", extra={"reason": str(error)})
         work.integrity.findings = tuple(Finding.from_dict(each) for each in row.findings)
         work.integrity.finished_s = row.finished_s
-        self._look_again()
+        # Not at once: tables are still being opened, and nobody may listen yet.
+        self.send_after(FIRST_LOOK_S, _BEGIN)
 
     def handle_call(self, message: object, sender: Reply) -> object:
         """Scrubs now, or joins the pass under way."""
         if message != SCRUB:
             return None
+        self._tell_quarantined()
         self._begin().add_done_callback(functools.partial(_answer, sender))
         return NOREPLY
 
@@ -70,18 +72,22 @@ class ScrubberActor(LoopActor):
         """Begins if it is time."""
         if message != _BEGIN:
             return
-        if self._due_in_s() <= 0:
+        self._tell_quarantined()
+        if self._work.interval_s > 0 and self._due_in_s() <= 0:
             self._begin()
-        self._look_again()
+        self.send_after(min(_LOOK_S_MAX, max(1.0, self._due_in_s())), _BEGIN)
 
     def terminate(self, _reason: object) -> None:
         """Ends the pass; the next life goes on from where it is written down."""
         if self._pass is not None:
             self._pass.cancel()
 
-    def _look_again(self) -> None:
-        if self._work.interval_s > 0:
-            self.send_after(min(_LOOK_S_MAX, max(1.0, self._due_in_s())), _BEGIN)
+    def _tell_quarantined(self) -> None:
+        for item in self._work.quarantined():
+            if item.id not in self._told:
+                self._told.add(item.id)
+                key = " or ".join(map(repr, item.keys)) or "unknown"
+                self._work.notices.tell(NoticeKind.QUARANTINED, table=item.table, key=key, problem=item.why, id=item.id)
 
     def _due_in_s(self) -> float:
         row, now_s = self._work.row, self._now_s()

@@ -146,10 +146,11 @@ async def test_a_pass_that_was_cut_off_goes_on_where_it_was_with_what_it_had_fou
         assert done.healed == 0
 
 
-async def test_it_begins_by_itself_when_its_time_has_come(store):
+async def test_it_begins_by_itself_when_its_time_has_come(store, monkeypatch):
     finished = asyncio.Event()
     store.notices.listen(lambda notice: notice.kind is NoticeKind.SCRUBBED and finished.set())
     await store.scrubbing.table.insert(ScrubRow(finished_s=1.0))
+    monkeypatch.setattr("henslowe.storage.scrubber.FIRST_LOOK_S", 0.0)
     async with Scrub(store, interval_s=60.0):
         await asyncio.wait_for(finished.wait(), 20)
 

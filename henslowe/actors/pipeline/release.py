@@ -110,6 +110,11 @@ def restore(
     )
 
 
+def laid_out(archive_folder: Path, build: str) -> list[Path]:
+    """The folders below `archive/` that a build is laid out in."""
+    return [note.parent for note in sorted(archive_folder.glob(f"*/v*/{NOTE}")) if _build_in(note.parent) == build]
+
+
 def environments(archive_folder: Path) -> frozenset[str]:
     """Digests of the environments that the laid-out versions of all services need."""
     found = set()

@@ -52,7 +52,7 @@ class Authenticator:
         self._root = root_token.encode()
         self._board = board
         self._issuer = issuer
-        self._failures = failures or RateLimiter(1.0, burst=60)
+        self._failures = RateLimiter(1.0, burst=60) if failures is None else failures
         self._now_s = now_s
 
     async def who(self, header: str | None, peer: str) -> Principal | Denied | None:

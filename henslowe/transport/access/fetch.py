@@ -8,6 +8,7 @@ neighbours' doors.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 from collections.abc import Mapping
 from typing import Any, Final
@@ -80,7 +81,7 @@ async def fetch_json(
                 if len(body) > BYTES_MAX:
                     raise Unavailable(f"cannot fetch {url[:200]!r}: it is longer than {BYTES_MAX} bytes")
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise Unavailable(f"cannot fetch {url[:200]!r}: {error or type(error).__name__}") from error
+        raise Unavailable(f"cannot fetch {url[:200]!r}: {str(error) or type(error).__name__}") from error
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -100,7 +101,7 @@ class _PublicOnly(AbstractResolver):
         found = await self._resolver.resolve(host, port, family)
         public = [each for each in found if ipaddress.ip_address(each["host"]).is_global]
         if not public:
-            raise OSError(f"the address of {host} is not public")
+            raise OSError(errno.EACCES, f"the address of {host} is not public")
         return public
 
     async def close(self) -> None:

@@ -66,6 +66,8 @@ class Issuer:
             Unauthorised: It is not good; the message says why, for its owner.
             Unavailable: The issuer could not be asked.
         """
+        if not token.isascii():
+            raise Unauthorised("the token is not a JSON Web Token")
         if token.count(".") == 2:
             claims, believed_s = await self._decoded(token), math.inf
         elif self._settings.introspection_url:

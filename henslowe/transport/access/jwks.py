@@ -75,9 +75,7 @@ class KeySet:
         """One fetch for all who wait; a failed one is not repeated at once."""
         if self._fetching is None or self._fetching.done():
             if self._clock() - self._tried_s < MISS_INTERVAL_S:
-                if not self._keys:
-                    raise Unavailable(f"cannot check tokens of {self._issuer}: its keys could not be had")
-                return
+                raise Unavailable(f"cannot check tokens of {self._issuer}: its keys could not be had")
             self._tried_s = self._clock()
             self._fetching = asyncio.ensure_future(self._renew())
         await asyncio.shield(self._fetching)

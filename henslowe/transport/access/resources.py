@@ -6,6 +6,7 @@ Source: RFC 9728 (protected resource metadata), RFC 6750 (challenges), RFC 8707 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +20,8 @@ from henslowe.actors.access.scopes import covers
 from henslowe.config.settings import OAuthSettings, Settings
 
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
+_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+"""A scope as RFC 6749 has it: nothing in it can end the quoted string that it stands in."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -66,9 +69,10 @@ class Resources:
             words = ['realm="henslowe"']
         else:
             words = [f'resource_metadata="{self.base(host)}{WELL_KNOWN}{_quotable(path)}"']
-            wanted = " ".join(self.theirs(scopes) if error == "insufficient_scope" else self._initial(scopes))
+            wanted = self.theirs(scopes) if error == "insufficient_scope" else self._initial(scopes)
+            wanted = [scope for scope in wanted if _SCOPE.fullmatch(scope)]  # a path's may be anything
             if wanted:
-                words.append(f'scope="{wanted}"')
+                words.append(f'scope="{" ".join(wanted)}"')
         if error:
             words.insert(0, f'error="{error}"')
         return hdrs.WWW_AUTHENTICATE, "Bearer " + ", ".join(words)

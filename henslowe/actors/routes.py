@@ -100,6 +100,8 @@ class CallRecord:
     """Unix time at the end of the call."""
     epoch: int
     error: str = ""
+    principal: str = ""
+    """Who called; "" for anybody."""
 
 
 @dataclass(slots=True)

@@ -169,7 +169,7 @@ class EventType(StrEnum):
     SESSION_CLOSED = "SESSION_CLOSED"
     """It ended. `reason` (`deleted`, `expired` or `crowded_out`), `open_s`."""
     CALL_FAILED = "CALL_FAILED"
-    """A call failed; said a few times a second at most. `tool`, `outcome`, `arm`, `latency_ms`, `error`."""
+    """A call failed; said a few times a second at most. `tool`, `outcome`, `arm`, `latency_ms`, `error`, `by`."""
     CAPTURE_DROPPED = "CAPTURE_DROPPED"
     """Traffic was not recorded: it came too fast (`count` exchanges), or the record was damaged (`reason`)."""
     # access; the tokens themselves are nowhere

@@ -270,6 +270,7 @@ class CanaryRouter(LoopActor):
             arm=record.arm.value,
             latency_ms=round(record.latency_s * 1000, 1),
             error=record.error[:500],
+            by=record.principal,
             unsaid=watched.failures_silent,
         )
         watched.failures_silent = 0

@@ -146,7 +146,7 @@ class Caller:
     async def _attempts(self, target: Target, ask: Ask, pin: Pin | None) -> tuple[JsonObject, Endpoint | None]:
         resumed: Way | None = None
         if ask.era is Era.MODERN and ask.params is not None and "requestState" in ask.params:
-            unwrapped = self._pins.unwrap(service_of(target), ask.params)
+            unwrapped = self._pins.unwrap(service_of(target), ask.params, ask.principal)
             if unwrapped is None:
                 return _invalid("requestState is not one that this node gave out"), None
             pin, params = unwrapped
@@ -181,7 +181,9 @@ class Caller:
             else:
                 outcome = evidence.outcome_of(answer)
                 self._recording.attempt(ask, choice, began_s, outcome, evidence.error_text(answer), answer=answer)
-                return (self._pins.wrap(answer, way.endpoint) if ask.era is Era.MODERN else answer), way.endpoint
+                if ask.era is Era.MODERN:
+                    answer = self._pins.wrap(answer, way.endpoint, ask.principal)
+                return answer, way.endpoint
 
     async def _after_loss(
         self, ask: Ask, attempt: _Attempt, lost: UpstreamLost, progress: _Progress

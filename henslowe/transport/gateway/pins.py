@@ -3,7 +3,7 @@
 A stateless server that asks for input seals its progress into an opaque `requestState`, often under a key of its own
 process, and the client brings it back with its answers. With several versions and instances behind one address, the
 gateway wraps the state together with where it came from, and unwraps it on return. The wrapping is authenticated, so
-that a client cannot choose a version by it, nor bring a state to another service.
+that a client cannot choose a version by it, nor bring a state to another service, nor use somebody else's.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Pins:
 
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
 
-    def wrap(self, answer: JsonObject, endpoint: Endpoint) -> JsonObject:
-        """The answer with its state wrapped, if it asks for input; every other one as it is.
+    def wrap(self, answer: JsonObject, endpoint: Endpoint, principal: str) -> JsonObject:
+        """The answer with its state wrapped for this principal, if it asks for input; every other one as it is.
 
         An answer without a state gets one too: the client's next call belongs to this process all the same.
         """
@@ -47,11 +47,11 @@ class Pins:
             return answer
         service, number = endpoint.version
         came = [number, endpoint.instance, result.get("requestState")]
-        wrapped = orjson.dumps([*came, self._mac(service, came)]).decode()
+        wrapped = orjson.dumps([*came, self._mac(service, principal, came)]).decode()
         return {"result": {**result, "requestState": wrapped}}
 
-    def unwrap(self, service: ServiceName, params: JsonObject) -> tuple[Pin, JsonObject] | None:
-        """Where the request's state came from, and the parameters as the server gave them; None if it is not ours."""
+    def unwrap(self, service: ServiceName, params: JsonObject, principal: str) -> tuple[Pin, JsonObject] | None:
+        """Where the request's state came from, and the parameters as the server gave them; None if it is not his."""
         state = params.get("requestState")
         if not isinstance(state, str) or len(state) > STATE_CHARS_MAX:
             return None
@@ -60,7 +60,7 @@ class Pins:
         except (ValueError, TypeError):
             return None
         if not isinstance(mac, str) or not hmac.compare_digest(
-            mac.encode(), self._mac(service, [number, instance, own]).encode()
+            mac.encode(), self._mac(service, principal, [number, instance, own]).encode()
         ):
             return None
         restored = {key: value for key, value in params.items() if key != "requestState"}
@@ -68,5 +68,5 @@ class Pins:
             restored["requestState"] = own
         return Pin(VersionKey(service, number), InstanceId(instance)), restored
 
-    def _mac(self, service: ServiceName, came: list[object]) -> str:
-        return hashlib.blake2b(orjson.dumps([service, *came]), key=self.key, digest_size=16).hexdigest()
+    def _mac(self, service: ServiceName, principal: str, came: list[object]) -> str:
+        return hashlib.blake2b(orjson.dumps([service, principal, *came]), key=self.key, digest_size=16).hexdigest()

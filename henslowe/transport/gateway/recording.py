@@ -70,6 +70,7 @@ class Recording:
                 time_s=self.clock(),
                 epoch=route.epoch,
                 error=ended.error,
+                principal=ask.principal,
             )
         )
 

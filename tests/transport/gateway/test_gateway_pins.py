@@ -114,10 +114,12 @@ def test_states_come_out_as_they_went_in(state: str | None) -> None:
     result = (
         {"resultType": "input_required"} if state is None else {"resultType": "input_required", "requestState": state}
     )
-    wrapped = pins.wrap({"result": result}, endpoint)["result"]["requestState"]
-    unwrapped = pins.unwrap(V1.service, {"name": "x", "requestState": wrapped})
+    wrapped = pins.wrap({"result": result}, endpoint, "token:a")["result"]["requestState"]
+    unwrapped = pins.unwrap(V1.service, {"name": "x", "requestState": wrapped}, "token:a")
     assert unwrapped is not None
     assert unwrapped[0].instance == InstanceId(endpoint.instance)
     assert unwrapped[1].get("requestState") == state
-    assert pins.unwrap(ServiceName("other"), {"requestState": wrapped}) is None
+    assert pins.unwrap(ServiceName("other"), {"requestState": wrapped}, "token:a") is None
+    for other in ("", "token:b", "oauth:a"):
+        assert pins.unwrap(V1.service, {"requestState": wrapped}, other) is None, "a state is its principal's"
     assert Pins().unwrap(V1.service, {"requestState": wrapped}) is None

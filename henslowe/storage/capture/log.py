@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,7 @@ from henslowe.storage import filesystem
 from henslowe.storage.capture.reader import CaptureReader
 from henslowe.storage.capture.record import RINGS, STREAM, EncodedCapture
 from henslowe.storage.env import META, Durability, Environment, verify_offline
-from henslowe.storage.partitions import Appender, Layout, Retention
+from henslowe.storage.partitions import RING, Appender, Layout, Retention
 from henslowe.storage.writer import Committer
 
 _SALT: Final = b"salt"
@@ -46,6 +46,7 @@ class CaptureLog:
         self._keep = Retention(
             settings.keep_exchanges, age_s_max=settings.keep_days * 86_400, bytes_max=settings.keep_mib << 20
         )
+        self._commit_bytes = (settings.keep_mib << 20) // (2 * RING)
         self._map_bytes = max(_MAP_BYTES_MIN, _MAP_ROOM * settings.keep_mib << 20)
         self._clean = clean
         self.salt = b""
@@ -76,7 +77,7 @@ class CaptureLog:
                 self._open()
 
     def append(self, batch: Sequence[EncodedCapture]) -> None:
-        """Stores `batch`; what the process has survives it, power loss may take the last batch.
+        """Stores `batch`, in one commit or some: they survive the process, power loss may take the last.
 
         Raises:
             StorageDegraded: The disk refused, or the log is closed; nothing is stored.
@@ -86,7 +87,9 @@ class CaptureLog:
         with self._gate:
             if self._committer is None:
                 raise StorageDegraded("cannot record: the capture is closed")
-            self._committer.append(batch)
+            # A partition ends between two commits: a greater one would make it greater than its share.
+            for part in _parts(batch, self._commit_bytes):
+                self._committer.append(part)
 
     def expire(self, now_ns: int) -> int:
         """Drops what is older than is kept; returns how many partitions that were. Raises as `append`."""
@@ -127,6 +130,19 @@ class CaptureLog:
             raise
         self.env, self.reader = env, CaptureReader(env, layout)
         self._committer = Committer(env, appender, None)
+
+
+def _parts(batch: Sequence[EncodedCapture], bytes_max: int) -> Iterator[list[EncodedCapture]]:
+    part: list[EncodedCapture] = []
+    size_bytes = 0
+    for each in batch:
+        if part and size_bytes + len(each.body) > bytes_max:
+            yield part
+            part, size_bytes = [], 0
+        part.append(each)
+        size_bytes += len(each.body)
+    if part:
+        yield part
 
 
 def _salt(env: Environment) -> bytes:

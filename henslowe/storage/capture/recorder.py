@@ -98,7 +98,8 @@ class Recorder:
         """Queues an exchange; drops it when too much waits."""
         params_bytes, answer_bytes = about_bytes(exchange.params), about_bytes(exchange.answer)
         size_bytes = params_bytes + answer_bytes
-        self._share(exchange.service).tokens -= 1 + min(size_bytes, self._settings.record_bytes_max) / COST_BYTES
+        cost = min(size_bytes, self._settings.record_bytes_max) / COST_BYTES
+        self._share(exchange.service).tokens -= max(1.0, cost)
         if self._bytes_in - self._bytes_out + size_bytes > self._settings.queue_bytes_max:
             self._dropped += 1
             return

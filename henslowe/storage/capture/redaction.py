@@ -100,7 +100,7 @@ class Redactor:
             found.extend(
                 (*match.span(), "entropy") for match in self._words.finditer(text) if detectors.is_random(match.group())
             )
-        return (_replaced(text, found), len(found)) if found else (text, 0)
+        return _replaced(text, found) if found else (text, 0)
 
 
 class _Walk:
@@ -197,8 +197,8 @@ class _Walk:
         return clean
 
 
-def _replaced(text: str, found: list[tuple[int, int, str]]) -> str:
-    """`text` with a marker in each place; of overlapping ones the first found, as long as the longest."""
+def _replaced(text: str, found: list[tuple[int, int, str]]) -> tuple[str, int]:
+    """`text` with a marker in each place, and how many; of overlapping ones the first, as far as the longest goes."""
     parts: list[str] = []
     at = 0
     kept = [match.span() for match in _MARKER.finditer(text)]
@@ -210,7 +210,7 @@ def _replaced(text: str, found: list[tuple[int, int, str]]) -> str:
             continue
         parts.extend((text[at:start], f"[redacted:{kind}:len={end - start}]"))
         at = end
-    return "".join((*parts, text[at:]))
+    return "".join((*parts, text[at:])), len(parts) // 2
 
 
 def _letters(name: str) -> str:

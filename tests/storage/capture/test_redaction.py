@@ -98,7 +98,7 @@ def test_secrets_of_known_shapes_are_gone_wherever_they_are(kind):
         "privateKey",
         "refreshtoken",
         "auth",
-    ],  # fmt: skip
+    ],
 )
 def test_fields_with_names_of_secrets_lose_their_values_and_keep_their_shape(name):
     clean = REDACTOR.redact({name: "hunter2", "city": "Bern"}, bytes_max=ROOM)

@@ -198,6 +198,10 @@ class OsProcess:
             self.signal_group(signal.SIGKILL)
         _reaper.kill_repeatedly(lambda: _reaper.tree_of(running, self.id, self._seen, self._start_time))
 
+    def count_tree(self) -> int:
+        """How many processes it is now, with all that descend from it; 0 when it has ended. Runs in: any thread."""
+        return 1 + len(_reaper.below(self.pid)) if self.is_running() else 0
+
     def close_stdin(self) -> None:
         """Ends its standard input, which most servers take as the wish that they end."""
         if self.stdin is not None:

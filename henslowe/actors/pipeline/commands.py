@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from henslowe.actors.kernel import OsProcess, Ref
 from henslowe.actors.pipeline.environment import ServiceEnv, find_tool
+from henslowe.actors.pipeline.guard import Limits, watch
+from henslowe.actors.pipeline.isolation import Cage
 from henslowe.actors.pipeline.output import StageOutput
 from henslowe.actors.pipeline.workdir import Workdir
-from henslowe.errors import StageFailed
+from henslowe.errors import LaunchFailed, StageFailed
 
 DRAIN_S: Final = 2.0
 """Longest wait for the rest of the output once the process and its tree are dead."""
@@ -33,6 +36,14 @@ class Place:
     marker: str
     variables: Mapping[str, str]
     """What the service itself wants set."""
+    cage: Cage = field(default_factory=Cage)
+    limits: Limits | None = None
+    """What a command may use; None for no look at it."""
+
+    def caged(self, command: Sequence[str], writable: Sequence[Path] = ()) -> list[str]:
+        """The command, kept within the run's folders and what else it may write."""
+        folders = [self.work.src, self.work.home, *writable]
+        return self.cage.around(command, cwd=self.work.src, writable=folders, tmp=self.work.tmp)
 
     def environment(self, more: Mapping[str, str]) -> dict[str, str]:
         """All variables of a stage: nothing of the node's own but the locale and where programs and libraries are."""
@@ -63,16 +74,26 @@ async def run_command(
     *,
     timeout_s: float,
     env: Mapping[str, str],
-    cwd: Path | None = None,
+    writable: Sequence[Path] = (),
 ) -> int:
     """Run one command to its end; its exit code.
 
+    Args:
+        place: Where, as whom, and within which limits.
+        command: What; see `Place.resolve`.
+        output: Takes its lines.
+        timeout_s: Longest it may take.
+        env: More variables.
+        writable: Folders outside of the run's that it may write.
+
     Raises:
-        StageFailed: It could not be started, or did not end within `timeout_s`.
+        StageFailed: It could not be started, did not end within `timeout_s`, or used more than it may.
     """
+    command = place.resolve(command)
+    find_program(command[0], place.env.path, place.work.src)
     process = await OsProcess.spawn(
-        place.resolve(command),
-        cwd=cwd or place.work.src,
+        place.caged(command, writable),
+        cwd=place.work.src,
         env=place.environment(env),
         owner=place.owner,
         stdin=False,
@@ -84,9 +105,11 @@ async def run_command(
         asyncio.ensure_future(output.read("stdout", process.stdout)),
         asyncio.ensure_future(output.read("stderr", process.stderr)),
     ]
+    watching = asyncio.ensure_future(watch(process, place.work.root, place.limits)) if place.limits else None
     try:
         async with asyncio.timeout(timeout_s):
             code = await process.wait()
+            broken = await watching if watching is not None else ""
     except TimeoutError:
         raise StageFailed(
             f"expected an end within {timeout_s:g} s, got none; it was killed",
@@ -94,12 +117,30 @@ async def run_command(
         ) from None
     finally:
         await end(process)
+        if watching is not None:
+            watching.cancel()
         await asyncio.wait(readers, timeout=DRAIN_S)
         for reader in readers:
             reader.cancel()
         await asyncio.gather(*readers, return_exceptions=True)
         process.close_pipes()
+    if broken:
+        raise StageFailed(f"{broken}; it was killed", hint="see the limits of pipeline in henslowe.toml")
     return code
+
+
+def find_program(program: str, path: str, cwd: Path) -> None:
+    """Finds a mistake before a cage hides it.
+
+    Raises:
+        LaunchFailed: There is no such program.
+    """
+    found = shutil.which(program, path=path) if os.sep not in program else shutil.which(cwd / program)
+    if found is None:
+        raise LaunchFailed(
+            f"cannot start {program}: no such executable",
+            hint=f"install {program}, or give its full path in the command",
+        )
 
 
 async def end(process: OsProcess) -> None:

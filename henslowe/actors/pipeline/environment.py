@@ -124,6 +124,21 @@ def installer_variables() -> dict[str, str]:
     }
 
 
+def installer_folders(env: ServiceEnv, variables: Mapping[str, str]) -> list[Path]:
+    """What an installation writes: the environment, and the package managers' caches, which are made. Blocking."""
+    assert env.root is not None
+    home = Path(variables.get("HOME", "")) if variables.get("HOME") else Path.home()
+    cache = Path(variables.get("XDG_CACHE_HOME") or home / ".cache")
+    named = (variables.get(name) for name in ("UV_CACHE_DIR", "PIP_CACHE_DIR", "npm_config_cache", "NPM_CONFIG_CACHE"))
+    # uv's own interpreters are there
+    folders = [env.root, cache / "uv", cache / "pip", home / ".npm", home / ".local/share/uv"]
+    folders += [Path(name) for name in named if name]
+    for folder in folders:
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+    return [folder for folder in folders if folder.is_dir()]
+
+
 def _uv_steps(wants: Dependencies, root: Path, python: str, *, tests: bool) -> tuple[tuple[str, ...], ...]:
     uv = find_tool("uv")
     own = str(root / "bin" / "python")

@@ -38,6 +38,8 @@ from henslowe.actors.kernel import (
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import AnnounceSources, Rebuild, SourceChanged, SourceRemoved, VersionBroken
 from henslowe.actors.pipeline import environment, release, workdir
+from henslowe.actors.pipeline.guard import Limits
+from henslowe.actors.pipeline.isolation import Cage, achieved
 from henslowe.actors.pipeline.run import VERSIONS_TIMEOUT_S, Job, PipelineRun
 from henslowe.actors.pipeline.stage_cache import StageCache
 from henslowe.actors.pipeline.tools import Tools, in_thread
@@ -88,15 +90,18 @@ class PipelineExecutor(LoopActor):
 
     def __init__(self, store: Store, settings: Settings, connector: Connector, *, marker: str = "") -> None:
         super().__init__()
+        pipeline, data_dir = settings.pipeline, store.data_dir.resolve()
         self._tools = Tools(
             settings=settings,
             workspace=settings.workspace.resolve(),
-            data_dir=store.data_dir.resolve(),
+            data_dir=data_dir,
             archive=store.archive,
             connector=connector,
             marker=marker or f"{store.node}:{store.incarnation}",
             cache=StageCache(store.data_dir / "cache" / "stages", store.archive),
-            slots=asyncio.Semaphore(settings.pipeline.parallel),
+            slots=asyncio.Semaphore(pipeline.parallel),
+            cage=Cage(achieved(pipeline.isolation), data_dir, (data_dir / "envs",), pipeline.processes_max),
+            limits=Limits(pipeline.processes_max, pipeline.run_mib_max << 20, pipeline.free_mib_min << 20),
         )
         self._lanes: dict[ServiceName, _Lane] = {}
 

@@ -224,7 +224,15 @@ class _Run:
             stages=[stage.name for stage in prepared.stages],
             changed=list(self._job.change.changed),
         )
-        place = Place(self._work, prepared.env, self._actor.ref, self._tools.marker, prepared.manifest.inferred.env)
+        place = Place(
+            self._work,
+            prepared.env,
+            self._actor.ref,
+            self._tools.marker,
+            prepared.manifest.inferred.env,
+            self._tools.cage,
+            self._tools.limits,
+        )
         runner = StageRunner(self._tools, place, prepared.manifest, self._version, prepared.snapshot.files)
         if self._job.force:
             runner.replays = False
@@ -264,7 +272,7 @@ class _Run:
             "protocol_version": checked.protocol_version,
             "server_info": checked.server_info,
             "contract_digest": checked.contract.digest,
-            "isolation": "process",
+            "isolation": self._tools.cage.level.value,
         }
         versions = registry.via(names.VERSIONS)
         semver = await versions.call(NameVersion(self._version, manifest.version, staged.build), VERSIONS_TIMEOUT_S)

@@ -231,7 +231,12 @@ class StageRunner:
                 variables = await in_thread(environment.prepare, env, self._place.work.src, wants)
                 for step in env.steps:
                     code = await run_command(
-                        self._place, step, output, timeout_s=stage.timeout_s, env={**variables, **stage.env}
+                        self._place,
+                        step,
+                        output,
+                        timeout_s=stage.timeout_s,
+                        env={**variables, **stage.env},
+                        writable=await in_thread(environment.installer_folders, env, variables),
                     )
                     if code != 0:
                         raise StageFailed(

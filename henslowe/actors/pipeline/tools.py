@@ -11,6 +11,8 @@ from weakref import WeakValueDictionary
 
 from henslowe.actors.endpoints import Connector
 from henslowe.actors.ids import ServiceName
+from henslowe.actors.pipeline.guard import Limits
+from henslowe.actors.pipeline.isolation import Cage
 from henslowe.actors.pipeline.stage_cache import StageCache
 from henslowe.config.settings import Settings
 from henslowe.storage import Archive
@@ -31,6 +33,8 @@ class Tools:
     cache: StageCache
     slots: asyncio.Semaphore
     """One per stage that may run at once on the node."""
+    cage: Cage
+    limits: Limits
     _env_locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def env_lock(self, digest: str) -> asyncio.Lock:

@@ -115,10 +115,17 @@ class Bus(LoopActor):
             self.changed.notify_all()
 
 
+def stage(name: str, run: str, **more: str) -> str:
+    """A stage of the user's own, for `service.toml`."""
+    lines = [f"[stages.{name}]", f"run = {run!r}", *(f"{key} = {value}" for key, value in more.items())]
+    return "\n".join(lines) + "\n"
+
+
 class Node:
-    """A workspace with its pipeline."""
+    """A workspace with its pipeline. Stages are isolated where a test asks for it: most leave traces to look at."""
 
     def __init__(self, root: Path, store: Store, **pipeline: Any) -> None:
+        pipeline = {"isolation": "none", **pipeline}
         self.workspace = root / "workspace"
         self.store = store
         self.settings = Settings(workspace=self.workspace, data=store.data_dir, pipeline=pipeline)

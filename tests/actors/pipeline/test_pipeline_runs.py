@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from delivering import WAIT_S, Node, server
+from delivering import WAIT_S, Node, server, stage
 
 from henslowe.actors import names
 from henslowe.actors.ids import ServiceName
@@ -15,11 +15,6 @@ from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import Rebuild, SourceChanged, SourceRemoved
 from henslowe.actors.pipeline import executor
 from henslowe.errors import NotFound
-
-
-def stage(name: str, run: str, **more: str) -> str:
-    lines = [f"[stages.{name}]", f"run = {run!r}", *(f"{key} = {value}" for key, value in more.items())]
-    return "\n".join(lines) + "\n"
 
 
 async def until_gone(pid: int) -> None:

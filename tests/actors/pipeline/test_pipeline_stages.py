@@ -17,7 +17,7 @@ async def test_a_good_server_becomes_an_archived_version(node: Node) -> None:
     assert (folder / "README.md").read_text() == "hello"
     assert stat.S_IMODE((folder / "server.py").stat().st_mode) == 0o444
     note = json.loads((folder / ".henslowe-version.json").read_text())
-    assert (note["build"], note["semver"], note["isolation"]) == (built.build, "1.0.0", "process")
+    assert (note["build"], note["semver"], note["isolation"]) == (built.build, "1.0.0", "none")
     assert built.launch.command[1:] == ("server.py",)
     assert [tool["name"] for tool in built.contract.tools] == ["add"]
     assert built.metadata["era"] == "legacy"

@@ -173,11 +173,11 @@ class EventType(StrEnum):
     CAPTURE_DROPPED = "CAPTURE_DROPPED"
     """Traffic was not recorded: it came too fast (`count` exchanges), or the record was damaged (`reason`)."""
     # access; the tokens themselves are nowhere
-    TOKEN_CREATED = "TOKEN_CREATED"
+    TOKEN_CREATED = "TOKEN_CREATED"  # noqa: S105 - a word
     """A token was made. `token` (its name), `token_id`, `scopes`, `by`."""
-    TOKEN_ROTATED = "TOKEN_ROTATED"
+    TOKEN_ROTATED = "TOKEN_ROTATED"  # noqa: S105 - a word
     """It got a new secret; the old one is good for `grace_s`. `token`, `token_id`, `by`."""
-    TOKEN_REVOKED = "TOKEN_REVOKED"
+    TOKEN_REVOKED = "TOKEN_REVOKED"  # noqa: S105 - a word
     """It is good for nothing any more. `token`, `token_id`, `by`."""
     # commands of people: data["command"], data["by"]
     COMMAND = "COMMAND"

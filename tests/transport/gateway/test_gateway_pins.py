@@ -122,4 +122,4 @@ def test_states_come_out_as_they_went_in(state: str | None) -> None:
     assert pins.unwrap(ServiceName("other"), {"requestState": wrapped}, "token:a") is None
     for other in ("", "token:b", "oauth:a"):
         assert pins.unwrap(V1.service, {"requestState": wrapped}, other) is None, "a state is its principal's"
-    assert Pins().unwrap(V1.service, {"requestState": wrapped}) is None
+    assert Pins().unwrap(V1.service, {"requestState": wrapped}, "token:a") is None

@@ -43,7 +43,8 @@ _READ_TRIES: Final = 5
 
 Ignore: TypeAlias = Callable[[str], bool]
 """Whether a path (relative, with `/`; a folder ends in `/`) is left out; an ignored folder is not entered."""
-_StatKey: TypeAlias = tuple[str, int, int, int, int]
+_Stamp: TypeAlias = tuple[int, int, int, int]
+"""What changes with a file: inode, size, and the times of its content and of itself (its mode included)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,10 @@ class Archive:
         self.root = root
         self._objects = root / "objects"
         self._builds = root / "builds"
-        self._seen: dict[_StatKey, str] = {}
+        self._seen: dict[str, tuple[_Stamp, Entry]] = {}
+        """Files by their whole path, as they were when they were read."""
         self._lasting: set[str] = set()
-        """Objects whose names this process knows to be on disk."""
+        """Objects that this process knows to be on disk, name and all; only `gc` removes any."""
         # Storing must not reuse an object that a collection is about to remove.
         self._lock = threading.Lock()
 
@@ -267,8 +269,11 @@ class Archive:
 
     def _put(self, tree: Path, ignore: Ignore) -> Build:
         touched: set[Path] = set()
-        entries = [self._store(tree, entry, touched) for entry in _walk(tree, ignore)]
-        build = manifest.build_of(entries)
+        entries = [
+            self._file(path, child, touched) if child.is_file(follow_symlinks=False) else _entry(tree, path, child)
+            for path, child in _walk(tree, ignore)
+        ]
+        build, content = manifest.build_of(entries)
         for folder in touched:
             filesystem.sync_dir(folder)
         self._lasting.update(entry.digest for entry in build.files)
@@ -278,38 +283,36 @@ class Archive:
             os.utime(path)
         else:
             filesystem.make_folder(self._builds)
-            filesystem.write_durably(path, manifest.dump(build.entries), mode=0o444)
+            filesystem.write_durably(path, content, mode=0o444)
         return build
 
-    def _store(self, tree: Path, entry: Entry, touched: set[Path]) -> Entry:
-        if entry.kind is not EntryKind.FILE:
-            return entry
-        path = tree / entry.path
-        status = path.stat()
-        stat_key = (str(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        digest = self._seen.get(stat_key)
-        if digest is None or not self._object(digest).exists():
-            content, status = _read_settled(path, entry.path)
-            digest = hashlib.sha256(content).hexdigest()
-            target = self._object(digest)
-            there = target.exists()
-            if not there:
-                filesystem.make_folder(self._objects)
-                target.parent.mkdir(exist_ok=True)
-                _write_object(target, content)
-            if not there or digest not in self._lasting:
-                # Also one that is there: who stored it may have ended before its name was on disk.
-                touched.update((target.parent, self._objects))
-            self._remember(path, status, digest)
-        return Entry(entry.path, entry.kind, digest, status.st_size, executable=bool(status.st_mode & stat.S_IXUSR))
+    def _file(self, path: str, child: os.DirEntry[str], touched: set[Path]) -> Entry:
+        stamp = _stamp(child.stat(follow_symlinks=False))
+        seen = self._seen.get(child.path)
+        if seen is not None and seen[0] == stamp and seen[1].path == path and seen[1].digest in self._lasting:
+            return seen[1]
+        content, status = _read_settled(Path(child.path), path)
+        digest = hashlib.sha256(content).hexdigest()
+        target = self._object(digest)
+        there = target.exists()
+        if not there:
+            filesystem.make_folder(self._objects)
+            target.parent.mkdir(exist_ok=True)
+            _write_object(target, content)
+        if not there or digest not in self._lasting:
+            # Also one that is there: who stored it may have ended before its name was on disk.
+            touched.update((target.parent, self._objects))
+        entry = Entry(path, EntryKind.FILE, digest, status.st_size, executable=bool(status.st_mode & stat.S_IXUSR))
+        self._remember(child.path, status, entry)
+        return entry
 
-    def _remember(self, path: Path, status: os.stat_result, digest: str) -> None:
+    def _remember(self, path: str, status: os.stat_result, entry: Entry) -> None:
         if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < _RACY_NS:
             return
         if len(self._seen) >= _STAT_CACHE_MAX:
             self._seen.clear()
             self._lasting.clear()
-        self._seen[str(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns] = digest
+        self._seen[path] = _stamp(status), entry
 
     def _object(self, digest: str) -> Path:
         return self._objects / digest[:2] / digest
@@ -357,8 +360,12 @@ def swap_link(link: Path, target: Path) -> bool:
     return True
 
 
-def _walk(tree: Path, ignore: Ignore) -> Iterator[Entry]:
-    """The entries of a tree, files without their content."""
+def _stamp(status: os.stat_result) -> _Stamp:
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _walk(tree: Path, ignore: Ignore) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """What is in a tree and not ignored, by its path in it."""
     count = 0
     waiting = [""]
     while waiting:
@@ -378,10 +385,11 @@ def _walk(tree: Path, ignore: Ignore) -> Iterator[Entry]:
                 )
             if folder:
                 waiting.append(f"{path}/")
-            yield _entry(tree, path, child)
+            yield path, child
 
 
 def _entry(tree: Path, path: str, child: os.DirEntry[str]) -> Entry:
+    """The entry of what is no file."""
     if child.is_symlink():
         target = os.readlink(child.path)  # noqa: PTH115 - a Path would normalise the text
         if not manifest.inside(path, target):
@@ -392,8 +400,6 @@ def _entry(tree: Path, path: str, child: os.DirEntry[str]) -> Entry:
         return Entry(path, EntryKind.LINK, target=target)
     if child.is_dir(follow_symlinks=False):
         return Entry(path, EntryKind.FOLDER)
-    if child.is_file(follow_symlinks=False):
-        return Entry(path, EntryKind.FILE)
     raise StorageError(
         f"cannot archive {tree / path}: expected a file, a folder or a link, got a socket, pipe or device",
         hint="ignore it",
@@ -440,13 +446,13 @@ def _is_tree_of(dest: Path, build: Build) -> bool:
     if dest.is_symlink() or not dest.is_dir():
         return False
     found: list[Entry] = []
-    for entry in _walk(dest, lambda _: False):
-        if entry.kind is EntryKind.FILE:
-            status = (dest / entry.path).stat()
+    for path, child in _walk(dest, lambda _: False):
+        if child.is_file(follow_symlinks=False):
+            status = child.stat(follow_symlinks=False)
             executable = bool(status.st_mode & stat.S_IXUSR)
-            found.append(Entry(entry.path, entry.kind, size_bytes=status.st_size, executable=executable))
+            found.append(Entry(path, EntryKind.FILE, size_bytes=status.st_size, executable=executable))
         else:
-            found.append(entry)
+            found.append(_entry(dest, path, child))
     wanted = [
         Entry(e.path, e.kind, size_bytes=e.size_bytes, executable=e.executable, target=e.target) for e in build.entries
     ]

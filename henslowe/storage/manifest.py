@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -57,17 +58,18 @@ class Build:
         return sum(entry.size_bytes for entry in self.entries)
 
 
-def build_of(entries: Iterable[Entry]) -> Build:
-    """The build of a tree's entries, in any order."""
-    ordered = tuple(sorted(entries))
-    return Build(hashlib.sha256(dump(ordered)).hexdigest(), ordered)
+def build_of(entries: Iterable[Entry]) -> tuple[Build, bytes]:
+    """The build of a tree's entries, in any order, and its manifest's bytes."""
+    # Each path is there once.
+    ordered = tuple(sorted(entries, key=attrgetter("path")))
+    content = dump(ordered)
+    return Build(hashlib.sha256(content).hexdigest(), ordered), content
 
 
 def dump(entries: Iterable[Entry]) -> bytes:
     """The manifest's one and only form as bytes. Names that are not UTF-8 survive as escaped surrogates."""
     rows = [
-        [entry.path, entry.kind.value, entry.digest, entry.size_bytes, entry.executable, entry.target]
-        for entry in entries
+        [entry.path, entry.kind, entry.digest, entry.size_bytes, entry.executable, entry.target] for entry in entries
     ]
     return json.dumps({"entries": rows, "format": FORMAT}, sort_keys=True, separators=(",", ":")).encode("ascii")
 

@@ -8,6 +8,7 @@ told why by the door.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -28,7 +29,8 @@ class LiveRequests:
 
     def __init__(self, holds: Callable[[Principal], bool]) -> None:
         self._holds = holds
-        self._open: dict[web.BaseRequest, Principal] = {}
+        self._open: dict[int, tuple[web.BaseRequest, Principal]] = {}
+        self._numbers = itertools.count()
         self._ticking: asyncio.TimerHandle | None = None
         self.cut = 0
         """Requests ended so far, for metrics."""
@@ -39,18 +41,19 @@ class LiveRequests:
     @contextmanager
     def hold(self, request: web.BaseRequest, principal: Principal) -> Iterator[None]:
         """Keep the request among the open ones while its handler runs."""
-        self._open[request] = principal
+        number = next(self._numbers)
+        self._open[number] = (request, principal)
         if self._ticking is None:
             self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)
         try:
             yield
         finally:
-            del self._open[request]
+            del self._open[number]
 
     def review(self) -> None:
         """Cut off whoever would not be let in any more."""
         judged: dict[Principal, bool] = {}
-        for request, principal in tuple(self._open.items()):
+        for request, principal in tuple(self._open.values()):
             good = judged.get(principal)
             if good is None:
                 good = judged[principal] = self._holds(principal)

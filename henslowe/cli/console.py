@@ -61,7 +61,7 @@ def node_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def found(*, workspace: Path | None, data: Path | None, **named: Any) -> Any:
         return command(node=find_node(workspace, data), **named)
 
-    return json_option(_place_options(found))
+    return json_option(place_options(found))
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,10 +74,11 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def found(*, workspace: Path | None, data: Path | None, **named: Any) -> Any:
         return command(data_dir=find_data_dir(workspace, data), **named)
 
-    return json_option(_place_options(found))
+    return json_option(place_options(found))
 
 
-def _place_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds `--workspace` and `--data`, for a command that looks for its node itself."""
     for option in (
         click.option("--data", type=click.Path(path_type=Path), help="Data directory of the node."),
         click.option(

@@ -1,4 +1,4 @@
-"""`henslowe events` and `henslowe logs`: what happened, what was printed, and both as they come.
+"""`henslowe events` and `henslowe logs`: what happened, what was printed, and both as they come, or as a file.
 
 Following survives a restart of the node: it goes on after the last event it saw.
 """
@@ -6,17 +6,28 @@ Following survives a restart of the node: it goes on after the last event it saw
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import click
 
 from henslowe.cli.client import NodeClient, service_path
-from henslowe.cli.console import Console, node_options, until_interrupted
+from henslowe.cli.console import (
+    Console,
+    data_options,
+    json_option,
+    node_options,
+    place_options,
+    size,
+    until_interrupted,
+)
+from henslowe.cli.locate import find_node
 from henslowe.config.node_file import NodeFile
-from henslowe.errors import NodeUnreachable
+from henslowe.errors import HensloweError, NodeUnreachable
 
 RECONNECT_S = 10.0
 """How long a follower tries to reach a node that went away."""
@@ -24,15 +35,18 @@ RECONNECT_PAUSE_S = 0.25
 STREAMS = ("lifecycle", "activity", "output")
 
 
-@click.command("events")
+@click.group("events", invoke_without_command=True)
 @click.option("--follow", "-f", is_flag=True, help="Go on with what happens, until Ctrl-C.")
 @click.option("--service", "-s", multiple=True, help="Only this service (may be repeated).")
 @click.option("--type", "-t", "types", multiple=True, help="Only these types: CANARY_* (may be repeated).")
 @click.option("--stream", type=click.Choice(STREAMS), multiple=True, help="Default: lifecycle and activity.")
 @click.option("--since", type=click.IntRange(min=0), help="Start after this sequence number.")
 @click.option("--limit", "-n", type=click.IntRange(1, 1000), default=50, show_default=True, help="Most past events.")
-@node_options
+@place_options
+@json_option
+@click.pass_context
 def events_command(
+    ctx: click.Context,
     *,
     follow: bool,
     service: tuple[str, ...],
@@ -41,9 +55,13 @@ def events_command(
     since: int | None,
     limit: int,
     console: Console,
-    node: NodeFile,
+    workspace: Path | None,
+    data: Path | None,
 ) -> None:
     """What happened, or with --follow what happens. With --json and --follow: one JSON object a line."""
+    if ctx.invoked_subcommand is not None:
+        return
+    node = find_node(workspace, data)
     from henslowe.cli.render import event_line
     from henslowe.transport.admin.models import EventReply
 
@@ -61,6 +79,66 @@ def events_command(
     with until_interrupted():
         for each in chain(page["events"], _follow(client, page["next_since"], filters)):
             console.item(each, event_line(EventReply.model_validate(each)))
+
+
+@events_command.command("export")
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
+@click.option("--since", default="", metavar="WHEN", help="After this number, or from this time: 4711, 2026-11-20, 2h.")
+@click.option("--until", default="", metavar="WHEN", help="With this number, or before this time.")
+@click.option("--service", "-s", multiple=True, help="Only this service (may be repeated).")
+@click.option("--type", "-t", "types", multiple=True, help="Only these types: CANARY_* (may be repeated).")
+@click.option("--stream", type=click.Choice(STREAMS), multiple=True, help="Default: all.")
+@click.option("--bom", is_flag=True, help="Begin CSV with a byte order mark, for spreadsheets that want one.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="File to write; default: standard output.")
+@data_options
+def export_command(
+    *,
+    form: str,
+    since: str,
+    until: str,
+    service: tuple[str, ...],
+    types: tuple[str, ...],
+    stream: tuple[str, ...],
+    bom: bool,
+    output: Path | None,
+    console: Console,
+    data_dir: Path,
+) -> None:
+    """Write events as JSON Lines or CSV, from the files: beside a running node, or without one."""
+    from henslowe.storage import open_readonly
+    from henslowe.storage.export import Form, Wanted, exported, window
+
+    with open_readonly(data_dir) as store, until_interrupted():
+        after_seq, before_seq = window(store.events, since, until)
+        wanted = Wanted(after_seq, before_seq, stream or STREAMS, tuple(map(str.upper, types)), service)
+        chunks = exported(store.events, Form(form), wanted, bom=bom)
+        if output is None:
+            for chunk in chunks:
+                click.echo(chunk.encode(), nl=False)
+            return
+        size_bytes = _write_whole(output.expanduser(), chunks)
+    value = {"path": str(output), "format": form, "size_bytes": size_bytes}
+    console.show(value, [f"{output}: {size(size_bytes)}"], "henslowe events --follow")
+
+
+def _write_whole(path: Path, chunks: Iterable[str]) -> int:
+    """Writes a file, whole or not at all; its size.
+
+    Raises:
+        HensloweError: It cannot be written.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("wb") as file:
+            for chunk in chunks:
+                file.write(chunk.encode())
+            size_bytes = file.tell()
+        aside.replace(path)
+    except OSError as error:
+        raise HensloweError(f"cannot write {path}: {error.strerror}", hint="choose another file with -o") from error
+    finally:
+        aside.unlink(missing_ok=True)
+    return size_bytes
 
 
 @click.command("logs")

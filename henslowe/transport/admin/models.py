@@ -349,6 +349,22 @@ class EventsQuery(EventFilter):
     limit: Annotated[int, Field(ge=1, le=EVENTS_PAGE_MAX)] = 100
 
 
+class ExportQuery(Request):
+    """Events for other programs: all that match, oldest first."""
+
+    format: Literal["jsonl", "csv"] = "jsonl"
+    since: Annotated[str, Field(max_length=40)] = ""
+    """After this number, or from this time (ISO 8601, or how long ago: `2h`)."""
+    until: Annotated[str, Field(max_length=40)] = ""
+    """With this number, or before this time."""
+    type: tuple[str, ...] = ()
+    """Patterns with `*` and `?` over the event's type."""
+    service: tuple[str, ...] = ()
+    stream: tuple[StreamName, ...] = ("lifecycle", "activity", "output")
+    bom: bool = False
+    """Begin CSV with a byte order mark."""
+
+
 class FollowQuery(EventFilter):
     """The live stream. A `Last-Event-ID` header wins over `since`; without both it starts now."""
 

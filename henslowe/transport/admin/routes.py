@@ -7,7 +7,7 @@ from typing import Final
 from henslowe.actors.access.scopes import ADMIN_TOKENS
 from henslowe.transport.admin import handlers, models, tokens
 from henslowe.transport.admin.edge import Route
-from henslowe.transport.admin.stream import follow_events
+from henslowe.transport.admin.stream import export_events, follow_events
 
 V1: Final = "/admin/v1"
 _SERVICE: Final = V1 + "/services/{service}"
@@ -41,6 +41,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         "Events as they happen (Server-Sent Events; Last-Event-ID resumes)",
         query=models.FollowQuery,
         media="text/event-stream",
+    ),
+    Route(
+        "GET",
+        f"{V1}/events/export",
+        export_events,
+        "All events that match, as JSON Lines or CSV",
+        query=models.ExportQuery,
+        media="text/csv",
     ),
     Route("GET", f"{V1}/tokens", tokens.listed, "The tokens of this node", models.TokensReply, scope=ADMIN_TOKENS),
     Route(

@@ -1,4 +1,4 @@
-"""The live event stream as Server-Sent Events: resumable by `Last-Event-ID`, kept alive by comments.
+"""The live event stream as Server-Sent Events, resumable by `Last-Event-ID`, and the log as a file.
 
 Each event has its sequence number as `id`, its type as `event` and the same JSON as a page of events as `data`.
 Source: HTML Living Standard, section 9.2 "Server-sent events".
@@ -7,15 +7,18 @@ Source: HTML Living Standard, section 9.2 "Server-sent events".
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from aiohttp import web
 
-from henslowe.errors import BadRequest, LimitReached
+from henslowe.errors import BadRequest, ConfigError, LimitReached
 from henslowe.storage import Event
+from henslowe.storage.export import Form, Wanted, exported, window
 from henslowe.transport.admin.answers import dump_json
-from henslowe.transport.admin.edge import Call
+from henslowe.transport.admin.edge import Admin, Call
 from henslowe.transport.admin.feed import Feed, reply_of
-from henslowe.transport.admin.models import FollowQuery
+from henslowe.transport.admin.models import ExportQuery, FollowQuery
 
 RETRY_MS = 1_000
 """How long a browser waits before it comes back."""
@@ -36,19 +39,61 @@ async def follow_events(call: Call) -> web.StreamResponse:
     after_seq = _last_event_id(call.request)
     if after_seq is None:
         after_seq = query.since
+    with _counted(admin), Feed(admin.events, query, after_seq) as feed:
+        response = web.StreamResponse(headers=_HEADERS)
+        await response.prepare(call.request)
+        await response.write(f"retry: {RETRY_MS}\n\n".encode())
+        await _send(response, feed, admin.keepalive_s, call.request.app[STOPPING])
+        await response.write_eof()
+        return response
+
+
+async def export_events(call: Call) -> web.StreamResponse:
+    """Send all events that match as JSON Lines or CSV; what is committed meanwhile may be among them.
+
+    Raises:
+        BadRequest: A bound is neither a number nor a time.
+        LimitReached: As many streams are open as the node allows.
+    """
+    admin, query = call.admin, call.query
+    assert isinstance(query, ExportQuery)
+    try:
+        after_seq, before_seq = window(admin.events, query.since, query.until)
+    except ConfigError as error:
+        raise BadRequest(error.message, hint=error.hint) from error
+    wanted = Wanted(after_seq, min(before_seq, admin.events.last_seq() + 1), query.stream, query.type, query.service)
+    kind = "text/csv" if query.format == "csv" else "application/jsonl"
+    with _counted(admin):
+        response = web.StreamResponse(
+            headers={
+                "Content-Type": f"{kind}; charset=utf-8",
+                "Content-Disposition": f'attachment; filename="events.{query.format}"',
+                "Cache-Control": "no-store",
+            }
+        )
+        await response.prepare(call.request)
+        for chunk in exported(admin.events, Form(query.format), wanted, bom=query.bom):
+            await response.write(chunk.encode())
+            # Others have their turn between pages, also where the client takes all at once.
+            await asyncio.sleep(0)
+        await response.write_eof()
+        return response
+
+
+@contextmanager
+def _counted(admin: Admin) -> Iterator[None]:
+    """One of the streams that may be open at a time.
+
+    Raises:
+        LimitReached: There are as many as may.
+    """
     if admin.streams >= admin.streams_max:
         raise LimitReached(
             f"cannot open another event stream: {admin.streams_max} are open", hint="close one, or read pages of events"
         )
     admin.streams += 1
     try:
-        with Feed(admin.events, query, after_seq) as feed:
-            response = web.StreamResponse(headers=_HEADERS)
-            await response.prepare(call.request)
-            await response.write(f"retry: {RETRY_MS}\n\n".encode())
-            await _send(response, feed, admin.keepalive_s, call.request.app[STOPPING])
-            await response.write_eof()
-            return response
+        yield
     finally:
         admin.streams -= 1
 

@@ -50,7 +50,7 @@ class Intensity:
 
     __slots__ = ("entries", "max_restarts", "max_seconds")
 
-    def __init__(self, max_restarts: int = 3, max_seconds: float = 5.0) -> None:
+    def __init__(self, max_restarts: int, max_seconds: float) -> None:
         if max_restarts < 0 or not max_seconds > 0:
             raise ValueError(f"expected max_restarts >= 0 and max_seconds > 0, got {max_restarts} and {max_seconds}")
         self.max_restarts = max_restarts

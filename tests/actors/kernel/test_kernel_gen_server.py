@@ -1,6 +1,7 @@
 """GenServer's callbacks, on the loop and on threads."""
 
 import asyncio
+import sys
 
 import pytest
 from kernel_specimens import BOUND_S, KINDS, Boom, OnLoop, OnThread, eventually, gone
@@ -308,6 +309,49 @@ async def test_an_async_callback_that_does_not_suspend_leaves_the_actor_ready():
     ref = await Async.start_link()
     assert [await ref.call(n) for n in range(100)] == list(range(100))
     assert ref.info().state == "running"
+    ref.exit(KILL)
+
+
+async def test_a_caller_that_never_stops_leaves_the_loop_its_turns():
+    ref = await OnLoop.start_link()
+    turned = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.01, turned.set)
+    async with asyncio.timeout(BOUND_S):
+        while not turned.is_set():
+            await ref.call("x")
+    ref.exit(KILL)
+
+
+async def test_calls_run_in_place_for_a_slice_and_then_take_their_turn():
+    class Clockwork(Scheduler):
+        def __init__(self):
+            super().__init__(asyncio.get_running_loop())
+            self.granted = []
+
+        def grant_inline(self):
+            self.granted.append(super().grant_inline())
+            return self.granted[-1]
+
+    scheduler = Clockwork()
+    ref = await OnLoop.start_link()
+    scheduler.inline, scheduler.inline_until = 0, float("inf")
+    assert ref.call("in the slice").done()
+    scheduler.inline, scheduler.inline_until = 0, 0.0
+    late = ref.call("after the slice")
+    assert not late.done()
+    await late
+    assert scheduler.granted == [True, False]
+    ref.exit(KILL)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.12 brought eager tasks")
+async def test_an_async_callback_that_does_not_suspend_takes_no_turn_of_the_loop():
+    class Async(LoopActor):
+        async def handle_call(self, message, sender):
+            return message
+
+    ref = await Async.start_link()
+    assert ref.call("x").done()
     ref.exit(KILL)
 
 

@@ -294,6 +294,7 @@ class Node:
                     settings.data_dir,
                     marker,
                     supervisor=contained_supervisor,
+                    secrets=store.secrets.resolve,
                 ),
                 _child(
                     "hold keeper",

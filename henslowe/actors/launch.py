@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -28,8 +28,9 @@ class Wire(StrEnum):
 class LaunchSpec(BaseModel):
     """How an instance comes to life.
 
-    `command` uses `{port}` where a listening child wants its port, and paths relative to `cwd`. A remote service has
-    a `url` and no command. `cwd` is "" for "the materialised build's folder".
+    `command` uses `{port}` where a listening child wants its port, and paths relative to `cwd`. A variable in `env` may
+    be `secret:NAME`: only the started server gets the secret itself. A remote service has a `url` and no command. `cwd`
+    is "" for "the materialised build's folder".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,8 +75,18 @@ SERVICE_DATA: Final = "HENSLOWE_SERVICE_DATA"
 """Names a folder that belongs to the service and outlives its versions, whose own folders are read-only."""
 
 
+Resolve: TypeAlias = Callable[[Mapping[str, str]], Mapping[str, str]]
+"""Puts the secrets into variables or headers that refer to them (`secret:NAME`); `dict` leaves them as they are."""
+
+
 def server_environment(
-    launch: LaunchSpec, cwd: Path, *, port: int, data: Path, inherited: Mapping[str, str] = os.environ
+    launch: LaunchSpec,
+    cwd: Path,
+    *,
+    port: int,
+    data: Path,
+    inherited: Mapping[str, str] = os.environ,
+    secrets: Resolve = dict,
 ) -> dict[str, str]:
     """All variables of a server: little of the node's, so that no secret of it gets there by accident.
 
@@ -85,6 +96,7 @@ def server_environment(
         port: Stands for `{port}`.
         data: The service's own folder.
         inherited: The node's environment.
+        secrets: Resolves what the service's own variables refer to: here, at the last moment, and nowhere before.
     """
     env = {name: value for name, value in inherited.items() if name in INHERITED or name.startswith("LC_")}
     env["PATH"] = _path(launch, cwd, env.get("PATH", os.defpath))
@@ -93,7 +105,7 @@ def server_environment(
     env["PYTHONUNBUFFERED"] = "1"
     env["PYTHONDONTWRITEBYTECODE"] = "1"  # the folder of a version is read-only
     env[SERVICE_DATA] = str(data)
-    env.update({name: value.replace("{port}", str(port)) for name, value in launch.env.items()})
+    env.update(secrets({name: value.replace("{port}", str(port)) for name, value in launch.env.items()}))
     return env
 
 

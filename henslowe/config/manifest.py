@@ -35,6 +35,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from henslowe.config.inference import Inferred, Runtime, infer
+from henslowe.config.references import Referring
 from henslowe.config.semver import as_semver
 from henslowe.config.settings import Percent, Section
 from henslowe.errors import ManifestError
@@ -68,7 +69,8 @@ class Launch(Section):
     command: Command = ()
     """A word without a slash is looked up in the service's environment first, then on PATH."""
     url: str = ""
-    env: dict[str, str] = {}
+    env: dict[str, Referring] = {}
+    """Variables of the server. A value may be `secret:NAME`: see `henslowe secrets`."""
     ready_timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
 
     @model_validator(mode="after")

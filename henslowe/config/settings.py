@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from henslowe.config.references import Referring
+
 
 def _compiles(pattern: str) -> str:
     try:
@@ -324,8 +326,10 @@ class DeclaredService(Section):
     url: str = ""
     """A remote Streamable HTTP server, or with `{port}` where `command` listens."""
     cwd: str = ""
-    env: dict[str, str] = {}
-    headers: dict[str, str] = {}
+    env: dict[str, Referring] = {}
+    headers: dict[str, Referring] = {}
+    """What is sent with every request to a `url`. A value here or in `env` may be `secret:NAME`, here also
+    `Bearer secret:NAME`: see `henslowe secrets`."""
     ready_timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
 
 

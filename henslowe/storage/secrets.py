@@ -11,13 +11,13 @@ Not here: secrets in the rows of other tables (`sealing.Secret` as the type of a
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from pydantic import BaseModel
 
+from henslowe.config.references import REFERENCE, SECRET_NAME
 from henslowe.errors import BadRequest, LimitReached, NotFound
 from henslowe.storage import keys
 from henslowe.storage.events import EventDraft
@@ -27,12 +27,9 @@ from henslowe.storage.tablespec import TableSpec
 from henslowe.storage.transaction import Transaction
 from henslowe.storage.vault import Vault
 
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 VALUE_BYTES_MAX: Final = 32 * 1024
 """Room for a key with its chain of certificates; and a variable of a process has 128 KiB."""
 SECRETS_MAX: Final = 10_000
-REFERENCE: Final = re.compile(rf"((?:[A-Za-z]+ )?)secret:({NAME.pattern})")
-"""What stands for a secret: `secret:NAME`, behind one word where a header wants that: `Bearer secret:NAME`."""
 SET: Final = "SECRET_SET"
 REMOVED: Final = "SECRET_REMOVED"
 """Events; `henslowe.actors.vocabulary` describes them."""
@@ -88,7 +85,7 @@ class SecretStore:
             LimitReached: The value is longer than 32 KiB, or there are 10,000 secrets.
             ConfigError, NotFound, StorageError: There is no key that may be used.
         """
-        if not NAME.fullmatch(name):
+        if not SECRET_NAME.fullmatch(name):
             raise BadRequest(
                 f"expected a name of letters, digits, '_', '.' and '-', at most 100, got: {name!r:.120}",
                 hint="henslowe secrets set github-token",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -18,8 +19,8 @@ from henslowe.actors.ids import InstanceId, VersionKey
 from henslowe.actors.instances.environment import command, free_port
 from henslowe.actors.instances.output import Output
 from henslowe.actors.kernel import OsProcess, Ref
-from henslowe.actors.launch import LaunchSpec, Wire
-from henslowe.errors import InstanceFailed
+from henslowe.actors.launch import LaunchSpec, Resolve, Wire
+from henslowe.errors import HensloweError, InstanceFailed
 
 EXIT_S: Final = 0.5
 """Wait for the exit of a child that closed its pipes, so that the reason can name its status."""
@@ -104,6 +105,7 @@ class ProcessDriver:
         data_dir: Where each service gets a folder of its own.
         marker: `<node id>:<incarnation>`, by which the next boot finds what was left running.
         headers: By service, what is sent to a remote server with each request.
+        secrets: Resolves what variables and headers refer to.
     """
 
     def __init__(
@@ -113,11 +115,13 @@ class ProcessDriver:
         data_dir: Path,
         marker: str,
         headers: Mapping[str, Mapping[str, str]],
+        secrets: Resolve = dict,
     ) -> None:
         self._connector = connector
         self._data_dir = data_dir
         self._marker = marker
         self._headers = headers
+        self._secrets = secrets
 
     async def start(self, order: StartOrder) -> ProcessServer:
         """See `Driver.start`."""
@@ -134,7 +138,10 @@ class ProcessDriver:
         data = self._data_dir / "services" / order.version.service
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         elsewhere = launch.remote or bool(order.url)
-        ready = command(launch, order.root, port=0 if elsewhere else free_port(), data=data)
+        with self._told_of_secrets(order):
+            port = 0 if elsewhere else free_port()
+            ready = command(launch, order.root, port=port, data=data, secrets=self._secrets)
+            headers = self._secrets(self._headers.get(order.version.service, {}))
         process = None
         if not elsewhere:
             process = await OsProcess.spawn(
@@ -149,7 +156,7 @@ class ProcessDriver:
         url = order.url or ready.url
         server = ProcessServer(order, process, url)
         try:
-            await server.open(self._connect(order, process, url, server))
+            await server.open(self._connect(order, process, url, server, headers))
         except BaseException as failure:
             status = await server.exit_status()
             await server.stop(0.0)
@@ -158,8 +165,21 @@ class ProcessDriver:
             raise
         return server
 
+    @contextmanager
+    def _told_of_secrets(self, order: StartOrder) -> Iterator[None]:
+        """A secret that is missing or cannot be opened is a failed start that says so."""
+        try:
+            yield
+        except HensloweError as error:
+            raise InstanceFailed(f"cannot start {order.instance}: {error.message}", hint=error.hint) from error
+
     async def _connect(
-        self, order: StartOrder, process: OsProcess | None, url: str, server: ProcessServer
+        self,
+        order: StartOrder,
+        process: OsProcess | None,
+        url: str,
+        server: ProcessServer,
+        headers: Mapping[str, str],
     ) -> OwnedEndpoint:
         if process is not None and process.stdin is not None and process.stdout is not None:
             return await self._connector.connect_stdio(
@@ -175,7 +195,7 @@ class ProcessDriver:
             order.version,
             order.instance,
             url,
-            headers=self._headers.get(order.version.service, {}),
+            headers=headers,
             on_server_event=order.on_server_event,
             on_closed=server.lost,
             timeout_s=order.launch.ready_timeout_s,

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from henslowe.actors.launch import LaunchSpec, server_environment
+from henslowe.actors.launch import LaunchSpec, Resolve, server_environment
 
 
 @dataclass(slots=True, frozen=True)
@@ -20,12 +20,18 @@ class Command:
 
     argv: tuple[str, ...]
     cwd: Path
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)  # with secrets
     url: str
 
 
 def command(
-    launch: LaunchSpec, root: Path | None, *, port: int, data: Path, inherited: Mapping[str, str] = os.environ
+    launch: LaunchSpec,
+    root: Path | None,
+    *,
+    port: int,
+    data: Path,
+    inherited: Mapping[str, str] = os.environ,
+    secrets: Resolve = dict,
 ) -> Command:
     """The command to run, where, with which environment, and the URL at which it then listens.
 
@@ -35,13 +41,14 @@ def command(
         port: Stands for `{port}` in the command, the environment and the URL.
         data: The service's own folder.
         inherited: The node's environment.
+        secrets: Resolves what its variables refer to.
     """
     cwd = (root / launch.cwd if root is not None else Path(launch.cwd or ".")).resolve()
     number = str(port)
     return Command(
         argv=tuple(part.replace("{port}", number) for part in launch.command),
         cwd=cwd,
-        env=server_environment(launch, cwd, port=port, data=data, inherited=inherited),
+        env=server_environment(launch, cwd, port=port, data=data, inherited=inherited, secrets=secrets),
         url=launch.url.replace("{port}", number),
     )
 

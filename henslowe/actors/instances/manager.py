@@ -51,6 +51,7 @@ from henslowe.actors.kernel import (
     is_clean,
 )
 from henslowe.actors.kernel import names as registry
+from henslowe.actors.launch import Resolve
 from henslowe.actors.messages import (
     DELIVERY,
     ClosePrivate,
@@ -120,6 +121,7 @@ class InstanceManager(LoopActor):
         data_dir: The node's data directory.
         marker: `<node id>:<incarnation>`, for processes that outlive a crash of the node.
         supervisor: Makes specs of temporary dynamic supervisors.
+        secrets: Resolves what variables and headers of services refer to.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class InstanceManager(LoopActor):
         marker: str,
         *,
         supervisor: SupervisorSpec,
+        secrets: Resolve = dict,
     ) -> None:
         super().__init__()
         self._settings: InstanceSettings = settings.instances
@@ -140,6 +143,7 @@ class InstanceManager(LoopActor):
             data_dir=data_dir,
             marker=marker,
             headers={name: declared.headers for name, declared in settings.services.items()},
+            secrets=secrets,
         )
         kept = OutputRate(self._settings.output_lines_per_s, self._settings.output_bytes_per_s)
         self._around = Surroundings(driver, directory, self._settings.stop_grace_s, kept)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from henslowe.actors.kernel import OsProcess, Ref
+from henslowe.actors.launch import Resolve
 from henslowe.actors.pipeline.environment import ServiceEnv, find_tool
 from henslowe.actors.pipeline.guard import Limits, watch
 from henslowe.actors.pipeline.isolation import Cage
@@ -39,6 +40,8 @@ class Place:
     cage: Cage = field(default_factory=Cage)
     limits: Limits | None = None
     """What a command may use; None for no look at it."""
+    secrets: Resolve = dict
+    """Resolves what the server's variables refer to; the stages' own get none."""
 
     def caged(self, command: Sequence[str], writable: Sequence[Path] = ()) -> list[str]:
         """The command, kept within the run's folders and what else it may write."""

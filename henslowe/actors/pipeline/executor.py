@@ -98,6 +98,7 @@ class PipelineExecutor(LoopActor):
             archive=store.archive,
             connector=connector,
             marker=marker or f"{store.node}:{store.incarnation}",
+            secrets=store.secrets.resolve,
             cache=StageCache(store.data_dir / "cache" / "stages", store.archive),
             slots=asyncio.Semaphore(pipeline.parallel),
             cage=Cage(achieved(pipeline.isolation), data_dir, (data_dir / "envs",), pipeline.processes_max),

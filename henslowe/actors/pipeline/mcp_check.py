@@ -118,7 +118,10 @@ async def _spawn(place: Place, launch: LaunchSpec, port: int, *, stderr: int = s
     data = place.work.tmp / "service-data"
     data.mkdir(exist_ok=True)  # a check must not touch what belongs to the running versions
     command = [word.replace("{port}", str(port)) for word in launch.command]
-    env = server_environment(launch, place.work.src, port=port, data=data)
+    try:
+        env = server_environment(launch, place.work.src, port=port, data=data, secrets=place.secrets)
+    except HensloweError as error:
+        raise StageFailed(f"cannot start the server: {error.message}", hint=error.hint) from error
     find_program(command[0], env["PATH"], place.work.src)
     return await OsProcess.spawn(
         place.caged(command),

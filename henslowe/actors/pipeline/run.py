@@ -232,6 +232,7 @@ class _Run:
             prepared.manifest.inferred.env,
             self._tools.cage,
             self._tools.limits,
+            self._tools.secrets,
         )
         runner = StageRunner(self._tools, place, prepared.manifest, self._version, prepared.snapshot.files)
         if self._job.force:

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 from henslowe.actors.endpoints import Connector
 from henslowe.actors.ids import ServiceName
+from henslowe.actors.launch import Resolve
 from henslowe.actors.pipeline.guard import Limits
 from henslowe.actors.pipeline.isolation import Cage
 from henslowe.actors.pipeline.stage_cache import StageCache
@@ -30,6 +31,7 @@ class Tools:
     archive: Archive
     connector: Connector
     marker: str
+    secrets: Resolve
     cache: StageCache
     slots: asyncio.Semaphore
     """One per stage that may run at once on the node."""

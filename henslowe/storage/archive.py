@@ -20,7 +20,6 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -28,6 +27,7 @@ import zstandard
 
 from henslowe.errors import Conflict, Corrupt, LimitReached, NotFound, StorageError
 from henslowe.storage import filesystem, manifest
+from henslowe.storage.collection import Collected, Collector
 from henslowe.storage.manifest import Build, Entry, EntryKind
 
 FILE_BYTES_MAX: Final = 256 << 20
@@ -47,15 +47,6 @@ _Stamp: TypeAlias = tuple[int, int, int, int]
 """What changes with a file: inode, size, and the times of its content and of itself (its mode included)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """What a garbage collection removed."""
-
-    builds: int
-    objects: int
-    freed_bytes: int
-
-
 class Archive:
     """Content-addressed builds under one folder. Thread-safe within a process; one process per archive."""
 
@@ -69,6 +60,7 @@ class Archive:
         """Objects that this process knows to be on disk, name and all; only `gc` removes any."""
         # Storing must not reuse an object that a collection is about to remove.
         self._lock = threading.Lock()
+        self._collector = Collector(self._builds, self._objects, self._lock, self._lasting.discard)
 
     # -- storing ----------------
 
@@ -240,26 +232,7 @@ class Archive:
 
     def gc(self, *, pins: Collection[str], grace_s: float = GC_GRACE_S, now_s: float | None = None) -> Collected:
         """Removes builds that are not in `pins`, then objects of no build; spares what was stored within `grace_s`."""
-        oldest_kept_s = (time.time() if now_s is None else now_s) - grace_s
-        removed_builds = removed_objects = freed = 0
-        with self._lock:
-            self._seen.clear()
-            self._lasting.clear()
-            wanted: set[str] = set()
-            for build_id in self.builds():
-                path = self._builds / build_id
-                if build_id not in pins and path.stat().st_mtime <= oldest_kept_s:
-                    path.unlink()
-                    removed_builds += 1
-                else:
-                    wanted.update(entry.digest for entry in self.build(build_id).files)
-            for path in self._objects.glob("*/*"):
-                status = path.stat()
-                if path.name not in wanted and status.st_mtime <= oldest_kept_s:
-                    path.unlink()
-                    removed_objects += 1
-                    freed += status.st_size
-        return Collected(removed_builds, removed_objects, freed)
+        return self._collector.collect(pins=pins, grace_s=grace_s, now_s=time.time() if now_s is None else now_s)
 
     async def gc_async(self, *, pins: Collection[str], grace_s: float = GC_GRACE_S) -> Collected:
         """`gc`, in a thread."""

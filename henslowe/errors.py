@@ -111,6 +111,12 @@ class Conflict(HensloweError):
     code = "conflict"
 
 
+class Fenced(Conflict):
+    """Somebody writes what is another's, or was theirs: a table was claimed by another owner, or again since."""
+
+    code = "fenced"
+
+
 class NotFound(HensloweError):
     """A service, version, session or event that does not exist."""
 

@@ -7,8 +7,11 @@ The only package that imports lmdb. Start at `store`: it composes the rest.
 | `store`, `readonly` | the facade: open, tables, transactions, info, close; the same for another process |
 | `tablespace` | one environment with its tables, its queue and its writer: core and cache |
 | `tablespec`, `cells`, `tables`, `bags` | typed rows under ordered keys, read at the speed of a dict |
+| `owners` | who may write a table: claims with an epoch and an heir |
 | `transaction`, `commits`, `writer`, `ballast` | several changes in one commit; the queue; the one writer |
-| `events`, `eventlog`, `partitions` | the event log: data, reading, and its ring of partitions |
+| `keeper`, `notices`, `reads` | what is looked after by itself, what is told of it, and who reads |
+| `events`, `eventlog`, `partitions`, `windows` | the event log: data, reading, and its ring of partitions |
+| `capture/` | recorded traffic without its secrets |
 | `archive`, `manifest` | builds by content |
 | `context` | CRDT documents by namespace |
 | `inspection`, `figures` | a data directory as it lies on disk, beside the node that runs it |
@@ -18,8 +21,9 @@ The only package that imports lmdb. Start at `store`: it composes the rest.
 
 from __future__ import annotations
 
-from henslowe.storage.archive import Archive, Collected, Ignore, swap_link
+from henslowe.storage.archive import Archive, Ignore, swap_link
 from henslowe.storage.bags import Bag
+from henslowe.storage.collection import Collected
 from henslowe.storage.commits import Committed
 from henslowe.storage.context import ContextDoc, ContextStore
 from henslowe.storage.eventlog import CursorRow, EventLog, EventReader
@@ -28,6 +32,7 @@ from henslowe.storage.filesystem import remove_tree
 from henslowe.storage.keys import Key
 from henslowe.storage.manifest import Build, Entry, EntryKind
 from henslowe.storage.nodelock import Holder, NodeLock, busy, holder
+from henslowe.storage.owners import Claim, Owners
 from henslowe.storage.readonly import ReadonlyStore, open_readonly
 from henslowe.storage.store import WRITER_NAME, Store, StoreInfo
 from henslowe.storage.tables import Table
@@ -40,6 +45,7 @@ __all__ = [
     "Archive",
     "Bag",
     "Build",
+    "Claim",
     "Collected",
     "Committed",
     "ContextDoc",
@@ -55,6 +61,7 @@ __all__ = [
     "Ignore",
     "Key",
     "NodeLock",
+    "Owners",
     "ReadonlyStore",
     "Space",
     "Store",

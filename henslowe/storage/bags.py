@@ -22,6 +22,7 @@ from henslowe.storage.quarantine import Quarantined
 from henslowe.storage.tablespec import TableSpec
 
 if TYPE_CHECKING:
+    from henslowe.storage.owners import Claim
     from henslowe.storage.transaction import Transaction
 
 R = TypeVar("R", bound=BaseModel)
@@ -74,24 +75,24 @@ class Bag(TableBase[R, "Entries[R]"]):
 
     # -- writing: the loop ----------------
 
-    async def insert(self, *rows: R) -> None:
+    async def insert(self, *rows: R, claim: Claim | None = None) -> None:
         """Adds all `rows` in one commit; a row that is there already stays where it is."""
-        txn = self._transaction()
+        txn = self._transaction().under(claim)
         for row in rows:
             txn.put(self, row)
         await txn.commit()
 
-    async def delete(self, key: Key) -> None:
+    async def delete(self, key: Key, *, claim: Claim | None = None) -> None:
         """Removes all rows under `key`."""
-        txn = self._transaction()
+        txn = self._transaction().under(claim)
         txn.delete(self, key)
         await txn.commit()
 
-    async def take(self, key: Key) -> tuple[R, ...]:
+    async def take(self, key: Key, *, claim: Claim | None = None) -> tuple[R, ...]:
         """Removes and returns the rows under `key`; of several takers one gets them."""
         rows = self.latest(key)
         if rows:
-            await self.delete(key)
+            await self.delete(key, claim=claim)
         return rows
 
     # -- the transaction and the queue ----------------

@@ -25,7 +25,8 @@ class NoticeKind(StrEnum):
     BALLAST_LAID = "ballast_laid"
     """That space is kept again."""
     READ_PINNED = "read_pinned"
-    """A read transaction is open for too long. `environment`, `pid`, `age_s`, and of this process `thread_name`, `site`."""
+    """A read transaction is open for too long. `environment`, `pid` (0 for this process), `age_s`, `thread_name`,
+    `site`."""
     READERS_FREED = "readers_freed"
     """Slots of processes that died were freed. `environment`, `count`."""
     CAPTURES_DROPPED = "captures_dropped"

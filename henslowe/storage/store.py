@@ -46,6 +46,7 @@ from henslowe.storage.migrations.engine import Migrator
 from henslowe.storage.migrations.runner import RUNNER_NAME, MigrationRunner
 from henslowe.storage.nodelock import NodeLock
 from henslowe.storage.notices import Notices
+from henslowe.storage.owners import CLAIMS, Claim, Owners
 from henslowe.storage.partitions import Appender, Layout, Retention
 from henslowe.storage.quarantine import Quarantined
 from henslowe.storage.rotation import Rotation
@@ -168,6 +169,10 @@ class Store:
         )
         self._cache = Tablespace(Space.CACHE, cache, Committer(cache, None, None), commits_max=_CACHE_QUEUE)
         self._spaces = {Space.CORE: self._core, Space.CACHE: self._cache}
+        self.owners = Owners(self._core.table(CLAIMS))
+        """Whose each table is."""
+        for space in self._spaces.values():
+            space.owners = self.owners
         # Before anything is changed: a table that this Henslowe cannot read is a reason not to start.
         for spec in tables:
             self._space(spec.space).open(spec)
@@ -320,9 +325,9 @@ class Store:
         """The bag that `spec` declares, with its rows; the same object each time. Raises what `table` raises."""
         return self._space(spec.space).bag(spec)
 
-    def transaction(self, space: Space = Space.CORE) -> Transaction:
+    def transaction(self, space: Space = Space.CORE, *, claim: Claim | None = None) -> Transaction:
         """An empty transaction over any of the tables in `space`, in the core over the event log, too."""
-        return self._space(space).transaction()
+        return self._space(space).transaction(claim)
 
     def quarantined(self) -> list[Quarantined]:
         """The damaged rows of open tables that wait for a decision; reading one raises."""

@@ -1,8 +1,8 @@
 """Tables: typed rows under ordered keys, durable with their events, read at the speed of a dict.
 
 The promises are ETS's: `lookup`, `member`, `insert`, `insert_new` (all or nothing), `delete`, `take`,
-`update_counter`, and for an ordered set `first`, `next`, `prev` and `range`. Where ETS has a match language there are
-declared indexes and `where(predicate)`.
+`update_counter`, and for an ordered set `first`, `next`, `prev`, `range` and `page`. Where ETS has a match language
+there are declared indexes and `where(predicate)`.
 
     class Service(BaseModel, frozen=True):
         name: str
@@ -18,7 +18,8 @@ commit, in commit order; any thread may read them and nobody waits. `latest` sho
 (`Transaction.expect`) are checked against it, so that two commands in flight cannot both win.
 
 All writes go through `henslowe.storage.transaction`, on the loop. All rows are in memory: tables are for what a node
-knows, not for what it records (events, captured traffic). See `bags` for several rows under one key.
+knows, not for what it records (events, captured traffic). See `bags` for several rows under one key, and `owners` for a
+table that only one actor may write.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from henslowe.storage.quarantine import Quarantined
 from henslowe.storage.tablespec import R, TableSpec
 
 if TYPE_CHECKING:
+    from henslowe.storage.owners import Claim
     from henslowe.storage.transaction import Transaction
 
 
@@ -124,36 +126,49 @@ class Table(TableBase[R, R]):
             first, end = b"" if low is None else keys.pack(low), b"\xff" if high is None else keys.pack(high)
         return self._rows_at(order[bisect_left(order, (first,)) : bisect_left(order, (end,))])
 
+    def page(
+        self, after: Key | None = None, *, limit: int = 100, prefix: tuple[Key, ...] | None = None
+    ) -> tuple[R, ...]:
+        """At most `limit` committed rows in order, those after the key `after`; for the next page, that of the last."""
+        order = self._ordered()
+        low, high = (b"", b"\xff") if prefix is None else keys.prefix_bounds(prefix)
+        if after is not None:
+            low = max(low, keys.pack(after) + b"\x00")
+        start = bisect_left(order, (low,))
+        return self._rows_at(order[start : min(start + limit, bisect_left(order, (high,)))])
+
     # -- writing: the loop ----------------
 
-    async def insert(self, *rows: R) -> None:
+    async def insert(self, *rows: R, claim: Claim | None = None) -> None:
         """Puts all `rows` in one commit; each replaces the row under its key."""
-        txn = self._transaction()
+        txn = self._transaction().under(claim)
         for row in rows:
             txn.put(self, row)
         await txn.commit()
 
-    async def insert_new(self, *rows: R) -> bool:
+    async def insert_new(self, *rows: R, claim: Claim | None = None) -> bool:
         """Puts all `rows` in one commit, or none of them if any key is taken (or about to be); returns which."""
         if any(self.latest(self.spec.key_of(row)) is not None for row in rows):
             return False
-        await self.insert(*rows)
+        await self.insert(*rows, claim=claim)
         return True
 
-    async def delete(self, key: Key) -> None:
+    async def delete(self, key: Key, *, claim: Claim | None = None) -> None:
         """Removes the row under `key`, if any."""
-        txn = self._transaction()
+        txn = self._transaction().under(claim)
         txn.delete(self, key)
         await txn.commit()
 
-    async def take(self, key: Key) -> R | None:
+    async def take(self, key: Key, *, claim: Claim | None = None) -> R | None:
         """Removes and returns the row under `key`; of several takers one gets it."""
         row = self.latest(key)
         if row is not None:
-            await self.delete(key)
+            await self.delete(key, claim=claim)
         return row
 
-    async def update_counter(self, key: Key, name: str, increment: int = 1, *, default: R | None = None) -> int:
+    async def update_counter(
+        self, key: Key, name: str, increment: int = 1, *, default: R | None = None, claim: Claim | None = None
+    ) -> int:
         """Adds to the int field `name` and returns the sum; increments in flight all count.
 
         Raises:
@@ -163,7 +178,7 @@ class Table(TableBase[R, R]):
         if row is None:
             raise NotFound(f"cannot count {name!r} in {self.name!r}: no row under {key!r:.80}")
         total: int = getattr(row, name) + increment
-        await self.insert(row.model_copy(update={name: total}))
+        await self.insert(row.model_copy(update={name: total}), claim=claim)
         return total
 
     # -- the transaction and the queue ----------------

@@ -23,6 +23,7 @@ from henslowe.storage.env import Environment
 from henslowe.storage.migrations.forms import Form
 from henslowe.storage.migrations.places import Places
 from henslowe.storage.migrations.progress import MIGRATIONS, MigrationRow, db_name
+from henslowe.storage.owners import Claim, Owners
 from henslowe.storage.quarantine import Quarantined
 from henslowe.storage.sealing import NO_KEYS, Sealer
 from henslowe.storage.tables import Table
@@ -64,6 +65,8 @@ class Tablespace:
         self._encode_event = encode_event
         self._sealer = sealer
         self._tables: dict[str, TableBase[Any, Any]] = {}
+        self.owners: Owners | None = None
+        """Whose each table is; None until the store knows."""
         self.places: dict[str, Places[Any]] = {}
         """Where the rows of each open table lie, by name; for the migrations."""
 
@@ -90,9 +93,9 @@ class Tablespace:
         """The open table or bag of this name."""
         return self._tables[name]
 
-    def transaction(self) -> Transaction:
-        """An empty transaction over this space's tables, and its log if it has one."""
-        return Transaction(self.queue, self._encode_event, self.space)
+    def transaction(self, claim: Claim | None = None) -> Transaction:
+        """An empty transaction over this space's tables, and its log if it has one; with `claim` over that table."""
+        return Transaction(self.queue, self._encode_event, self.space, self.owners).under(claim)
 
     def quarantined(self) -> list[Quarantined]:
         """The damaged rows of its open tables that wait for a decision."""
@@ -113,7 +116,7 @@ class Tablespace:
             return False
         if row is None:
             return False
-        txn = self.transaction()
+        txn = Transaction(self.queue, None, self.space)  # nothing is decided, so it is nobody's in particular
         txn.put(table, row)
         await txn.commit()
         return True

@@ -26,6 +26,7 @@ from henslowe.storage.cells import Op, TableBase
 from henslowe.storage.commits import Commit, CommitQueue, Committed
 from henslowe.storage.events import EncodedEvent, EventDraft
 from henslowe.storage.keys import Key, check
+from henslowe.storage.owners import Claim, Owners
 from henslowe.storage.tables import Table
 from henslowe.storage.tablespec import Space
 
@@ -36,10 +37,26 @@ EncodeEvent: TypeAlias = Callable[[EventDraft], EncodedEvent]
 class Transaction:
     """Changes that happen together or not at all. Made by `Store.transaction`, submitted once."""
 
-    __slots__ = ("_drafts", "_encode_event", "_guards", "_ops", "_queue", "_shown", "_space", "_steps", "_submitted")
+    __slots__ = (
+        "_claims",
+        "_drafts",
+        "_encode_event",
+        "_guards",
+        "_ops",
+        "_owners",
+        "_queue",
+        "_shown",
+        "_space",
+        "_steps",
+        "_submitted",
+    )
 
-    def __init__(self, queue: CommitQueue, encode_event: EncodeEvent | None, space: Space) -> None:
+    def __init__(
+        self, queue: CommitQueue, encode_event: EncodeEvent | None, space: Space, owners: Owners | None = None
+    ) -> None:
         self._queue = queue
+        self._owners = owners
+        self._claims: dict[str, Claim] = {}
         self._encode_event = encode_event
         self._space = space
         self._guards: list[tuple[TableBase[Any, Any], Key, Any]] = []
@@ -48,6 +65,12 @@ class Transaction:
         self._ops: list[Op] = []
         self._drafts: list[EventDraft] = []
         self._submitted = False
+
+    def under(self, claim: Claim | None) -> Transaction:
+        """The same transaction, allowed to write the table of `claim`; None changes nothing."""
+        if claim is not None:
+            self._claims[claim.table] = claim
+        return self
 
     def put(self, table: Table[R] | Bag[R], row: R) -> None:
         """Inserts `row`; in a set it replaces the row under its key."""
@@ -92,6 +115,7 @@ class Transaction:
 
         Raises:
             Conflict: A guard does not hold; nothing was sent.
+            Fenced: A table is another's, or was claimed again; nothing was sent.
             KeyRefused, StorageError: A row or an event that cannot be stored; nothing was sent.
             LimitReached: The writer's queue, a table or an event is at its limit; nothing was sent.
             StorageDegraded: The disk refused; nothing is stored, and nothing changed for readers.
@@ -111,6 +135,9 @@ class Transaction:
                     hint="read the row again and decide anew",
                     table=table.name,
                 )
+        if self._owners is not None:
+            for table in {step[0] for step in self._steps}:
+                self._owners.check(table.name, self._claims.get(table.name))
         commit = Commit(self._ops, [], {})
         for table, key_or_none, row in self._steps:
             self._stage(commit, table, key_or_none, row)

@@ -178,7 +178,11 @@ def test_any_other_runtime_needs_a_command(tmp_path: Path) -> None:
         ("stages.test.timout_s = 3", "stages.test.timout_s", "did you mean 'timeout_s'?"),
         ('[launch]\ncomand = ["x"]', "launch.comand", "did you mean 'command'?"),
         ("strategi = 'auto'", "strategi", "did you mean 'strategy'?"),
-        ("zzz = 1", "zzz", "expected one of canary_percent, launch, name, on_break, stages, strategy, version, got 'zzz'"),
+        (
+            "zzz = 1",
+            "zzz",
+            "expected one of canary_percent, launch, name, on_break, stages, strategy, version, got 'zzz'",
+        ),
         ("strategy = 'blue'", "strategy", "expected 'auto', 'immediate' or 'canary', got 'blue'"),
         ("canary_percent = 200", "canary_percent", "expected less than or equal to 100, got 200"),
         ("[launch]\nready_timeout_s = 'x'", "launch.ready_timeout_s", "expected a number, got 'x'"),

@@ -28,6 +28,8 @@ BACKLOG = 1024
 """Connections that wait while the listener restarts; the kernel caps it by net.core.somaxconn."""
 IDLE_S: Final = 75.0
 """How long a connection may take to send the head of a request, its first one or its next: slow heads end here."""
+LINGER_S: Final = 2.0
+"""How long the rest of a request that was refused is read, so that its client sees the refusal."""
 HEADERS_MAX: Final = 100
 HEADER_BYTES_MAX: Final = 8_190
 """Of one request's head: beyond them 400, before anything looks at it."""
@@ -119,6 +121,7 @@ class Listener(LoopActor):
             access_log=None,
             shutdown_timeout=self._shutdown_s,
             keepalive_timeout=IDLE_S,
+            lingering_time=LINGER_S,
             max_headers=HEADERS_MAX,
             max_field_size=HEADER_BYTES_MAX,
         )

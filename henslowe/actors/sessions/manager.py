@@ -30,6 +30,8 @@ TICK_S: Final = 60.0
 """How often idle sessions are looked for and last uses are written; expiry is a matter of hours."""
 SUBSCRIPTIONS_MAX: Final = 1_000
 """Most resource subscriptions of one session; each is a string in its row."""
+NAME_CHARS_MAX: Final = 100
+"""Of a client's name, in events."""
 CHANGES_PER_COMMIT: Final = 500
 """Most rows that one tick changes in one commit: others wait for it no longer than for their own."""
 
@@ -108,7 +110,7 @@ class SessionManager(LoopActor):
         )
         txn = self._store.transaction()
         txn.put(self._sessions, row)
-        txn.append(_event(EventType.SESSION_OPENED, row, client=row.client_info.get("name", ""), by=row.principal))
+        txn.append(_event(EventType.SESSION_OPENED, row, client=_printable(row.client_info.get("name", "")), by=row.principal))
         await txn.commit()
         self._last_seen_s[row.id] = now_s
         return row
@@ -189,6 +191,11 @@ def _event(event_type: EventType, row: SessionRow, **data: Any) -> EventDraft:
 def _short(session_id: str) -> str:
     """Enough to tell sessions apart in a log; the whole id would let a reader of the log take the session over."""
     return session_id[:8]
+
+
+def _printable(name: object) -> str:
+    """What a client calls itself, as a log may have it: the client is not trusted to keep to letters."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in str(name)[:NAME_CHARS_MAX])
 
 
 def _chunks(items: list[T]) -> Iterable[list[T]]:

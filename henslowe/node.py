@@ -29,6 +29,7 @@ from henslowe.actors.access import TOKENS, AccessBoard, AccessKeeper, Policy
 from henslowe.actors.bus import EventBus
 from henslowe.actors.context import ContextKeeper, SharedCapabilities
 from henslowe.actors.endpoints import EndpointDirectory
+from henslowe.actors.health import HealthBoard, policy_of, say_breaker
 from henslowe.actors.holds import HoldKeeper
 from henslowe.actors.ids import ServiceName, service_name
 from henslowe.actors.instances import InstanceManager
@@ -65,6 +66,7 @@ from henslowe.config.sample import ensure_sample, ensure_workspace
 from henslowe.config.settings import DeclaredService, Settings
 from henslowe.errors import HensloweError, ListenFailed
 from henslowe.node_metrics import NodeCollector
+from henslowe.node_tables import TABLES
 from henslowe.node_view import View
 from henslowe.storage import Store, busy, holder
 from henslowe.supervisors import CrashReport, add_listener
@@ -72,6 +74,7 @@ from henslowe.supervisors.planes import Planes, contained_supervisor, dynamic_pl
 from henslowe.transport.access.managed import ManagedTokens
 from henslowe.transport.access.resources import resources_of
 from henslowe.transport.admin.edge import Admin
+from henslowe.transport.admin.keeping import Keeping
 from henslowe.transport.application import application_maker
 from henslowe.transport.gateway import (
     Gateway,
@@ -97,19 +100,28 @@ STALL_S = 1.0
 """A handler that holds up the loop for longer is named in the log."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Shared:
     """What the actors share by reference: published snapshots and hand-overs, all of the node's one loop."""
 
+    directory: EndpointDirectory
+    health: HealthBoard
     access: AccessBoard = field(default_factory=AccessBoard)
     routes: RouteTable = field(default_factory=RouteTable)
-    directory: EndpointDirectory = field(default_factory=EndpointDirectory)
     observations: Observations = field(default_factory=Observations)
     traffic: TrafficStats = field(default_factory=TrafficStats)
     capabilities: SharedCapabilities = field(default_factory=SharedCapabilities)
     transforms: PublishedTransforms = field(default_factory=PublishedTransforms)
     watcher: WatcherBoard = field(default_factory=WatcherBoard)
     metrics: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Shared:
+        """All of it, empty."""
+        directory = EndpointDirectory()
+        health = HealthBoard(directory, policy_of(settings.breaker, settings.instances))
+        health.on_change(say_breaker)
+        return cls(directory=directory, health=health)
 
 
 class Node:
@@ -180,11 +192,13 @@ class Node:
             tcp = _listen(settings)
             stack.callback(tcp.close)
             ensure_workspace(settings.workspace)
-            store = Store.open(settings.data_dir, settings.name, settings.storage, capture=settings.capture)
+            store = Store.open(
+                settings.data_dir, settings.name, settings.storage, capture=settings.capture, tables=TABLES
+            )
             stack.callback(store.close)
             address = Address(*tcp.getsockname()[:2])
             made = ensure_sample(settings.workspace)
-            node = cls(loaded, store, Shared(), address, stack.pop_all(), sample_made=made)
+            node = cls(loaded, store, Shared.of(settings), address, stack.pop_all(), sample_made=made)
         try:
             await node._boot(tcp)
         except BaseException:
@@ -358,6 +372,7 @@ class Node:
             sticky_epoch_s=settings.delivery.sticky_epoch_s,
             private=ManagedConnections(),
             memory=Memory(tasks=ManagedTasks(self.store.table(TASKS)), holds=ManagedHolds(), versions=view.versions_of),
+            health=shared.health,
             explain=view.explain,
             policy=Policy.of(settings.access.policy),
             resources=resources_of(settings),
@@ -369,6 +384,7 @@ class Node:
             self.store.events,
             shared.metrics,
             ManagedTokens(self.store.table(TOKENS)),
+            Keeping(self.store, settings),
             RateLimiter(settings.admin.rate_per_s),
             keepalive_s=settings.gateway.sse_keepalive_s,
         )

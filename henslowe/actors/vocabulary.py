@@ -159,6 +159,9 @@ class EventType(StrEnum):
     """It ended. `instance`, `reason`, `expected`."""
     INSTANCE_DRAINED = "INSTANCE_DRAINED"
     """It takes no more calls and has finished those it had. `instance`, `calls_left`."""
+    INSTANCE_BREAKER = "INSTANCE_BREAKER"
+    """Its circuit breaker opened (UNHEALTHY), half-opened (DEGRADED) or closed (HEALTHY). `instance`, `state`,
+    `open_s`."""
     INSTANCE_OUTPUT = "INSTANCE_OUTPUT"
     """A line that it printed. `source` (the instance), `channel`, `line`."""
     STAGE_OUTPUT = "STAGE_OUTPUT"
@@ -179,6 +182,16 @@ class EventType(StrEnum):
     """It got a new secret; the old one is good for `grace_s`. `token`, `token_id`, `by`."""
     TOKEN_REVOKED = "TOKEN_REVOKED"  # noqa: S105 - a word
     """It is good for nothing any more. `token`, `token_id`, `by`."""
+    # what is kept
+    TABLE_MIGRATED = "TABLE_MIGRATED"
+    """A phase of a table's migration is complete. `table`, `phase`, `from_schema`, `to_schema`, `rows`, `by`; or it
+    stands still: `problem`."""
+    SECRET_SET = "SECRET_SET"  # noqa: S105 - a word
+    """A secret was set. `secret` (its name), `new`, `by`."""
+    SECRET_REMOVED = "SECRET_REMOVED"  # noqa: S105 - a word
+    """A secret was removed. `secret` (its name), `by`."""
+    SECRETS_ROTATED = "SECRETS_ROTATED"
+    """Everything is sealed with a new key. `key` (its id), `dropped` (ids), `rows`, `by`."""
     # commands of people: data["command"], data["by"]
     COMMAND = "COMMAND"
     """A person's command was obeyed. `command`, `by`, `reason`."""

@@ -21,7 +21,8 @@ commit, so that a killed node goes on where it was.
 | `declared` | a migration as data, beside the table that it is for |
 | `progress` | the phases, the durable row of one migration, and what comes next: pure |
 | `forms`, `places` | a table's form under one schema; which forms it has now |
-| `engine` | carries migrations out, a page at a time |
+| `engine`, `compare` | carries migrations out, a page at a time |
+| `planning` | what would be migrated, without changing anything |
 | `runner` | the actor that does so in a node |
 
 Imports nothing here: tables know of `declared` and `places`, the engine knows of tables.

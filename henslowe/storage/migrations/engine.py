@@ -26,6 +26,7 @@ from henslowe.storage.keys import Key
 from henslowe.storage.migrations.compare import after, compare
 from henslowe.storage.migrations.forms import WHOLE, Form
 from henslowe.storage.migrations.places import Places
+from henslowe.storage.migrations.planning import Planned, planned
 from henslowe.storage.migrations.progress import BY_ITSELF, MIGRATIONS, MigrationRow, Phase, db_name, following, settled
 
 if TYPE_CHECKING:
@@ -36,22 +37,6 @@ PAGE_ROWS: Final = 50
 """Rows copied in one step of the loop: some milliseconds."""
 EVENT: Final = "TABLE_MIGRATED"
 """The event of every completed phase; `henslowe.actors.vocabulary` describes it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A migration that is under way or would begin: what `henslowe storage migrate --plan` shows."""
-
-    table: str
-    from_schema: int
-    to_schema: int
-    phase: Phase | None
-    """The last one that is complete; None when nothing has begun."""
-    rows: int
-    bytes: int
-    reversible: bool
-    """Whether there is a way back for rows that are written meanwhile."""
-    problem: str = ""
 
 
 class Migrator:
@@ -81,30 +66,8 @@ class Migrator:
 
     def plan(self) -> list[Planned]:
         """What is under way and what would begin, by table."""
-        found = []
-        for name, places in sorted(self._space.places.items()):
-            row = places.state
-            if row is not None and row.running:
-                begun, from_schema, to_schema = row.phase, row.from_schema, row.to_schema
-            elif places.pending:
-                begun, from_schema, to_schema = None, places.level_of(row), places.spec.schema
-            else:
-                continue
-            rows, size_bytes = self._size(places)
-            old = places.form(0, min(from_schema, to_schema))
-            found.append(
-                Planned(
-                    name,
-                    from_schema,
-                    to_schema,
-                    begun,
-                    rows,
-                    size_bytes,
-                    reversible=not old.own,
-                    problem=row.problem if row is not None and begun else "",
-                )
-            )
-        return found
+        found = (planned(self._space.env, places) for _, places in sorted(self._space.places.items()))
+        return [each for each in found if each is not None]
 
     def next_phase(self, table: str, *, now_s: float, window_s: float) -> Phase | None:
         """What `step` would work on; None when it has nothing to do."""
@@ -350,13 +313,6 @@ class Migrator:
         env = self._space.env
         with env.read() as txn, txn.cursor(db=env.db(db_name(places.spec.name, row.from_generation))) as cursor:
             return list(after(cursor, row.cursor, limit))
-
-    def _size(self, places: Places[Any]) -> tuple[int, int]:
-        env = self._space.env
-        with env.read() as txn:
-            facts = txn.stat(db=env.db(places.forms()[0].db_name))
-        pages = facts["branch_pages"] + facts["leaf_pages"] + facts["overflow_pages"]
-        return int(facts["entries"]), int(pages * facts["psize"])
 
 
 @dataclass(slots=True)

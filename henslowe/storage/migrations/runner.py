@@ -72,6 +72,7 @@ class MigrationRunner(LoopActor):
         migrator: Carries them out.
         settings: `migrations`, `migration_rows_per_s` and `rollback_window_s`.
         rotation: Renews keys; it gets its turn when no table is being migrated.
+        share_max: Most of the time that pages may take, 0 to 1.
         now_s: The clock, in Unix seconds.
     """
 
@@ -81,10 +82,12 @@ class MigrationRunner(LoopActor):
         settings: StorageSettings,
         rotation: Rotation | None = None,
         *,
+        share_max: float = SHARE_MAX,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
         self._rotation = rotation
+        self._share_max = share_max
         self._migrator = migrator
         self._settings = settings
         self._now_s = now_s
@@ -117,7 +120,7 @@ class MigrationRunner(LoopActor):
             log.warning("migration_waits", extra={"reason": error.message})
             pause_s = AGAIN_S
         took_s = time.perf_counter() - started_s
-        self._work_in(max(pause_s - took_s, took_s * (1 / SHARE_MAX - 1)))
+        self._work_in(max(pause_s - took_s, took_s * (1 / self._share_max - 1)))
 
     async def _work(self) -> float:
         """Does what is next; how long a page may take altogether, in seconds."""

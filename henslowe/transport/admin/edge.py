@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pykka
 from aiohttp import web
@@ -25,6 +25,9 @@ from henslowe.transport.admin.models import Reply, Request
 from henslowe.transport.admin.ports import EventSource, NodeView
 from henslowe.transport.rate_limit import RateLimiter
 
+if TYPE_CHECKING:
+    from henslowe.transport.admin.keeping import Keeping
+
 log = logging.getLogger(__name__)
 
 
@@ -36,6 +39,7 @@ class Admin:
     events: EventSource
     registry: CollectorRegistry
     tokens: ManagedTokens
+    keeping: Keeping
     limiter: RateLimiter
     """Per principal."""
     keepalive_s: float = 15.0

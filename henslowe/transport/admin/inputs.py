@@ -17,6 +17,8 @@ BODY_BYTES_MAX: Final = 64 * 1024
 BODY_S: Final = 30.0
 """How long a client may take to send it."""
 
+HIDDEN: Final = "***"
+
 R = TypeVar("R", bound=Request)
 
 
@@ -69,11 +71,13 @@ def _checked(model: type[R], values: dict[str, Any]) -> R:
     try:
         return model.model_validate(values)
     except ValidationError as error:
+        # A request with a secret in it: whatever is wrong with it is not repeated.
+        hidden = model.model_config.get("hide_input_in_errors", False)
         problems = [
             {
                 "field": ".".join(map(str, detail["loc"])),
                 "expected": _expectation(model, detail),
-                "got": detail["input"],
+                "got": HIDDEN if hidden else detail["input"],
             }
             for detail in error.errors(include_url=False)
         ]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 EVENTS_PAGE_MAX = 1_000
 REASON_CHARS_MAX = 500
 
-ActionName = Literal["promote", "rollback", "hold", "resume", "restart", "remove"]
+ActionName = Literal["promote", "rollback", "hold", "resume", "restart", "remove", "pin", "unpin"]
 StreamName = Literal["lifecycle", "activity", "output"]
 Seq = Annotated[int, Field(ge=0, le=(1 << 63) - 1)]
 
@@ -58,6 +58,10 @@ class InstanceReply(Reply):
     """legacy or modern: which family of protocol revisions it speaks."""
     in_flight: int = 0
     """Calls that wait for its answer."""
+    in_flight_limit: int | None = None
+    """So many it gets now; the others wait. None before its first call."""
+    breaker: str = "closed"
+    """closed; open or half_open when it did not answer and is left alone, or tried again."""
     restarts: int = 0
     uptime_s: float = 0.0
 
@@ -237,6 +241,8 @@ class VersionReply(Reply):
     changed_s: float = 0.0
     """When it came into its state."""
     permanent: bool = False
+    pinned: bool = False
+    """Kept by a person's wish, however many newer ones there are."""
     """Whether it passed its probation and is what the node boots after a crash."""
     tools: int = 0
     stages: tuple[StageReply, ...] = ()
@@ -390,7 +396,7 @@ class CommandRequest(Request):
     reason: Annotated[str, Field(max_length=REASON_CHARS_MAX)] = ""
     """Kept in the log with the command."""
     to_version: Annotated[int, Field(ge=1)] | None = None
-    """For rollback: which archived version, else the previous one."""
+    """For rollback: which archived version, else the previous one. For pin and unpin: which version."""
     expected_epoch: Annotated[int, Field(ge=0)] | None = None
     """Refuse when the service has moved on since it was looked at."""
 
@@ -461,6 +467,109 @@ class RotateTokenRequest(Request):
 
     grace_s: Annotated[float, Field(ge=0, le=7 * 86_400)] = 0.0
     """How long the old one is good, too."""
+
+
+# -- what is kept ----------------
+
+
+class MigrationReply(Reply):
+    """The newest migration of one table. Times are 0 for not yet."""
+
+    table: str
+    from_schema: int
+    to_schema: int
+    """Lower than `from_schema` for a rollback after the old form was dropped."""
+    phase: str
+    """The last one that is complete: expand, backfill, verify, flip, drop or rolled_back."""
+    goal: str
+    """The last one that was asked for."""
+    running: bool
+    """Whether both forms of the table are kept."""
+    rows_done: int = 0
+    """Rows of the phase that is under way."""
+    started_s: float = 0.0
+    changed_s: float = 0.0
+    """When `phase` was completed."""
+    flipped_s: float = 0.0
+    by: str = ""
+    problem: str = ""
+    """Why it stands still."""
+
+
+class PlannedMigrationReply(Reply):
+    """What is to be done for one table."""
+
+    table: str
+    from_schema: int
+    to_schema: int
+    phases: tuple[str, ...]
+    """Those that are left, in order."""
+    rows: int
+    size_bytes: int
+    reversible: bool
+    """Whether an older Henslowe can take over again, with the rows that are written meanwhile."""
+    estimate_s: float
+    """Until the flip, at the rate of `storage.migration_rows_per_s`."""
+    problem: str = ""
+
+
+class MigrationsReply(Reply):
+    """The migrations of the node's tables."""
+
+    migrations: tuple[MigrationReply, ...] = ()
+    planned: tuple[PlannedMigrationReply, ...] = ()
+    """Under way, or to be begun."""
+
+
+class MigrateRequest(Request):
+    """Which tables are to be migrated how far, or back."""
+
+    table: str = ""
+    """"" for all that wait."""
+    to: Literal["expand", "backfill", "verify", "flip", "drop"] = "flip"
+    """After `flip` the old form is dropped when `storage.rollback_window_s` is over."""
+    rollback: bool = False
+    """Instead: back to what `table` was before its migration."""
+
+
+SecretName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+
+
+class SecretReply(Reply):
+    """A secret, without its value: that is never in an answer."""
+
+    name: str
+    created_s: float
+    changed_s: float
+    by: str
+    """Who set it last."""
+    key: str
+    """Id of the key that it is sealed with."""
+    services: tuple[str, ...] = ()
+    """Declared services that refer to it."""
+
+
+class SecretsReply(Reply):
+    """The secrets of the node, and the keys that seal them."""
+
+    secrets: tuple[SecretReply, ...] = ()
+    key_file: str
+    key_source: str
+    """credential, setting or default."""
+    keys: tuple[str, ...] = ()
+    """Ids of the keys in the file, the one that seals first; none before the first secret."""
+    rotating: bool = False
+    """Whether everything is being sealed anew."""
+    rows_done: int = 0
+
+
+class SetSecretRequest(Request):
+    """A secret to be kept."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    name: SecretName
+    value: Annotated[SecretStr, Field(min_length=1, max_length=32 * 1024)]
 
 
 class StopReply(Reply):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from henslowe.actors.access.scopes import ADMIN_TOKENS
-from henslowe.transport.admin import handlers, models, tokens
+from henslowe.transport.admin import handlers, keeping, models, tokens
 from henslowe.transport.admin.edge import Route
 from henslowe.transport.admin.stream import export_events, follow_events
 
@@ -77,6 +77,37 @@ ROUTES: Final[tuple[Route, ...]] = (
         "End a token and what it opened",
         models.TokenReply,
         scope=ADMIN_TOKENS,
+    ),
+    Route(
+        "GET", f"{V1}/storage/migrations", keeping.migrations, "The migrations of its tables", models.MigrationsReply
+    ),
+    Route(
+        "POST",
+        f"{V1}/storage/migrations",
+        keeping.migrate,
+        "Begin migrations, lead them on, or take one back",
+        models.MigrationsReply,
+        body=models.MigrateRequest,
+        status=202,
+    ),
+    Route("GET", f"{V1}/secrets", keeping.secrets, "The secrets, without their values", models.SecretsReply),
+    Route(
+        "POST",
+        f"{V1}/secrets",
+        keeping.set_secret,
+        "Keep a secret, in place of one of the same name",
+        models.SecretsReply,
+        body=models.SetSecretRequest,
+        status=201,
+    ),
+    Route("POST", f"{V1}/secrets/{{secret}}/remove", keeping.remove_secret, "Remove a secret", models.SecretsReply),
+    Route(
+        "POST",
+        f"{V1}/secrets/rotate",
+        keeping.rotate_secrets,
+        "Seal everything with a new key",
+        models.SecretsReply,
+        status=202,
     ),
     Route("POST", f"{V1}/stop", handlers.stop, "Drain and stop the node", models.StopReply, status=202),
 )

@@ -33,6 +33,7 @@ from henslowe.storage import EventDraft, Store
 from henslowe.transport.access import Authenticator, Door, LiveRequests, Resources
 from henslowe.transport.access.managed import ManagedTokens
 from henslowe.transport.admin.api import Admin, add_admin
+from henslowe.transport.admin.keeping import Keeping
 from henslowe.transport.admin.models import (
     ActionName,
     ActorReply,
@@ -249,7 +250,10 @@ async def serve(workspace: Path, *, rate_per_s: float = 1_000.0, socket: bool = 
     board = AccessBoard()
     keeper = await AccessKeeper.start_link(store, board, name=names.ACCESS)
     tokens = ManagedTokens(store.table(TOKENS))
-    admin = Admin(node, store.events, registry, tokens, RateLimiter(rate_per_s, burst=rate_per_s), keepalive_s=0.05)
+    keeping = Keeping(store, loaded.settings)
+    admin = Admin(
+        node, store.events, registry, tokens, keeping, RateLimiter(rate_per_s, burst=rate_per_s), keepalive_s=0.05
+    )
     path = admin_socket(data) if socket else None
     tcp = bind_tcp(Address("127.0.0.1", 0))
     sockets = [tcp, *([bind_unix(path)] if path is not None else [])]

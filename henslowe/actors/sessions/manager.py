@@ -110,7 +110,8 @@ class SessionManager(LoopActor):
         )
         txn = self._store.transaction()
         txn.put(self._sessions, row)
-        txn.append(_event(EventType.SESSION_OPENED, row, client=_printable(row.client_info.get("name", "")), by=row.principal))
+        client = _printable(row.client_info.get("name", ""))
+        txn.append(_event(EventType.SESSION_OPENED, row, client=client, by=row.principal))
         await txn.commit()
         self._last_seen_s[row.id] = now_s
         return row

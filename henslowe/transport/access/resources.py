@@ -115,7 +115,7 @@ def add_resource_metadata(app: web.Application, resources: Resources) -> None:
 
     app.router.add_get(WELL_KNOWN, serve)
     app.router.add_get(WELL_KNOWN + "/mcp", serve)
-    app.router.add_get(WELL_KNOWN + "/mcp/{service}", serve)
+    app.router.add_get(WELL_KNOWN + "/mcp/{service:[a-z0-9][a-z0-9_-]{0,62}(?:@[^/]{1,100})?}", serve)
 
 
 def _normal(url: str) -> str:

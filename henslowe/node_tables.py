@@ -1,4 +1,4 @@
-"""All tables of a node: opened before anything else, so that one that this Henslowe cannot read is a reason not to start.
+"""All tables of a node: opened before anything else, so that one that cannot be read is a reason not to start.
 
 Whoever adds a table adds it here; a test says when one is missing. Storage's own tables are storage's own business.
 """

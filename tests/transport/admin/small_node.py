@@ -252,7 +252,14 @@ async def serve(workspace: Path, *, rate_per_s: float = 1_000.0, socket: bool = 
     tokens = ManagedTokens(store.table(TOKENS))
     keeping = Keeping(store, loaded.settings)
     admin = Admin(
-        node, store.events, registry, tokens, keeping, RateLimiter(rate_per_s, burst=rate_per_s), keepalive_s=0.05
+        node,
+        store.events,
+        store.captures,
+        registry,
+        tokens,
+        keeping,
+        RateLimiter(rate_per_s, burst=rate_per_s),
+        keepalive_s=0.05,
     )
     path = admin_socket(data) if socket else None
     tcp = bind_tcp(Address("127.0.0.1", 0))

@@ -147,6 +147,7 @@ def version_reply(version: VersionRow, row: ServiceRow) -> VersionReply:
         created_s=version.created_s,
         changed_s=version.changed_s,
         permanent=version.number == row.permanent,
+        pinned=version.pinned,
         tools=len(version.tools),
         stages=tuple(
             StageReply(name=name, status=report["status"], took_s=report["duration_ms"] / 1000)

@@ -351,6 +351,8 @@ class Action(StrEnum):
     RESUME = "resume"
     RESTART = "restart"
     REMOVE = "remove"
+    PIN = "pin"
+    UNPIN = "unpin"
 
 
 @dataclass(slots=True, frozen=True)

@@ -35,8 +35,10 @@ COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
     "Look": (
         Entry("status", "status", "What every service is doing, and why."),
         Entry("versions", "versions", "The versions of a service and their fate."),
+        Entry("diff", "diff", "What changed between two versions."),
         Entry("events", "events", "What happened, or with --follow what happens."),
         Entry("logs", "events", "What the stages and instances of a service printed."),
+        Entry("captures", "captures", "Recorded calls, without their secrets."),
         Entry("tree", "status", "The supervision tree."),
     ),
     "Decide": (
@@ -46,6 +48,8 @@ COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
         Entry("hold", "control", "Keep a rollout as it is until resumed."),
         Entry("resume", "control", "Let a held rollout go on."),
         Entry("restart", "control", "Start a service's active build anew."),
+        Entry("pin", "control", "Keep a version, however many newer ones come."),
+        Entry("unpin", "control", "Let a pinned version go when its time comes."),
         Entry("remove", "control", "End a service whose folder is gone."),
     ),
     "Use": (

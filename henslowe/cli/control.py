@@ -29,6 +29,8 @@ _NEXT = {
     "resume": "henslowe status {service} --watch",
     "restart": "henslowe status {service}",
     "remove": "henslowe versions {service}",
+    "pin": "henslowe versions {service}",
+    "unpin": "henslowe versions {service}",
 }
 
 
@@ -62,6 +64,24 @@ remove_command = _command(
     "remove",
     "End a service whose folder under dev/ is gone: its instances are drained, its history stays.",
 )
+
+
+def _pinning(action: str, text: str) -> click.Command:
+    """A command about one version."""
+
+    @click.command(action, help=text)
+    @click.argument("service")
+    @click.argument("version", type=click.IntRange(min=1))
+    @click.option("--reason", default="", help="Kept in the log with the command.")
+    @node_options
+    def run(service: str, version: int, reason: str, console: Console, node: NodeFile) -> None:
+        _perform(action, service, console, node, {"reason": reason, "to_version": version})
+
+    return run
+
+
+pin_command = _pinning("pin", "Keep a version and its build, however many newer ones come.")
+unpin_command = _pinning("unpin", "Let a pinned version go like any other, when there are enough newer ones.")
 
 
 @click.command("rollback")

@@ -6,6 +6,6 @@ parts: `plan` (which stages), `contract_check`, `launching`. The rest does one t
 """
 
 from henslowe.actors.pipeline.executor import PipelineExecutor
-from henslowe.actors.pipeline.release import laid_out, restore
+from henslowe.actors.pipeline.release import laid_out, restore, sweep_unknown
 
-__all__ = ["PipelineExecutor", "laid_out", "restore"]
+__all__ = ["PipelineExecutor", "laid_out", "restore", "sweep_unknown"]

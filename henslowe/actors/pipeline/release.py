@@ -13,7 +13,7 @@ Blocking: call it in a thread.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +128,24 @@ def sweep(archive_folder: Path) -> None:
     """Remove the staged builds that a crashed node left behind."""
     for leftover in archive_folder.glob("*/.*.staged"):
         remove_tree(leftover)
+
+
+def sweep_unknown(archive_folder: Path, known: Collection[tuple[str, str]]) -> list[Path]:
+    """Removes laid-out builds that no version has: their node ended before it wrote the version down.
+
+    A folder without the note of `release` is not ours, and stays. Blocking.
+
+    Args:
+        archive_folder: `archive/` of the workspace.
+        known: Service and folder of every version.
+    """
+    removed = []
+    for note in sorted(archive_folder.glob(f"*/v*/{NOTE}")):
+        folder = note.parent
+        if (folder.parent.name, folder.name) not in known:
+            remove_tree(folder)
+            removed.append(folder)
+    return removed
 
 
 def _staging(service_folder: Path, version: VersionKey) -> Path:

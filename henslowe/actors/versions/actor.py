@@ -7,13 +7,14 @@ which case they may happen twice (they are idempotent) but never not at all.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from weakref import WeakSet
 
 from henslowe.actors import names
@@ -49,6 +50,9 @@ PROBATION_LOOK_S: Final = 0.1
 _booted: WeakSet[Store] = WeakSet()
 """Stores whose unclean stop was dealt with: a machine that restarts alone is no second boot of the node."""
 
+Sweep: TypeAlias = Callable[[Collection[tuple[str, str]]], object]
+"""Removes what is laid out of no version, given service and folder of all that are. Runs in: a thread."""
+
 
 @dataclass(slots=True, frozen=True)
 class Redrive:
@@ -68,6 +72,7 @@ class VersionMachine(LoopActor):
         settings: `workspace` and `delivery`.
         traffic: What the router publishes of the traffic; decides strategy `auto`.
         lay_out: Makes folders of versions again that were deleted; None for the bare builds.
+        sweep: Removes folders of builds that are of no version, given service and folder of all that are; in a thread.
         now_s: The clock, in Unix seconds.
     """
 
@@ -78,6 +83,7 @@ class VersionMachine(LoopActor):
         traffic: TrafficStats | None = None,
         *,
         lay_out: LayOut | None = None,
+        sweep: Sweep | None = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
@@ -96,6 +102,7 @@ class VersionMachine(LoopActor):
             released=self._not_ready,
             lay_out=lay_out,
         )
+        self._sweep = sweep
         self._now_s = now_s
         self._ready: dict[ServiceName, set[int]] = {}
         self._probations: dict[ServiceName, Timer] = {}
@@ -121,6 +128,10 @@ class VersionMachine(LoopActor):
             self._arm_probation(row.service)
         await self._drive(in_order(self._outbox.rows()))
         await self._ensure_all()
+        if self._sweep is not None:
+            # No pipeline runs yet: each starts after this actor, and ends with it.
+            known = frozenset((str(row.service), row.folder) for row in self._versions.rows())
+            await asyncio.to_thread(self._sweep, known)
 
     async def handle_call(self, message: Any, _sender: Reply) -> Any:
         """Commands of people and of the pipeline; the answer comes once the commit is durable."""

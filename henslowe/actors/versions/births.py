@@ -238,6 +238,7 @@ def collect(change: Change) -> None:
     """Forgets the oldest versions beyond the number to keep, those that served and those that did not apart."""
     service, keep = change.service, change.facts.policy.keep_versions
     spared = service.wanted | {service.permanent, service.last_number}
+    spared |= {row.number for row in change.versions.values() if row.pinned}
     over = [row for row in change.versions.values() if not row.state.live and row.number not in spared]
     for group in ([row for row in over if row.state.served], [row for row in over if not row.state.served]):
         for row in sorted(group, key=lambda row: -row.number)[keep:]:

@@ -1,4 +1,4 @@
-"""Transitions that a person asks for: promote, roll back, hold, resume, restart, remove. Pure.
+"""Transitions that a person asks for: promote, roll back, hold, resume, restart, remove, pin. Pure.
 
 A command that carries the epoch it was decided on is a no-op when the service has moved on since: clicking twice does
 not promote twice. What cannot be done at all is a `Conflict` that says which state the service is in.
@@ -24,7 +24,7 @@ def command(change: Change, message: Command) -> dict[str, Any]:
     if message.expected_epoch is not None and message.expected_epoch != change.service.epoch:
         text = f"nothing done: {message.service} changed since (epoch {change.service.epoch})"
         return _reply(change, message, text, changed=False)
-    if change.service.retired and message.action is not Action.REMOVE:
+    if change.service.retired and message.action not in _OF_THE_PAST:
         how = "is declared no more" if change.service.kind is Kind.DECLARED else "was removed"
         raise Conflict(
             f"cannot {message.action.value} {message.service}: it {how}",
@@ -32,7 +32,7 @@ def command(change: Change, message: Command) -> dict[str, Any]:
         )
     before = change.service
     text = _ACTIONS[message.action](change, message)
-    changed = change.service != before
+    changed = change.service != before or dict(change.versions) != dict(change.before.versions)
     return _reply(change, message, text, changed=changed)
 
 
@@ -179,6 +179,29 @@ def _remove(change: Change, message: Command) -> str:
     return f"{change.name} is removed: it serves no more, its versions stay in `henslowe versions {change.name}`"
 
 
+def _pin(change: Change, message: Command) -> str:
+    row = existing(change, message.to_version or change.service.active)
+    if not row.build:
+        raise Conflict(
+            f"cannot pin {row.key}: it has no build in the archive", hint=f"see `henslowe versions {change.name}`"
+        )
+    return _set_pinned(change, message, row, pinned=True)
+
+
+def _unpin(change: Change, message: Command) -> str:
+    return _set_pinned(change, message, existing(change, message.to_version or change.service.active), pinned=False)
+
+
+def _set_pinned(change: Change, message: Command, row: VersionRow, *, pinned: bool) -> str:
+    if row.pinned is pinned:
+        return f"nothing to do: {row.key} is {'' if pinned else 'not '}pinned"
+    change.set_version(row.number, pinned=pinned)
+    _heard(change, message, row.number)
+    return f"{row.key} {'is kept until it is unpinned' if pinned else 'goes when there are enough newer ones'}"
+
+
+_OF_THE_PAST = frozenset({Action.REMOVE, Action.PIN, Action.UNPIN})
+"""Can be done to a service that is not wanted any more."""
 _ACTIONS = {
     Action.PROMOTE: _promote,
     Action.ROLLBACK: _rollback,
@@ -186,5 +209,7 @@ _ACTIONS = {
     Action.RESUME: _resume,
     Action.RESTART: _restart,
     Action.REMOVE: _remove,
+    Action.PIN: _pin,
+    Action.UNPIN: _unpin,
 }
 """What each action does; returns a sentence for people."""

@@ -97,6 +97,8 @@ class VersionRow(BaseModel):
     """ACTIVE, and not permanent yet."""
     crashes: int = 0
     """Unexpected ends of its instance while on probation."""
+    pinned: bool = False
+    """Kept by a person's wish, however many newer ones there are."""
     restart_of: int = 0
     """The version that this one starts again, or 0."""
 

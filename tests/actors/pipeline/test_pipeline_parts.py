@@ -389,3 +389,14 @@ def test_what_is_passed_to_installers_is_what_they_need(monkeypatch) -> None:
 def test_a_tool_is_found_beside_the_interpreter_first() -> None:
     assert Path(environment.find_tool("ruff")).parent == Path(sys.executable).parent
     assert environment.find_tool("sh") == shutil.which("sh")
+
+
+def test_what_a_node_laid_out_and_never_wrote_down_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    kept = release.release(staged(tmp_path, "one", 1), "1.0.0", facts={})
+    orphan = release.release(staged(tmp_path, "two", 2), "1.1.0", facts={})
+    service = kept.parent
+    foreign = service / "v9.9.9"
+    foreign.mkdir()
+    (foreign / "notes.txt").write_text("a person's")
+    assert release.sweep_unknown(service.parent, {(service.name, "v1.0.0"), ("other", "v1.1.0")}) == [orphan]
+    assert sorted(path.name for path in service.iterdir()) == ["v1.0.0", "v9.9.9"]

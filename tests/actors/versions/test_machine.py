@@ -520,6 +520,29 @@ def test_a_restart_runs_the_same_build_under_a_new_number_and_swaps_when_it_is_u
     assert "release:2" in hello.effects()
 
 
+def test_a_pinned_version_stays_however_many_come_until_it_is_unpinned() -> None:
+    hello = Service(Policy(keep_versions=2, probation_s=0))
+    hello.ship("a")
+    assert hello.command(Action.PIN, to_version=1)["changed"]
+    assert not hello.command(Action.PIN, to_version=1)["changed"]
+    for source in "bcdefg":
+        hello.ship(source)
+    assert 1 in hello.state.versions
+    assert 2 not in hello.state.versions
+    assert hello.state.versions[1].pinned
+    hello.command(Action.UNPIN, to_version=1)
+    hello.ship("h")
+    assert 1 not in hello.state.versions
+
+
+def test_what_has_no_build_cannot_be_pinned(hello: Service) -> None:
+    hello.create("a")
+    with pytest.raises(Conflict, match="it has no build"):
+        hello.command(Action.PIN, to_version=1)
+    with pytest.raises(NotFound):
+        hello.command(Action.PIN, to_version=9)
+
+
 def test_commands_on_an_unknown_service_say_so(hello: Service) -> None:
     with pytest.raises(NotFound, match="cannot find service hello"):
         hello.command(Action.HOLD)

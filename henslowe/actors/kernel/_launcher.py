@@ -3,6 +3,11 @@
 `setpriv` (util-linux) where it is installed and nothing else is needed: one millisecond. Otherwise a bare Python
 that asks for the signal, sets the limits and becomes the command. Never `preexec_fn`, which runs Python between fork
 and exec and can deadlock in a process with threads.
+
+A command also gets a *tag*: a limit of its own on the bytes of POSIX message queues, a little below the node's.
+Children inherit it whatever else they shed (session, parent, environment, open files), anybody may read it, and nobody
+can raise it again: by it a daemon is known that did all to get away. Nothing that we know of uses these queues to
+their limit.
 """
 
 from __future__ import annotations
@@ -10,11 +15,15 @@ from __future__ import annotations
 import functools
 import json
 import os
+import resource
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
+_USUAL_MSGQUEUE: Final = 819_200
+"""Linux's default."""
 _LAUNCHER = """
 import ctypes, json, os, resource, signal, sys
 parent, limits, argv = int(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]
@@ -69,14 +78,27 @@ class ProcessLimits:
 
 
 @functools.cache
-def _setpriv() -> str | None:
-    return shutil.which("setpriv")
+def _which(program: str) -> str | None:
+    return shutil.which(program)
 
 
-def wrap(argv: Sequence[str], limits: ProcessLimits | None) -> list[str]:
-    """The command that becomes `argv` after arranging for its death and its limits."""
-    setpriv = _setpriv()
-    if limits is None and setpriv is not None:
-        return [setpriv, "--pdeathsig", "KILL", "--", *argv]
-    rlimits = json.dumps(limits.as_rlimits() if limits is not None else {})
+TAGS: Final = 400_000
+"""Different tags before they repeat."""
+
+
+def tag_of(number: int) -> int:
+    """The tag of the process with this running number; 0 where the node's own limit leaves no room for tags."""
+    own = resource.getrlimit(resource.RLIMIT_MSGQUEUE)[0]
+    highest = _USUAL_MSGQUEUE if own == resource.RLIM_INFINITY else own
+    return highest - 1 - number % TAGS if highest > TAGS else 0
+
+
+def wrap(argv: Sequence[str], limits: ProcessLimits | None, tag: int = 0) -> list[str]:
+    """The command that becomes `argv` after arranging for its death, its limits and its tag."""
+    setpriv, prlimit = _which("setpriv"), _which("prlimit")
+    if limits is None and setpriv is not None and (not tag or prlimit is not None):
+        tagged = [str(prlimit), f"--msgqueue={tag}:{tag}", "--"] if tag else []
+        return [*tagged, setpriv, "--pdeathsig", "KILL", "--", *argv]
+    wanted = limits.as_rlimits() if limits is not None else {}
+    rlimits = json.dumps(wanted | ({"RLIMIT_MSGQUEUE": tag} if tag else {}))
     return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), rlimits, *argv]

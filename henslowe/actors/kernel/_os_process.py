@@ -21,7 +21,7 @@ from typing import IO, Any, ClassVar, Final
 from henslowe.errors import LaunchFailed
 
 from . import _reaper
-from ._launcher import ProcessLimits, wrap
+from ._launcher import ProcessLimits, tag_of, wrap
 from ._procfs import read_stat
 from ._ref import Ref
 
@@ -58,6 +58,7 @@ class OsProcess:
         self._transports: list[asyncio.BaseTransport] = []
         self._forget_owner: Callable[[], None] | None = None
         self._abandoned = False
+        self._tag = 0
         self._seen: dict[int, int] = {}  # descendants noticed so far: pid -> start time
         stat = read_stat(child.pid)
         self._start_time = stat.start_time if stat is not None else 0
@@ -103,7 +104,9 @@ class OsProcess:
             raise owner._noproc()
         loop = asyncio.get_running_loop()
         environment = dict(os.environ if env is None else env)
-        process_id = f"{os.getpid()}-{next(_numbers)}"
+        number = next(_numbers)
+        process_id = f"{os.getpid()}-{number}"
+        tag = tag_of(number)
         environment[_reaper.PROCESS_VARIABLE] = process_id
         if marker:
             environment[_reaper.NODE_VARIABLE] = marker
@@ -111,7 +114,7 @@ class OsProcess:
         _reaper.become_subreaper()
         try:
             child = subprocess.Popen(  # noqa: ASYNC220  # a millisecond; waiting for it is what is asynchronous
-                wrap(argv, limits),
+                wrap(argv, limits, tag),
                 cwd=cwd,
                 env=environment,
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
@@ -123,6 +126,7 @@ class OsProcess:
         except OSError as error:
             raise LaunchFailed(f"cannot start {argv[0]}: {error}") from error
         process = cls(child, process_id, loop)
+        process._tag = tag
         if owner is not None:
             process._forget_owner = owner.watch(process._owner_ended)
             owner._os_pid = process.pid  # for the picture of the tree
@@ -196,7 +200,7 @@ class OsProcess:
             # Look before killing: a child loses its place in the tree with its parent.
             self._seen |= _reaper.below(running)
             self.signal_group(signal.SIGKILL)
-        _reaper.kill_repeatedly(lambda: _reaper.tree_of(running, self.id, self._seen, self._start_time))
+        _reaper.kill_repeatedly(lambda: _reaper.tree_of(running, self.id, self._seen, self._start_time, self._tag))
 
     def count_tree(self) -> int:
         """How many processes it is now, with all that descend from it; 0 when it has ended. Runs in: any thread."""

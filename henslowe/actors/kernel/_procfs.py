@@ -47,6 +47,15 @@ def carries(pid: int, variable: str, value: str) -> bool:
     return f"{variable}={value}".encode() in _read(f"/proc/{pid}/environ").split(b"\0")
 
 
+def read_tag(pid: int) -> int:
+    """The tag that `_launcher` gave the process, or one above it; 0 when it has none."""
+    for line in _read(f"/proc/{pid}/limits").splitlines():
+        if line.startswith(b"Max msgqueue size"):
+            soft = line.split()[3]
+            return int(soft) if soft.isdigit() else 0
+    return 0
+
+
 def _read(path: str) -> bytes:
     """The whole file; nothing when it cannot be read. A quarter of the cost of `Path.read_bytes`: sweeps read much."""
     try:

@@ -17,7 +17,16 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from ._procfs import ProcessStat, all_processes, carries, children_of, descendants_of, read_environ, read_stat
+from ._procfs import (
+    ProcessStat,
+    all_processes,
+    carries,
+    children_of,
+    descendants_of,
+    read_environ,
+    read_stat,
+    read_tag,
+)
 
 log = logging.getLogger("henslowe.kernel")
 
@@ -81,7 +90,9 @@ def kill_exactly(process: ProcessStat, number: int = signal.SIGKILL) -> bool:
     return True
 
 
-def tree_of(pid: int | None, process_id: str, seen: Mapping[int, int], since: int = 0) -> list[ProcessStat]:
+def tree_of(
+    pid: int | None, process_id: str, seen: Mapping[int, int], since: int = 0, tag: int = 0
+) -> list[ProcessStat]:
     """Living processes of one `OsProcess`.
 
     Args:
@@ -89,7 +100,9 @@ def tree_of(pid: int | None, process_id: str, seen: Mapping[int, int], since: in
         process_id: The mark that its descendants carry.
         seen: Descendants noticed earlier, with their start times.
         since: Its start time. Whoever is older is no descendant, and need not be looked at closely.
+        tag: What `_launcher` marked it with; looked for among the orphans that this process adopted.
     """
+    node = os.getpid()
     processes = [process for process in all_processes() if process.start_time >= since]
     roots = {
         process.pid
@@ -97,9 +110,10 @@ def tree_of(pid: int | None, process_id: str, seen: Mapping[int, int], since: in
         if process.pid == pid
         or seen.get(process.pid) == process.start_time
         or carries(process.pid, PROCESS_VARIABLE, process_id)
+        or (tag and process.ppid == node and process.pid not in _Orphans.started and read_tag(process.pid) == tag)
     }
     below_roots = {process.pid for process in descendants_of(roots, processes)}
-    return [p for p in processes if p.pid in roots | below_roots and p.state != "Z" and p.pid != os.getpid()]
+    return [p for p in processes if p.pid in roots | below_roots and p.state != "Z" and p.pid != node]
 
 
 def below(pid: int) -> dict[int, int]:

@@ -161,6 +161,7 @@ async def test_a_grandchild_that_hides_its_environment_is_found_through_its_pare
 
 async def test_a_hidden_grandchild_whose_parent_is_gone_is_known_from_before(monkeypatch):
     monkeypatch.setattr(os_process, "REAP_EVERY_S", 0.02)
+    monkeypatch.setattr(os_process, "tag_of", lambda _: 0)  # where message queues are limited too low for tags
     process = await OsProcess.spawn(
         ["sh", "-c", "(env -i setsid sleep 600 & echo $!; sleep 0.2) & wait; sleep 600"], stdin=False
     )
@@ -169,6 +170,44 @@ async def test_a_hidden_grandchild_whose_parent_is_gone_is_known_from_before(mon
     process.kill_tree()
     await process.wait()
     await eventually(lambda: not runs(hidden))
+
+
+DAEMON = """
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        print(os.getpid(), flush=True)
+        for fd in range(3):
+            os.close(fd)
+        os.execve("/bin/sleep", ["sleep", "600"], {})
+    os._exit(0)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("bare", [False, True], ids=["setpriv", "bare python"])
+async def test_a_daemon_that_sheds_everything_at_once_is_killed_with_its_command(monkeypatch, bare):
+    if bare:
+        monkeypatch.setattr(launcher, "_which", lambda _: None)
+    process = await OsProcess.spawn([sys.executable, "-S", "-c", DAEMON])
+    daemon = await first_number(process)
+    await eventually(lambda: read_stat(daemon).ppid == os.getpid() and not read_environ(daemon))
+    process.kill_tree()
+    await process.wait()
+    await eventually(lambda: not runs(daemon))
+
+
+async def test_a_daemon_of_one_command_outlives_another_command():
+    first, second = [await OsProcess.spawn([sys.executable, "-S", "-c", DAEMON]) for _ in range(2)]
+    daemons = [await first_number(process) for process in (first, second)]
+    await eventually(lambda: all(read_stat(daemon).ppid == os.getpid() for daemon in daemons))
+    first.kill_tree()
+    await eventually(lambda: not runs(daemons[0]))
+    assert runs(daemons[1])
+    second.kill_tree()
+    await second.wait()
+    await eventually(lambda: not runs(daemons[1]))
 
 
 async def test_what_a_command_leaves_running_ends_with_it():
@@ -277,7 +316,7 @@ async def test_limits_are_set_before_the_command_starts():
 
 
 async def test_without_setpriv_a_bare_python_arranges_the_same(monkeypatch):
-    monkeypatch.setattr(launcher, "_setpriv", lambda: None)
+    monkeypatch.setattr(launcher, "_which", lambda _: None)
     process = await OsProcess.spawn(["sh", "-c", "echo $$; exec sleep 600"])
     assert await first_number(process) == process.pid
     assert (await process.stop(grace_s=BOUND_S)) == -signal.SIGTERM

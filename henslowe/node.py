@@ -49,7 +49,7 @@ from henslowe.actors.kernel import names as registry
 from henslowe.actors.launch import LaunchSpec, Wire
 from henslowe.actors.messages import DeclareService, Publish, RetireService
 from henslowe.actors.notices import say_notices
-from henslowe.actors.pipeline import PipelineExecutor, laid_out, restore
+from henslowe.actors.pipeline import PipelineExecutor, laid_out, restore, sweep_unknown
 from henslowe.actors.router import CanaryRouter
 from henslowe.actors.routes import Observations, RouteTable
 from henslowe.actors.sessions import SESSIONS, SessionManager
@@ -341,6 +341,7 @@ class Node:
                     settings,
                     shared.traffic,
                     lay_out=lay_out,
+                    sweep=functools.partial(sweep_unknown, settings.workspace / "archive"),
                 ),
                 dynamic_plane(names.PIPELINE_RUNS, "pipeline runs"),
                 _child(
@@ -382,6 +383,7 @@ class Node:
         admin = Admin(
             view,
             self.store.events,
+            self.store.captures,
             shared.metrics,
             ManagedTokens(self.store.table(TOKENS)),
             Keeping(self.store, settings),

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from henslowe import __version__
 from henslowe.actors import names
 from henslowe.actors.endpoints import Endpoint, EndpointDirectory
+from henslowe.actors.health import HealthBoard
 from henslowe.actors.ids import VersionKey, service_name
 from henslowe.actors.instances import instance_name
 from henslowe.actors.journal import draft
@@ -71,6 +72,11 @@ class Boards(Protocol):
     @property
     def directory(self) -> EndpointDirectory:
         """Endpoints that are up."""
+        ...
+
+    @property
+    def health(self) -> HealthBoard:
+        """How the instances do."""
         ...
 
     @property
@@ -157,6 +163,7 @@ class View:
             sessions=len(node.store.table(SESSIONS)),
             actors=count_actors(tree_snapshot(node.root)),
             last_seq=node.store.events.last_seq(),
+            captures=node.store.captures.info().exchanges,
         )
 
     async def tree(self) -> ActorReply:
@@ -321,6 +328,7 @@ class View:
             ref = registry.whereis(instance_name(key))
             endpoint = next((each for each in up if each.version == key), None)
             info = ref.info() if ref is not None else None
+            health = self._node.shared.health.find(endpoint) if endpoint is not None else None
             yield InstanceReply(
                 id=str(endpoint.instance if endpoint is not None else key),
                 version=number,
@@ -328,5 +336,7 @@ class View:
                 pid=info.os_pid if info is not None else None,
                 era=endpoint.facts.era.value if endpoint is not None else "",
                 in_flight=endpoint.in_flight if endpoint is not None else 0,
+                in_flight_limit=health.limiter.limit if health is not None else None,
+                breaker=health.breaker.state.value if health is not None else "closed",
                 restarts=restarts_of(endpoint),
             )

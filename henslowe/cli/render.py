@@ -63,7 +63,9 @@ def service_lines(service: ServiceReply) -> Iterator[str]:
         yield "  held       the rollout stays as it is until resumed"
     if service.instances:
         yield "  instances  " + ", ".join(
-            f"{each.id} {each.state}" + (f" ({each.restarts} restarts)" if each.restarts else "")
+            f"{each.id} {each.state}"
+            + (f" ({each.restarts} restarts)" if each.restarts else "")
+            + ("" if each.breaker == "closed" else f", breaker {each.breaker.replace('_', '-')}")
             for each in service.instances
         )
     calls = service.calls
@@ -125,7 +127,7 @@ def versions_lines(reply: VersionsReply) -> Iterator[str]:
     rows = [
         (
             f"v{each.version}",
-            coloured(each.state) + (" (permanent)" if each.permanent else ""),
+            coloured(each.state) + (" (permanent)" if each.permanent else "") + (" (pinned)" if each.pinned else ""),
             each.semver or "-",
             each.build[:DIGEST_CHARS] or "-",
             moment(each.created_s),

@@ -151,7 +151,11 @@ class InstanceSettings(Section):
     backoff_first_s: Seconds = 0.0
     backoff_max_s: Seconds = 10.0
     in_flight_max: Annotated[int, Field(ge=1)] = 1_000
-    """Most calls in flight towards one instance."""
+    """Most calls in flight towards one instance. How many it gets adapts to how it does; the others wait."""
+    in_flight_min: Annotated[int, Field(ge=1)] = 4
+    """So many it always gets."""
+    in_flight_start: Annotated[int, Field(ge=1)] = 200
+    """So many it gets at first."""
     message_bytes_max: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
     """Longest single message accepted from a server."""
     output_lines_per_s: Annotated[float, Field(ge=1)] = 200.0
@@ -161,6 +165,30 @@ class InstanceSettings(Section):
     private_max: Annotated[int, Field(ge=0)] = 32
     """Most connections of a service that belong to one client each (with a process of their own for servers on pipes),
     so that a server of the handshake era can ask that client something. Clients beyond it share one that cannot ask."""
+
+
+class BreakerSettings(Section):
+    """When instances that do not answer are left alone, each by itself. What they answer, errors included, is no sign.
+
+    Whether a version is rolled back is `delivery`'s business.
+    """
+
+    failures: Annotated[int, Field(ge=1)] = 5
+    """In a row that open the breaker of an instance."""
+    failure_percent: Annotated[float, Field(gt=0, le=100)] = 50.0
+    """Failures per hundred calls of the window that open it."""
+    window_s: Annotated[float, Field(ge=1)] = 30.0
+    calls_min: Annotated[int, Field(ge=1)] = 20
+    """Fewest calls in the window from which the share counts."""
+    open_s: Annotated[float, Field(gt=0)] = 2.0
+    """From opening to the first probe; doubled each time that the probes fail."""
+    open_max_s: Annotated[float, Field(gt=0)] = 60.0
+    probes: Annotated[int, Field(ge=1, le=100)] = 1
+    """Calls that go through to see; as many have to succeed."""
+    outlier_points: Percent = 30.0
+    """Percentage points more failures than the other instances of the version that open it, too."""
+    ejected_percent_max: Percent = 50.0
+    """Largest share of a version's instances that is left alone for that."""
 
 
 class GatewaySettings(Section):
@@ -188,6 +216,8 @@ class GatewaySettings(Section):
     """How long a call waits for a stateless client to bring the answers to its server's questions."""
     waiting_max: Annotated[int, Field(ge=1)] = 10_000
     """Most calls of one service that wait for an instance, or for room at one; further ones fail at once."""
+    repeats_percent: Percent = 20.0
+    """Calls that are made again after a lost connection, per hundred calls of a service (50 in ten seconds always)."""
     range_idle_s: Annotated[float, Field(gt=0)] = 300.0
     """How long a version that only `/mcp/SERVICE@RANGE` leads to runs on after its last call."""
     tasks_max: Annotated[int, Field(ge=1)] = 10_000
@@ -350,6 +380,7 @@ class Settings(Section):
     pipeline: PipelineSettings = PipelineSettings()
     delivery: DeliverySettings = DeliverySettings()
     instances: InstanceSettings = InstanceSettings()
+    breaker: BreakerSettings = BreakerSettings()
     gateway: GatewaySettings = GatewaySettings()
     admin: AdminSettings = AdminSettings()
     capture: CaptureSettings = CaptureSettings()

@@ -175,6 +175,8 @@ class NodeReply(Reply):
     actors: int = 0
     last_seq: int = 0
     """Sequence number of the newest event."""
+    captures: int = 0
+    """Recorded exchanges."""
 
 
 class ActorReply(Reply):

@@ -2,24 +2,26 @@
 
 The route is read from the published snapshot and the endpoint from the directory, both without a message. The caller
 waits for an instance only when there is none, woken by the directory or the routes and bounded in time. HTTP is not
-known here; who is chosen is `selection`'s business, what is recorded `recording`'s.
+known here; who is chosen is `selection`'s business, the waiting `choosing`'s, what is recorded `recording`'s.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 from henslowe.actors.endpoints import Endpoint, EndpointState, Era, JsonObject
+from henslowe.actors.health import HealthBoard, Ticket
 from henslowe.actors.routes import Arm, Outcome
 from henslowe.errors import LimitReached, NotFound, Unavailable, UpstreamLost
 from henslowe.transport.gateway import evidence
+from henslowe.transport.gateway.budget import RepeatBudget
+from henslowe.transport.gateway.choosing import Choosing, Progress
 from henslowe.transport.gateway.dialogue import Ask, Dialogues, Way
 from henslowe.transport.gateway.pins import Pin, Pins
 from henslowe.transport.gateway.protocol import NODE_ERROR, node_error
-from henslowe.transport.gateway.recording import Ended, Recording
+from henslowe.transport.gateway.recording import Recording
 from henslowe.transport.gateway.selection import Choice, Selection, Target, service_of
 from henslowe.transport.gateway.sticky import Unit
 from henslowe.transport.gateway.waiting import Waiting
@@ -27,20 +29,8 @@ from henslowe.transport.mcp import jsonrpc
 
 REPEATS_MAX: Final = 3
 """Repeats of a call that may have run. More would hammer a server that dies of this very call."""
-PAUSE_FIRST_S: Final = 0.02
 PAUSE_MAX_S: Final = 1.0
 """Between attempts that were not sent while the endpoint still counts as up: a server that listens but refuses."""
-
-
-@dataclass(slots=True)
-class _Progress:
-    """How far one call has come."""
-
-    deadline_s: float
-    wait_until_s: float
-    stable_only: bool = False
-    repeats: int = 0
-    pause_s: float = PAUSE_FIRST_S
 
 
 @dataclass(slots=True, frozen=True)
@@ -50,6 +40,27 @@ class _Attempt:
     choice: Choice
     endpoint: Endpoint
     began_s: float
+    ticket: Ticket | None
+    """None for a connection that belongs to one client: its calls take as long as that client thinks."""
+
+
+class CallLimits(Protocol):
+    """What is read of the settings."""
+
+    @property
+    def call_timeout_s(self) -> float:
+        """Longest time from a call's start to its answer, repeats included."""
+        ...
+
+    @property
+    def wait_for_instance_s(self) -> float:
+        """Longest wait for an instance within it."""
+        ...
+
+    @property
+    def repeats_percent(self) -> float:
+        """Calls made again, per hundred calls of a service."""
+        ...
 
 
 class Caller:
@@ -57,36 +68,35 @@ class Caller:
 
     Args:
         selection: Chooses endpoints.
+        choosing: The same, waiting for one.
         waiting: Holds the calls that cannot be made now.
         recording: Where attempts are recorded.
         dialogues: Make the attempts.
-        call_timeout_s: Longest time from a call's start to its answer, repeats included.
-        wait_for_instance_s: Longest wait for an instance within it.
-        explain: Why a service without a route has none, in a sentence; "" for a name that is no service's.
-        refused: Why a target with a range has no route.
+        health: Told how each of them went.
+        limits: How long, and how often.
     """
 
     def __init__(
         self,
         selection: Selection,
+        choosing: Choosing,
         waiting: Waiting,
         recording: Recording,
-        dialogues: Dialogues,
         *,
-        call_timeout_s: float,
-        wait_for_instance_s: float,
-        explain: Callable[[str], str],
-        refused: Callable[[Target], NotFound] | None = None,
+        dialogues: Dialogues,
+        health: HealthBoard,
+        limits: CallLimits,
     ) -> None:
         self._selection = selection
+        self._choosing = choosing
         self._waiting = waiting
         self._recording = recording
         self._dialogues = dialogues
-        self._call_timeout_s = call_timeout_s
-        self._wait_s = wait_for_instance_s
-        self._explain = explain
-        self._refused = refused
+        self._health = health
+        self._call_timeout_s = limits.call_timeout_s
+        self._wait_s = limits.wait_for_instance_s
         self._pins = Pins()
+        self._budget = RepeatBudget(limits.repeats_percent, time.monotonic)
         self.in_flight = 0
 
     def close(self) -> None:
@@ -95,15 +105,8 @@ class Caller:
         self._dialogues.close()
 
     def unrouted(self, target: Target) -> NotFound | Unavailable:
-        """The error for a target without a route: none of that name, none in its range, or no version that serves."""
-        if "@" in target and self._refused is not None:
-            return self._refused(target)
-        why = self._explain(target)
-        if why:
-            return Unavailable(why, hint=f"see `henslowe status {target}`", service=target)
-        return NotFound(
-            f"expected a service of this node, got: {target!r}", hint="see `henslowe status`", service=target
-        )
+        """The error for a target without a route."""
+        return self._choosing.unrouted(target)
 
     def peek(self, target: Target, unit: Unit) -> Endpoint | None:
         """The endpoint that a call of this unit would use now, if one is up. Records nothing."""
@@ -113,16 +116,9 @@ class Caller:
         """The same, waiting for an instance.
 
         Raises:
-            NotFound: No such service.
-            Unavailable: No instance came up in time.
-            LimitReached: Too many calls wait.
+            NotFound, Unavailable, LimitReached: As `Choosing.choose`.
         """
-        deadline_s = time.monotonic() + self._wait_s
-        while (endpoint := self.peek(target, unit)) is None:
-            if self._selection.route(target) is None:
-                raise self.unrouted(target)
-            await self._change(target, deadline_s)
-        return endpoint
+        return await self._choosing.endpoint(target, unit)
 
     async def call(self, target: Target, ask: Ask, pin: Pin | None = None) -> tuple[JsonObject, Endpoint | None]:
         """The answer, `{"result": ...}` or `{"error": ...}`, and who gave it; failures are errors in it.
@@ -136,6 +132,7 @@ class Caller:
             NotFound: No such service.
         """
         self.in_flight += 1
+        self._budget.called(service_of(target))
         try:
             return await self._attempts(target, ask, pin)
         except (LimitReached, Unavailable) as error:
@@ -159,41 +156,44 @@ class Caller:
             resumed = self._dialogues.own(pin.instance)
         began_s = time.monotonic()
         deadline_s = began_s + self._call_timeout_s
-        progress = _Progress(deadline_s, min(deadline_s, began_s + self._wait_s))
+        progress = Progress(deadline_s, min(deadline_s, began_s + self._wait_s))
         while True:
-            choice = self._chosen(target, pin, resumed) or await self._choose(target, ask, progress)
+            choice = self._chosen(target, pin, resumed) or await self._choosing.choose(target, ask, progress)
             way = resumed or await self._dialogues.prepare(
                 choice.endpoint, ask, timeout_s=progress.deadline_s - time.monotonic()
             )
             pin = resumed = None
-            began_s = time.monotonic()
+            attempt = _Attempt(choice, way.endpoint, time.monotonic(), self._ticket(choice, way))
             try:
-                answer = await self._dialogues.run(way, ask, timeout_s=progress.deadline_s - began_s)
+                answer = await self._dialogues.run(way, ask, timeout_s=progress.deadline_s - attempt.began_s)
             except UpstreamLost as lost:
-                failure = await self._after_loss(ask, _Attempt(choice, way.endpoint, began_s), lost, progress)
+                failure = await self._after_loss(ask, attempt, lost, progress)
                 if failure is not None:
                     return failure, None
             except TimeoutError:
-                self._recording.attempt(ask, choice, began_s, Outcome.TIMEOUT, "timeout")
+                self._ended(ask, attempt, Outcome.TIMEOUT, "timeout")
                 text = f"{ask.method} did not answer within {self._call_timeout_s:g} s"
                 error = Unavailable(text, hint="raise gateway.call_timeout_s", reason="timeout")
                 return node_error(error), None
+            except BaseException:
+                self._give_back(attempt, None)
+                raise
             else:
-                outcome = evidence.outcome_of(answer)
-                self._recording.attempt(ask, choice, began_s, outcome, evidence.error_text(answer), answer=answer)
+                self._ended(ask, attempt, evidence.outcome_of(answer), evidence.error_text(answer), answer)
                 if ask.era is Era.MODERN:
                     answer = self._pins.wrap(answer, way.endpoint, ask.principal)
                 return answer, way.endpoint
 
     async def _after_loss(
-        self, ask: Ask, attempt: _Attempt, lost: UpstreamLost, progress: _Progress
+        self, ask: Ask, attempt: _Attempt, lost: UpstreamLost, progress: Progress
     ) -> JsonObject | None:
         """The answer to a call whose connection was lost, or None when it may be made again, perhaps after a pause."""
         choice, endpoint = attempt.choice, attempt.endpoint
-        if endpoint.state is not EndpointState.DRAINING:  # it was told to go: nobody's fault
+        if endpoint.state is EndpointState.DRAINING:  # it was told to go: nobody's fault
+            self._give_back(attempt, None)
+        else:
             crashed = endpoint.state is EndpointState.GONE
-            outcome = Outcome.CRASH if crashed else Outcome.TRANSPORT
-            self._recording.attempt(ask, choice, attempt.began_s, outcome, lost.message)
+            self._ended(ask, attempt, Outcome.CRASH if crashed else Outcome.TRANSPORT, lost.message)
         now_s = time.monotonic()
         progress.stable_only = progress.stable_only or choice.arm is Arm.CANARY
         if lost.details.get("sent") is False:
@@ -207,6 +207,7 @@ class Caller:
             progress.repeats < REPEATS_MAX
             and now_s < progress.deadline_s
             and evidence.may_repeat(ask.method, ask.params, endpoint.contract)
+            and self._budget.take(choice.route.service)
         ):
             progress.repeats += 1
             progress.wait_until_s = min(progress.deadline_s, now_s + self._wait_s)
@@ -214,6 +215,23 @@ class Caller:
             return node_error(lost)
         self._recording.metrics.retry(choice.route.service)
         return None
+
+    def _ticket(self, choice: Choice, way: Way) -> Ticket | None:
+        return self._health.began(choice.endpoint) if way.endpoint is choice.endpoint else None
+
+    def _ended(
+        self, ask: Ask, attempt: _Attempt, outcome: Outcome, error: str, answer: JsonObject | None = None
+    ) -> None:
+        """An attempt ended in a way that says something."""
+        self._recording.attempt(ask, attempt.choice, attempt.began_s, outcome, error, answer=answer)
+        self._give_back(attempt, outcome)
+
+    def _give_back(self, attempt: _Attempt, outcome: Outcome | None) -> None:
+        """An attempt is over; None for one that says nothing: its client is gone, or its instance was told to go."""
+        if attempt.ticket is not None:
+            self._health.ended(attempt.ticket, outcome)
+        if len(self._waiting):
+            self._waiting.wake_one(attempt.choice.route.service)
 
     def _chosen(self, target: Target, pin: Pin | None, resumed: Way | None) -> Choice | None:
         """The choice of a call that belongs somewhere, while that is up.
@@ -227,47 +245,6 @@ class Caller:
             return None
         endpoint = self._selection.very(pin.version, pin.instance)
         return None if endpoint is None else self._selection.of(target, endpoint)
-
-    async def _choose(self, target: Target, ask: Ask, progress: _Progress) -> Choice:
-        """An endpoint for the call, waiting for one. A canary that is down is evidence, and stable serves instead.
-
-        Raises:
-            NotFound: No such service.
-            Unavailable: No instance came up in time; the version that was waited for in vain gets the blame once.
-            LimitReached: Too many calls wait.
-        """
-        while True:
-            route = self._selection.route(target)
-            if route is None:
-                raise self.unrouted(target)
-            choice = self._selection.choose(target, route, ask.unit, stable_only=progress.stable_only)
-            if not isinstance(choice, Choice) and choice != route.stable:
-                self._recording.observe(ask, route, Arm.CANARY, choice, Ended(Outcome.CRASH, 0.0, "no instance is up"))
-                progress.stable_only = True
-                choice = self._selection.choose(target, route, ask.unit, stable_only=True)
-            if isinstance(choice, Choice):
-                return choice
-            try:
-                await self._change(target, progress.wait_until_s, ask.size)
-            except Unavailable:
-                if "@" not in target:
-                    ended = Ended(Outcome.CRASH, self._wait_s, "no instance came up")
-                    self._recording.observe(ask, route, Arm.STABLE, route.stable, ended)
-                raise
-
-    async def _change(self, target: Target, deadline_s: float, size: int = 0) -> None:
-        """Return after the next change of the directory or the routes.
-
-        Raises:
-            Unavailable: None before the deadline.
-            LimitReached: Too many calls wait.
-        """
-        left_s = deadline_s - time.monotonic()
-        if left_s <= 0 or not await self._waiting.changed(target, left_s, size):
-            raise Unavailable(
-                f"cannot call {target}: no instance is up",
-                hint=f"see `henslowe status {service_of(target)}`; waited gateway.wait_for_instance_s",
-            )
 
 
 def _invalid(message: str) -> JsonObject:

@@ -16,19 +16,25 @@ import orjson
 from aiohttp import web
 
 from henslowe.actors.endpoints import JsonObject
+from henslowe.errors import LimitReached
 from henslowe.transport.access.asker import asker
 from henslowe.transport.gateway.protocol import (
     KEEPALIVE,
     LOG_RANK,
     SESSION_HEADER,
     SSE_HEADERS,
+    node_error,
     response_bytes,
+    retry_after,
     sse_frame,
 )
+from henslowe.transport.gateway.unsent import LARGE_BYTES, Unsent, send_slices
 from henslowe.transport.http_guard import cors_headers
 
 PENDING_MAX: Final = 1_000
 """Notifications that wait for a slow reader; while there are as many, further ones are dropped."""
+PENDING_BYTES_MAX: Final = 1024 * 1024
+"""The same in bytes."""
 
 _JSON: Final = {"Content-Type": "application/json"}
 
@@ -50,6 +56,7 @@ class Exchange:
         "_keepalive_s",
         "_log_rank_min",
         "_pending",
+        "_pending_bytes",
         "_progress_token",
         "_request",
         "_wake",
@@ -79,6 +86,7 @@ class Exchange:
         self._log_rank_min = log_rank_min
         self._keepalive_s = keepalive_s
         self._pending: deque[bytes] = deque()
+        self._pending_bytes = 0
         self._wake: asyncio.Event | None = None
         self._writer: asyncio.Task[web.StreamResponse] | None = None
         self._done = False
@@ -96,7 +104,7 @@ class Exchange:
             self._log_rank_min is None or LOG_RANK.get(params.get("level", ""), 0) < self._log_rank_min
         ):
             return
-        if len(self._pending) >= PENDING_MAX:
+        if len(self._pending) >= PENDING_MAX or self._pending_bytes > PENDING_BYTES_MAX:
             return
         self._push(sse_frame(orjson.dumps({"jsonrpc": "2.0", "method": method, "params": params})))
 
@@ -120,15 +128,32 @@ class Exchange:
         return self._request.content_length or 0
 
     async def finish(
-        self, answer: JsonObject, *, status: int = 200, headers: dict[str, str] | None = None
+        self, answer: JsonObject, unsent: Unsent, *, status: int = 200, headers: dict[str, str] | None = None
     ) -> web.StreamResponse:
         """Send the answer, as JSON or as the last event, and return the finished response."""
         body = response_bytes(self.request_id, answer)
+        if len(body) <= LARGE_BYTES:
+            return await self._finish(answer, body, status, headers)
+        try:
+            with unsent.holding(len(body)):
+                return await self._finish(answer, body, status, headers)
+        except LimitReached as error:
+            answer = node_error(error)
+            return await self._finish(answer, response_bytes(self.request_id, answer), 503, headers)
+
+    async def _finish(
+        self, answer: JsonObject, body: bytes, status: int, headers: dict[str, str] | None
+    ) -> web.StreamResponse:
         if self._writer is None:
-            return web.Response(status=status, body=body, headers={**_JSON, **headers} if headers else _JSON)
-        self._pending.append(sse_frame(body))
+            if "error" in answer and (wait := retry_after(answer)):
+                headers = {**(headers or {}), "Retry-After": wait}
+            headers = {**_JSON, **headers} if headers else _JSON
+            if len(body) <= LARGE_BYTES:
+                return web.Response(status=status, body=body, headers=headers)
+            response = web.StreamResponse(status=status, headers={**headers, **cors_headers(self._request)})
+            return await send_slices(self._request, response, body)
+        self._push(sse_frame(body))
         self._done = True
-        self._rouse()
         return await self._writer
 
     async def abandon(self) -> None:
@@ -141,6 +166,7 @@ class Exchange:
 
     def _push(self, frame: bytes) -> None:
         self._pending.append(frame)
+        self._pending_bytes += len(frame)
         if self._writer is None:
             self._wake = asyncio.Event()
             self._writer = asyncio.get_running_loop().create_task(self._write())
@@ -157,7 +183,9 @@ class Exchange:
             await response.prepare(self._request)
             while True:
                 while self._pending:
-                    await response.write(self._pending.popleft())
+                    frame = self._pending.popleft()
+                    self._pending_bytes -= len(frame)
+                    await response.write(frame)
                 if self._done:
                     break
                 self._wake.clear()
@@ -165,7 +193,7 @@ class Exchange:
                     async with asyncio.timeout(self._keepalive_s):
                         await self._wake.wait()
                 except TimeoutError:
-                    self._pending.append(KEEPALIVE)
+                    self._push(KEEPALIVE)
             await response.write_eof()
         except ConnectionError:
             self._done = True  # the handler is being cancelled by the server; there is no one to tell

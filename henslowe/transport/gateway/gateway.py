@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from henslowe.actors.access.policy import Policy
 from henslowe.actors.capturing import CallCapture
 from henslowe.actors.endpoints import EndpointDirectory, JsonObject
+from henslowe.actors.health import HealthBoard
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.routes import Observations, RouteTable
 from henslowe.actors.versions import ranges
@@ -28,6 +29,7 @@ from henslowe.transport.access.resources import Resources
 from henslowe.transport.gateway import inbound, naming
 from henslowe.transport.gateway.aggregate import AggregateScope
 from henslowe.transport.gateway.calls import Caller
+from henslowe.transport.gateway.choosing import Choosing
 from henslowe.transport.gateway.dialogue import Dialogues
 from henslowe.transport.gateway.exchange import json_response
 from henslowe.transport.gateway.legacy import Legacy
@@ -72,6 +74,7 @@ class Gateway:
         clock: Unix seconds.
         private: Opens connections for one client each; None where everybody shares.
         memory: What outlives the node, and versions beside those that serve; None for what ends with the process.
+        health: How instances do, shared with whoever shows it.
         explain: Why a service without a route has none, in a sentence; "" for a name that is no service's.
         capture: Where exchanges are recorded as they were, if anywhere.
         policy: What principals may use.
@@ -92,6 +95,7 @@ class Gateway:
         clock: Callable[[], float] = time.time,
         private: PrivateConnections | None = None,
         memory: Memory | None = None,
+        health: HealthBoard | None = None,
         explain: Callable[[str], str] = lambda _service: "",
         capture: CallCapture | None = None,
         policy: Policy | None = None,
@@ -102,7 +106,9 @@ class Gateway:
         self._settings = settings
         self._metrics = GatewayMetrics(registry)
         self._ranges = Ranges(memory.versions, memory.holds, settings.range_idle_s)
-        self._selection = Selection(routes, directory, self._ranges.route)
+        health = health or HealthBoard(directory)
+        health.on_change(self._metrics.breaker)
+        self._selection = Selection(routes, directory, health, self._ranges.route)
         privates = None
         if private is not None:
             privates = Privates(
@@ -112,15 +118,18 @@ class Gateway:
                 lambda instance: self._tasks.busy(instance),  # noqa: PLW0108 - made below
             )
         waiting = Waiting(routes, directory, settings.waiting_max)
-        self._caller = Caller(
+        recording = Recording(observations, self._metrics, clock, capture)
+        choosing = Choosing(
             self._selection,
             waiting,
-            Recording(observations, self._metrics, clock, capture),
-            Dialogues(privates, parked_s=settings.parked_s, call_timeout_s=settings.call_timeout_s),
-            call_timeout_s=settings.call_timeout_s,
-            wait_for_instance_s=settings.wait_for_instance_s,
+            recording,
+            wait_s=settings.wait_for_instance_s,
             explain=explain,
             refused=self._ranges.refusal,
+        )
+        dialogues = Dialogues(privates, parked_s=settings.parked_s, call_timeout_s=settings.call_timeout_s)
+        self._caller = Caller(
+            self._selection, choosing, waiting, recording, dialogues=dialogues, health=health, limits=settings
         )
         self._tasks = Tasks(self._caller, memory.tasks, memory.holds, clock=clock)
         self._streams = Streams(routes, directory, settings.streams_max)

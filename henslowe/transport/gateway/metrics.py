@@ -5,6 +5,7 @@
 | henslowe_gateway_calls_total | service, version, outcome | attempts at a server that ended |
 | henslowe_gateway_call_seconds | service | how long they took |
 | henslowe_gateway_retries_total | service | attempts made again after a lost connection |
+| henslowe_gateway_breaker_changes_total | service, state | breakers of instances that opened, half-opened or closed |
 | henslowe_gateway_refused_total | status | requests that ended at the gateway |
 | henslowe_gateway_in_flight | | calls under way |
 | henslowe_gateway_waiting | | of these, the ones that wait for an instance or for room at one |
@@ -20,6 +21,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from henslowe.actors.health import InstanceHealth
 from henslowe.actors.ids import VersionKey
 from henslowe.actors.routes import Outcome
 
@@ -40,6 +42,9 @@ class GatewayMetrics:
             "henslowe_gateway_call_seconds", "Duration of attempts.", ("service",), registry=registry, buckets=BUCKETS_S
         )
         self._retries = Counter("henslowe_gateway_retries", "Attempts made again.", ("service",), registry=registry)
+        self._breakers = Counter(
+            "henslowe_gateway_breaker_changes", "Breakers that changed.", ("service", "state"), registry=registry
+        )
         self._refused = Counter(
             "henslowe_gateway_refused", "Requests that ended at the gateway.", ("status",), registry=registry
         )
@@ -88,6 +93,10 @@ class GatewayMetrics:
     def retry(self, service: str) -> None:
         """Count an attempt made again."""
         self._retries.labels(service).inc()
+
+    def breaker(self, health: InstanceHealth) -> None:
+        """Count a breaker that changed its state."""
+        self._breakers.labels(health.version.service, health.breaker.state.value).inc()
 
     def refused(self, status: int) -> None:
         """Count a request that ended at the gateway."""

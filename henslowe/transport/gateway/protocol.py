@@ -74,6 +74,13 @@ def node_error(error: HensloweError, rpc_code: int = jsonrpc.INTERNAL_ERROR) -> 
     return jsonrpc.error(rpc_code, error.message, {"code": error.code, "hint": error.hint, **error.details})
 
 
+def retry_after(answer: JsonObject) -> str:
+    """The value of `Retry-After` for an error that says when to come again, else ""."""
+    data = answer["error"].get("data")
+    seconds = data.get("retry_after_s") if isinstance(data, dict) else None
+    return str(seconds) if type(seconds) is int else ""
+
+
 def response_bytes(request_id: Any, answer: JsonObject) -> bytes:
     """A JSON-RPC response on the wire; an error where a server's answer is nested too deep to be written."""
     try:

@@ -1,4 +1,4 @@
-"""Which endpoint a call goes to: the route's arm for its unit, and of that version's instances the best one.
+"""Which endpoint a call goes to: the route's arm for its unit, and of that version's instances the healthiest one.
 
 Reads published snapshots only, and waits for nothing. A target is a service, or a service with a range of versions
 (`ranges`). What is done with the endpoint, and what becomes of a failure, is `calls`' business.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 from henslowe.actors.endpoints import Endpoint, EndpointDirectory, EndpointState
+from henslowe.actors.health import HealthBoard
 from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
 from henslowe.actors.routes import Arm, Route, RouteTable
 from henslowe.transport.gateway.sticky import Unit
@@ -33,12 +35,34 @@ class Choice:
     endpoint: Endpoint
 
 
+class Why(StrEnum):
+    """Why a version cannot take a call now."""
+
+    DOWN = "down"
+    """No instance is up."""
+    OPEN = "circuit_open"
+    """Those that are up do not answer, and are left alone for a while."""
+    FULL = "full"
+    """Those that answer have as many calls as they can do."""
+
+
+@dataclass(slots=True, frozen=True)
+class Absence:
+    """A version that cannot take a call now."""
+
+    version: VersionKey
+    why: Why
+    retry_s: float = 0.0
+    """When OPEN: how long until one may be tried."""
+
+
 class Selection:
     """Chooses endpoints. Runs in: the node's loop.
 
     Args:
         routes: The published routes.
         directory: The endpoints that are up.
+        health: How they do.
         ranged: The route of a target with a range; None where no version is in it.
     """
 
@@ -46,10 +70,12 @@ class Selection:
         self,
         routes: RouteTable,
         directory: EndpointDirectory,
+        health: HealthBoard,
         ranged: Callable[[Target], Route | None] = lambda _target: None,
     ) -> None:
         self._routes = routes
         self._directory = directory
+        self._health = health
         self._ranged = ranged
 
     def route(self, target: Target) -> Route | None:
@@ -65,12 +91,12 @@ class Selection:
         endpoint = self.best(version)
         return endpoint if endpoint is not None or version == route.stable else self.best(route.stable)
 
-    def choose(self, target: Target, route: Route, unit: Unit, *, stable_only: bool) -> Choice | VersionKey:
-        """Where a call of this unit goes now, or the version of its arm that has no instance up."""
+    def choose(self, target: Target, route: Route, unit: Unit, *, stable_only: bool) -> Choice | Absence:
+        """Where a call of this unit goes now, or why its arm's version cannot take it."""
         arm, version = (Arm.STABLE, route.stable) if stable_only else route.pick(unit.key)
-        endpoint = self.best(version)
-        if endpoint is None:
-            return version
+        endpoint = self._healthiest(version)
+        if isinstance(endpoint, Absence):
+            return endpoint
         return Choice(route, None if "@" in target else arm, endpoint)
 
     def very(self, version: VersionKey, instance: InstanceId) -> Endpoint | None:
@@ -95,3 +121,20 @@ class Selection:
             if endpoint.state is EndpointState.READY and (found is None or endpoint.in_flight < found.in_flight):
                 found = endpoint
         return found
+
+    def _healthiest(self, version: VersionKey) -> Endpoint | Absence:
+        """The instance with the least in flight among those whose breakers let a call through and that have room."""
+        up = [each for each in self._directory.of(version) if each.state is EndpointState.READY]
+        if not up:
+            return Absence(version, Why.DOWN)
+        health = self._health
+        if len(up) == 1 and health.find(up[0]) is None:
+            return up[0]
+        closed = [each for each in up if not health.is_doubtful(each)]
+        allowed = closed or [each for each in up if health.allows(each)]
+        if not allowed:
+            return Absence(version, Why.OPEN, min(map(health.retry_s, up)))
+        roomy = [each for each in allowed if health.has_room(each)]
+        if not roomy:
+            return Absence(version, Why.FULL)
+        return min(roomy, key=lambda each: each.in_flight)

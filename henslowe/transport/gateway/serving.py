@@ -89,7 +89,7 @@ class Serving:
             exchange.task = None  # from here on a cancellation by the client comes too late
             if finish is not None:
                 answer = finish(answer)
-            return await exchange.finish(answer, status=status_of(answer))
+            return await exchange.finish(answer, self.unsent, status=status_of(answer))
         except BaseException:
             await exchange.abandon()
             raise

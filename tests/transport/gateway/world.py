@@ -27,6 +27,7 @@ from henslowe.actors.endpoints import (
     OnNotification,
     ServerFacts,
 )
+from henslowe.actors.health import HealthBoard, HealthPolicy
 from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
 from henslowe.actors.launch import LaunchSpec
 from henslowe.actors.routes import Observations, Route, RouteTable
@@ -298,6 +299,7 @@ async def world(
     directory: EndpointDirectory | None = None,
     private: PrivateConnections | None = None,
     *,
+    health: HealthPolicy | None = None,
     guarded: Middleware | None = None,
     policy: Policy | None = None,
     resources: Resources | None = None,
@@ -325,6 +327,7 @@ async def world(
         clock=lambda: now[0],
         private=private,
         memory=memory,
+        health=HealthBoard(directory, health or HealthPolicy()),
         explain=lambda service: unserved.get(service, ""),
         policy=policy,
         resources=resources,

@@ -1,0 +1,64 @@
+"""Large answers on their way to clients: a budget of bytes that all of them share, and the slices they are sent in.
+
+A client that reads slowly, or not at all, keeps the rest of its answer in the node's memory. Small answers are the
+connection's business; large ones are counted here until their last slice is taken, and beyond the budget a call gets
+an error in place of its answer. How long a client may take for a slice is the listener's limit (`STALLED_S`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from aiohttp import web
+
+from henslowe.errors import LimitReached
+
+LARGE_BYTES: Final = 64 * 1024
+"""Answers up to this size are not counted: sockets hold as much."""
+_SLICE_BYTES: Final = 64 * 1024
+
+
+class Unsent:
+    """The bytes of large answers that clients have not taken yet.
+
+    Args:
+        bytes_max: The budget.
+
+    Attributes:
+        held: How many there are.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self.held = 0
+
+    @contextmanager
+    def holding(self, count: int) -> Iterator[None]:
+        """Count so many bytes while the block runs.
+
+        Raises:
+            LimitReached: They are beyond the budget. A single answer never is when nothing else is held.
+        """
+        if count > LARGE_BYTES and self.held and self.held + count > self._bytes_max:
+            raise LimitReached(
+                f"cannot send the answer of {count} bytes: clients have not read {self.held} bytes of theirs",
+                hint="read answers as they come, or raise gateway.unsent_bytes_max",
+            )
+        self.held += count
+        try:
+            yield
+        finally:
+            self.held -= count
+
+
+async def send_slices(request: web.Request, response: web.StreamResponse, body: bytes) -> web.StreamResponse:
+    """Send a body as fast as its client takes it, so that the connection never buffers more than a slice."""
+    response.content_length = len(body)
+    await response.prepare(request)
+    view = memoryview(body)
+    for at in range(0, len(body), _SLICE_BYTES):
+        await response.write(view[at : at + _SLICE_BYTES])
+    await response.write_eof()
+    return response

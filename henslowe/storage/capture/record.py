@@ -65,8 +65,7 @@ class Capture:
         is_error: Whether it is an error for the client: a JSON-RPC error, a result with `isError`, or no answer.
         read_only: Whether the server says that the call changes nothing (`readOnlyHint`, or a method that only reads).
         params_bytes: About so many bytes were sent, `answer_bytes` received, before redaction and cutting.
-        truncated: Whether something was cut off; `redactions` counts secrets taken out. With either, the exchange
-            cannot be repeated as it was.
+        truncated: Whether something was cut off; `redactions` counts secrets taken out.
     """
 
     seq: int
@@ -88,11 +87,17 @@ class Capture:
     params_bytes: int
     answer_bytes: int
     truncated: bool
+    params_truncated: bool
     params_redactions: int
     redactions: int
     params: Any
     result: Any
     error: Any
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the parameters are as they were sent."""
+        return not self.params_redactions and not self.params_truncated
 
 
 class Waiting(NamedTuple):
@@ -180,6 +185,7 @@ def encode(waiting: Waiting, redactor: Redactor, *, bytes_max: int, salt: bytes)
         waiting.params_bytes,
         waiting.answer_bytes,
         params.truncated or result.truncated or error.truncated,
+        params.truncated,
         params.redactions,
         params.redactions + result.redactions + error.redactions,
     )

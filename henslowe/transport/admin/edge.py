@@ -22,7 +22,7 @@ from henslowe.transport.access.managed import ManagedTokens
 from henslowe.transport.admin.answers import error_response, json_response
 from henslowe.transport.admin.inputs import parse_body, parse_query
 from henslowe.transport.admin.models import Reply, Request
-from henslowe.transport.admin.ports import EventSource, NodeView
+from henslowe.transport.admin.ports import CaptureSource, EventSource, NodeView
 from henslowe.transport.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Admin:
 
     view: NodeView
     events: EventSource
+    captures: CaptureSource
     registry: CollectorRegistry
     tokens: ManagedTokens
     keeping: Keeping

@@ -1,4 +1,4 @@
-"""What the admin API needs of a node: two small Protocols that the composition root implements.
+"""What the admin API needs of a node: three small Protocols that the composition root implements.
 
 `EventSource` is the event store's own shape (`henslowe.storage`'s event log fits as it is); `NodeView` is the rest.
 Everything here runs on the node's loop. Operating errors are raised as `henslowe.errors`; an actor that is just being
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from henslowe.config.provenance import Loaded
 from henslowe.storage import Event
+from henslowe.storage.capture import Capture, CaptureInfo
 from henslowe.transport.admin.models import ActionName, ActorReply, HealthReply, NodeReply, VersionsReply
 
 
@@ -38,6 +39,22 @@ class EventSource(Protocol):
 
     def on_committed(self, callback: Callable[[tuple[Event, ...]], None]) -> Callable[[], None]:
         """Call back on the loop with the new events after each commit; the reply ends that."""
+        ...
+
+
+class CaptureSource(Protocol):
+    """Recorded traffic."""
+
+    def read(self, **filters: Any) -> Sequence[Capture]:
+        """A page of captures that are all of this."""
+        ...
+
+    def get(self, seq: int) -> Capture | None:
+        """The capture with this number."""
+        ...
+
+    def info(self) -> CaptureInfo:
+        """How recording goes."""
         ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from henslowe.actors.access.scopes import ADMIN_TOKENS
-from henslowe.transport.admin import handlers, keeping, models, tokens
+from henslowe.transport.admin import capture_models, captures, handlers, keeping, models, tokens
 from henslowe.transport.admin.edge import Route
 from henslowe.transport.admin.stream import export_events, follow_events
 
@@ -50,6 +50,15 @@ ROUTES: Final[tuple[Route, ...]] = (
         query=models.ExportQuery,
         media="text/csv",
     ),
+    Route(
+        "GET",
+        f"{V1}/captures",
+        captures.listed,
+        "A page of recorded traffic, newest first",
+        capture_models.CapturesReply,
+        query=capture_models.CapturesQuery,
+    ),
+    Route("GET", f"{V1}/captures/{{seq}}", captures.one, "One recorded exchange", capture_models.CaptureReply),
     Route("GET", f"{V1}/tokens", tokens.listed, "The tokens of this node", models.TokensReply, scope=ADMIN_TOKENS),
     Route(
         "POST",

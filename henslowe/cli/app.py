@@ -55,6 +55,7 @@ COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
     "Use": (
         Entry("call", "call", "Call a tool of a service."),
         Entry("token", "token", "Make, list, rotate and revoke tokens."),
+        Entry("secrets", "secrets", "Keep what services need and nobody may see."),
         Entry("client", "snippet", "Print the configuration for an MCP client."),
         Entry("config", "config", "Show or check the configuration."),
     ),

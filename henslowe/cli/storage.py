@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "backup": "storage_backup",
     "restore": "storage_backup",
     "quarantine": "storage_quarantine",
+    "migrate": "storage_migrate",
     "dump": "storage_rows",
     "tail": "storage_rows",
 }

@@ -73,12 +73,7 @@ class DataDir:
             NotFound: There is no store.
             StorageError, Corrupt, FormatTooNew: One cannot be opened.
         """
-        if not (path / Space.CORE / DATA_FILE).exists():
-            raise NotFound(
-                f"cannot find a store in {path}",
-                hint="henslowe up makes one; --data DIR says where it is",
-                path=str(path),
-            )
+        require_store(path)
         with ExitStack() as opened:
             found: dict[str, Environment] = {}
             for space in spaces:
@@ -185,6 +180,20 @@ def records(env: Environment, name: str, first: bytes = b"", *, dup: bool = Fals
             return
         yield from page
         place = page[-1]
+
+
+def require_store(path: Path) -> None:
+    """Returns only if a store is in `path`: looking for one must not make one.
+
+    Raises:
+        NotFound: There is none.
+    """
+    if not (path / Space.CORE / DATA_FILE).exists():
+        raise NotFound(
+            f"cannot find a store in {path}",
+            hint="henslowe up makes one; --data DIR says where it is",
+            path=str(path),
+        )
 
 
 def raw_row(packed: bytes, record: bytes) -> RawRow:

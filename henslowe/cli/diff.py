@@ -94,7 +94,7 @@ def _stat(texts: list[tuple[PathChange, Text]]) -> Iterator[str]:
         yield f"{path.kind.value:<8} {clean(path.path)}  {dim(said)}"
     if texts:
         added, removed = sum(text.added for _, text in texts), sum(text.removed for _, text in texts)
-        yield f"{len(texts)} paths, +{added} -{removed}"
+        yield f"{len(texts)} path{'s' if len(texts) > 1 else ''}, +{added} -{removed}"
 
 
 def _diff(texts: list[tuple[PathChange, Text]]) -> Iterator[str]:

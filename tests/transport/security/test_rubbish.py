@@ -55,7 +55,7 @@ def test_a_body_that_is_too_big_is_refused_before_it_is_read(house: House) -> No
     chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
     streamed = house.raw(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunk * 5)
     assert streamed.startswith(b"HTTP/1.1 413 ")
-    assert house.ask("POST", "/admin/v1/stop", b" " * 70_000, house.root)[0] == 413
+    assert house.ask("POST", "/admin/v1/tokens", b" " * 70_000, house.root)[0] == 413
     assert house.alive()
 
 

@@ -139,9 +139,9 @@ def fastmcp(folder: Path, backend: list[str] | str) -> Proxy:
 def nginx(folder: Path, to_port: int) -> Proxy:
     """nginx, one worker, keep-alive connections to a server on loopback."""
     port = free_port()
-    config = folder / "nginx.conf"
+    config = folder / f"nginx-{to_port}.conf"
     config.write_text(
-        f"""daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.log;
+        f"""daemon off; worker_processes 1; pid {folder}/nginx-{to_port}.pid; error_log {folder}/nginx.log;
 events {{ worker_connections 1024; }}
 http {{
   access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
@@ -149,7 +149,8 @@ http {{
   upstream server {{ server 127.0.0.1:{to_port}; keepalive 64; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{port};
-    location / {{ proxy_pass http://server; proxy_http_version 1.1; proxy_set_header Connection ""; }}
+    location / {{ proxy_pass http://server; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_set_header Host 127.0.0.1:{to_port}; }}
   }}
 }}
 """

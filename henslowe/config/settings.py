@@ -208,6 +208,8 @@ class GatewaySettings(Section):
     session_idle_s: Annotated[float, Field(ge=60)] = 24 * 3600.0
     streams_max: Annotated[int, Field(ge=1)] = 10_000
     sse_keepalive_s: Annotated[float, Field(ge=1)] = 15.0
+    unsent_bytes_max: Annotated[int, Field(ge=1024 * 1024)] = 128 * 1024 * 1024
+    """Most bytes of large answers that clients have not read yet, of all clients together; beyond it calls fail."""
     list_ttl_ms: Annotated[int, Field(ge=0)] = 5_000
     """How long modern clients may cache lists when no canary is under way."""
     private_idle_s: Annotated[float, Field(gt=0)] = 300.0
@@ -220,6 +222,14 @@ class GatewaySettings(Section):
     """Calls that are made again after a lost connection, per hundred calls of a service (50 in ten seconds always)."""
     range_idle_s: Annotated[float, Field(gt=0)] = 300.0
     """How long a version that only `/mcp/SERVICE@RANGE` leads to runs on after its last call."""
+    replay_s: Annotated[float, Field(ge=0, le=3600)] = 300.0
+    """How long events of the handshake era are kept for clients that come back with `Last-Event-ID`; 0: not at all."""
+    replay_events_max: Annotated[int, Field(ge=1)] = 256
+    """Most of them per stream."""
+    replay_session_bytes_max: Annotated[int, Field(ge=1024)] = 1024 * 1024
+    """Most bytes of them per session."""
+    replay_bytes_max: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024
+    """Most bytes of them altogether."""
     tasks_max: Annotated[int, Field(ge=1)] = 10_000
     """Most tasks that are remembered; those that are done make room."""
 

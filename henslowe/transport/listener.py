@@ -22,6 +22,7 @@ from aiohttp import web
 from henslowe.actors.kernel import LoopActor
 from henslowe.config.listen import Address
 from henslowe.errors import ListenFailed
+from henslowe.transport.connections import Runner
 from henslowe.transport.tls import POLL_S, Certificate
 
 BACKLOG = 1024
@@ -30,6 +31,8 @@ IDLE_S: Final = 75.0
 """How long a connection may take to send the head of a request, its first one or its next: slow heads end here."""
 LINGER_S: Final = 2.0
 """How long the rest of a request that was refused is read, so that its client sees the refusal."""
+STALLED_S: Final = 60.0
+"""How long a client may leave unread what was sent to it, and the network unconfirmed, before its connection ends."""
 HEADERS_MAX: Final = 100
 HEADER_BYTES_MAX: Final = 8_190
 """Of one request's head: beyond them 400, before anything looks at it."""
@@ -57,6 +60,8 @@ def bind_tcp(listen: Address) -> socket.socket:
         raise ListenFailed(f"cannot listen on {listen}: {error.strerror or error}", hint="change --listen") from error
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted connections inherit it. Without it a client that stops reading keeps what it was sent in memory.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1_000 * STALLED_S))
         sock.bind(address)
         sock.listen(BACKLOG)
         sock.setblocking(False)
@@ -115,7 +120,7 @@ class Listener(LoopActor):
 
     async def init(self) -> None:
         """Start serving."""
-        self._runner = web.AppRunner(
+        self._runner = Runner(
             self._make_app(),
             handler_cancellation=True,  # a client that hangs up cancels its call upstream
             access_log=None,

@@ -25,6 +25,7 @@ from henslowe.transport.gateway.protocol import KEEPALIVE, NODE_ERROR, SSE_HEADE
 from henslowe.transport.gateway.sessions import Sessions
 from henslowe.transport.gateway.sticky import StickyKeys
 from henslowe.transport.gateway.streams import ChangeStream, Streams
+from henslowe.transport.gateway.unsent import Unsent
 from henslowe.transport.gateway.watches import Watches
 from henslowe.transport.http_guard import cors_headers
 from henslowe.transport.mcp import jsonrpc
@@ -48,11 +49,15 @@ class Serving:
     metrics: GatewayMetrics
     watches: Watches
     privates: Privates | None = None
+    unsent: Unsent = field(init=False)
     _open: dict[Exchange, float] = field(default_factory=dict)
     _by_request: dict[tuple[str, Any], Exchange] = field(default_factory=dict)
     _questions: dict[tuple[str, str], asyncio.Future[JsonObject]] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _ticking: asyncio.TimerHandle | None = None
+
+    def __post_init__(self) -> None:
+        self.unsent = Unsent(self.settings.unsent_bytes_max)
 
     async def run(
         self,

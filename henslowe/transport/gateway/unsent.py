@@ -8,7 +8,7 @@ an error in place of its answer. How long a client may take for a slice is the l
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from aiohttp import web
@@ -56,9 +56,10 @@ class Unsent:
 async def send_slices(request: web.Request, response: web.StreamResponse, body: bytes) -> web.StreamResponse:
     """Send a body as fast as its client takes it, so that the connection never buffers more than a slice."""
     response.content_length = len(body)
-    await response.prepare(request)
     view = memoryview(body)
-    for at in range(0, len(body), _SLICE_BYTES):
-        await response.write(view[at : at + _SLICE_BYTES])
-    await response.write_eof()
+    with suppress(ConnectionError):  # the client is gone, and nobody else waits for it
+        await response.prepare(request)
+        for at in range(0, len(body), _SLICE_BYTES):
+            await response.write(view[at : at + _SLICE_BYTES])
+        await response.write_eof()
     return response

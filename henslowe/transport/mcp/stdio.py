@@ -21,8 +21,13 @@ from henslowe.transport.mcp.link import NEVER_CANCELLED, NO_HEADERS, STREAMS, to
 
 log = logging.getLogger(__name__)
 
-READ_BYTES: Final = 256 * 1024
-"""One read; a pipe holds 64 KiB, asyncio's reader twice its limit."""
+READ_BYTES: Final = 64 * 1024
+"""One read, and so much of a flood as may come between the calls of others; a pipe holds as much."""
+UNASKED_PER_S: Final = 5_000.0
+"""Lines that answer nothing (notifications, what is not JSON-RPC), on average, before a child is read more slowly."""
+UNASKED_BURST: Final = 10_000.0
+GARBAGE_LOGGED: Final = 10
+"""Lines that are not JSON-RPC and logged each; of more than these every one whose number is a power of two."""
 
 
 @dataclass(slots=True)
@@ -81,6 +86,8 @@ class StdioLink:
         self._opening = True
         self.garbage_lines = 0
         """Lines on standard output that were not JSON-RPC, since the server was opened."""
+        self._unasked_left = UNASKED_BURST
+        self._unasked_at_s = self._loop.time()
         self._reader = asyncio.ensure_future(self._read())
 
     @property
@@ -160,6 +167,9 @@ class StdioLink:
                         self._too_long(line)
                     else:
                         self._line(line)
+                if self._unasked_left < 0:
+                    # The child waits at its full pipe; who shares the node does not wait for the child.
+                    await asyncio.sleep(self._unasked_pause_s())
             self._ended("it closed its standard output")
         except (ConnectionError, OSError) as cause:
             self._ended(f"its standard output cannot be read: {cause}")
@@ -167,13 +177,20 @@ class StdioLink:
             if self._end is None:
                 self._ended("reading from it stopped")
 
+    def _unasked_pause_s(self) -> float:
+        """How long to leave a child alone that said more than it may; none once its allowance is made up."""
+        now_s = self._loop.time()
+        earned = (now_s - self._unasked_at_s) * UNASKED_PER_S
+        self._unasked_left, self._unasked_at_s = min(UNASKED_BURST, self._unasked_left + earned), now_s
+        return max(0.0, -self._unasked_left / UNASKED_PER_S)
+
     def _line(self, line: bytes) -> None:
-        if not line or line.isspace():
-            return
         try:
             received = jsonrpc.messages(line)
         except ValueError:
-            self._garbage(line)
+            self._unasked_left -= 1
+            if line and not line.isspace():
+                self._garbage(line)
             return
         for message in received:
             if "method" not in message:
@@ -181,6 +198,7 @@ class StdioLink:
             elif "id" in message:
                 self._asked.take(message)
             else:
+                self._unasked_left -= 1
                 self._notification(message)
 
     def _call(self, number: object) -> _Call | None:
@@ -241,6 +259,8 @@ class StdioLink:
             )
             return
         self.garbage_lines += 1
+        if self.garbage_lines > GARBAGE_LOGGED and self.garbage_lines & (self.garbage_lines - 1):
+            return
         log.warning("stdout_not_json", extra={"peer": self._peer, "line": text, "count": self.garbage_lines})
 
     def _ended(self, why: str, *, hint: str = "") -> None:

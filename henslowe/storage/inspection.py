@@ -24,6 +24,8 @@ from henslowe.storage.env import Environment
 from henslowe.storage.eventlog import EventReader
 from henslowe.storage.events import RINGS
 from henslowe.storage.keys import SEQ, Key
+from henslowe.storage.migrations.planning import states
+from henslowe.storage.migrations.progress import db_name
 from henslowe.storage.partitions import Layout
 from henslowe.storage.readonly import ReadonlyStore
 from henslowe.storage.tablespec import R, Space, TableSpec
@@ -114,7 +116,8 @@ class DataDir:
 
     def tables(self) -> list[str]:
         """Names of the tables, sorted."""
-        return sorted(name.removeprefix(TABLE) for env, name in self._names() if name.startswith(TABLE))
+        found = (name.removeprefix(TABLE).partition("@")[0] for _, name in self._names() if name.startswith(TABLE))
+        return sorted(set(found))
 
     def rows(self, table: str, *, first: Key | None = None) -> Iterator[RawRow]:
         """The rows of a table in the order of their keys, from `first` on; holds no transaction between pages.
@@ -123,15 +126,15 @@ class DataDir:
             NotFound: There is no such table.
             KeyRefused: `first` cannot be a key.
         """
-        places = {name.removeprefix(TABLE): env for env, name in self._names() if name.startswith(TABLE)}
-        # A migrated table may lie under another generation's name alone.
-        generations = [name for name in places if name.partition("@")[0] == table]
-        if table not in places and not generations:
+        env = next((env for env, name in self._names() if name == TABLE + table), None)
+        if env is None:
             known = ", ".join(self.tables()) or "none"
             raise NotFound(f"cannot find table {table!r}: there are {known}", hint="henslowe storage info lists them")
-        name = table if table in places else max(generations, key=lambda each: int(each.partition("@")[2]))
+        # A migrated table lies under another name than its own.
+        state = states(env).get(table)
+        place = db_name(table, state.generation) if state is not None else TABLE + table
         after = b"" if first is None else keys.pack(first)
-        for packed, record in records(places[name], TABLE + name, after):
+        for packed, record in records(env, place, after):
             yield raw_row(packed, record)
 
     def typed(self, spec: TableSpec[R]) -> Iterator[R]:

@@ -17,6 +17,7 @@ from henslowe.storage.env import Environment
 from henslowe.storage.eventlog import EventReader
 from henslowe.storage.events import RINGS
 from henslowe.storage.migrations.places import readable
+from henslowe.storage.migrations.planning import states
 from henslowe.storage.migrations.progress import MIGRATIONS, MigrationRow
 from henslowe.storage.partitions import Layout
 from henslowe.storage.sealing import NO_KEYS
@@ -53,12 +54,7 @@ class ReadonlyStore:
                 return table
 
     def _state(self, spec: TableSpec[Any]) -> MigrationRow | None:
-        only = (readable(MIGRATIONS, None, NO_KEYS),)
-        if spec.name == MIGRATIONS.name or only[0].db_name not in self._env.names():
-            return None
-        migrations = Table(MIGRATIONS, _refuse_transaction, lambda: only)
-        migrations._load(self._env)
-        return migrations.lookup(spec.name)
+        return None if spec.name == MIGRATIONS.name else states(self._env).get(spec.name)
 
     def close(self) -> None:
         """Frees the reader's slot."""

@@ -65,8 +65,7 @@ def look(data_dir: Path, specs: Iterable[TableSpec[Any]]) -> tuple[list[Migratio
     """
     env = Environment.open_readonly(data_dir / Space.CORE)
     try:
-        names = env.names()
-        rows = _rows(env) if db_name(MIGRATIONS.name, 0) in names else {}
+        names, rows = env.names(), states(env)
         found = []
         for spec in specs:
             row = rows.get(spec.name)
@@ -82,8 +81,16 @@ def look(data_dir: Path, specs: Iterable[TableSpec[Any]]) -> tuple[list[Migratio
         env.close()
 
 
-def _rows(env: Environment) -> dict[str, MigrationRow]:
-    db = env.db(db_name(MIGRATIONS.name, 0))
+def states(env: Environment) -> dict[str, MigrationRow]:
+    """The newest migration of each table that ever had one, as committed now.
+
+    Raises:
+        Corrupt: A row cannot be read.
+    """
+    name = db_name(MIGRATIONS.name, 0)
+    if name not in env.names():
+        return {}
+    db = env.db(name)
     with env.read() as txn:
         found = (codec.unseal(packed, record) for packed, record in txn.cursor(db=db))
         rows = [MIGRATIONS.decode(body, schema) for schema, body in found]

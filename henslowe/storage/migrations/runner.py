@@ -112,7 +112,7 @@ class MigrationRunner(LoopActor):
             self._work_in(0.0)
 
     async def handle_info(self, _message: _Work) -> None:
-        """Does one page of one table; the tables take turns by their names."""
+        """Does one page of one table; tables are migrated one after the other, by their names."""
         started_s = time.perf_counter()
         try:
             pause_s = await self._work()

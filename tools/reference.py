@@ -137,9 +137,18 @@ Each command ends with the next useful step, and takes `--json` for programs: a 
         for entry in entries:
             command = cli.get_command(root, entry.name)
             assert command is not None, entry.name
-            context = click.Context(command, info_name=entry.name, parent=root)
-            parts.append(f"### `henslowe {entry.name}`\n\n```text\n{command.get_help(context)}\n```")
+            parts += _command(command, click.Context(command, info_name=entry.name, parent=root), "###")
     return page("Command line", *parts)
+
+
+def _command(command: click.Command, context: click.Context, level: str) -> Iterator[str]:
+    """A command's help, and that of the commands in it."""
+    yield f"{level} `{context.command_path}`\n\n```text\n{command.get_help(context)}\n```"
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None, name
+            yield from _command(inner, click.Context(inner, info_name=name, parent=context), "####")
 
 
 def http_page() -> str:

@@ -391,7 +391,13 @@ class Node:
             keepalive_s=settings.gateway.sse_keepalive_s,
         )
         return application_maker(
-            settings, self.address, token=token, board=shared.access, gateway=self._gateway, admin=admin
+            settings,
+            self.address,
+            token=token,
+            board=shared.access,
+            gateway=self._gateway,
+            admin=admin,
+            secrets=self.store.secrets.resolve,
         )
 
 

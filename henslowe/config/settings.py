@@ -271,7 +271,7 @@ class OAuthSettings(Section):
     introspection_url: str = ""
     """Where tokens that are not JWTs are asked about (RFC 7662); "" refuses them."""
     introspection_authorization: str = ""
-    """The `Authorization` header for it, for example `Basic ...`."""
+    """The `Authorization` header for it, for example `Basic secret:NAME` (see `henslowe secrets`)."""
 
 
 class PolicyRule(Section):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from henslowe.transport.admin.models import Reply
 
 UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
-_DURATION: Final = re.compile(r"(\d{1,9})([smhdwy])")
+_DURATION: Final = re.compile(r"(\d{1,9})([smhdwy])", re.ASCII)
 
 
 @click.group("token")

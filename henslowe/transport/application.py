@@ -13,6 +13,7 @@ import orjson
 from aiohttp import web, web_response
 
 from henslowe.actors.access.board import AccessBoard
+from henslowe.actors.launch import Resolve
 from henslowe.config.listen import Address
 from henslowe.config.settings import Settings
 from henslowe.transport.access import (
@@ -46,7 +47,14 @@ REMOTE_RATE_PER_S: Final = 1_000.0
 
 
 def application_maker(
-    settings: Settings, address: Address, *, token: str, board: AccessBoard, gateway: Gateway, admin: Admin
+    settings: Settings,
+    address: Address,
+    *,
+    token: str,
+    board: AccessBoard,
+    gateway: Gateway,
+    admin: Admin,
+    secrets: Resolve = dict,
 ) -> Callable[[], web.Application]:
     """A function that builds the application.
 
@@ -57,8 +65,9 @@ def application_maker(
         board: The tokens of the node.
         gateway: Serves `/mcp`.
         admin: Serves the rest.
+        secrets: Resolves secrets that the settings of access refer to.
     """
-    resources, door, live = _access(settings, address, token, board)
+    resources, door, live = _access(settings, address, token, board, secrets)
     guard = Guard(
         address.host,
         address.port,
@@ -83,13 +92,13 @@ def application_maker(
 
 
 def _access(
-    settings: Settings, address: Address, token: str, board: AccessBoard
+    settings: Settings, address: Address, token: str, board: AccessBoard, secrets: Resolve
 ) -> tuple[Resources, Door, LiveRequests]:
     """Who is let in, as the settings say."""
     access = settings.access
     resources = resources_of(settings)
     failures = RateLimiter(access.failures_per_minute / 60, burst=access.failures_per_minute)
-    issuer = Issuer(resources.oauth) if resources.oauth is not None else None
+    issuer = Issuer(resources.oauth, secrets=secrets) if resources.oauth is not None else None
     authenticator = Authenticator(token, board, issuer=issuer, failures=failures)
     rate_per_s = access.rate_per_s or (0.0 if address.loopback else REMOTE_RATE_PER_S)
     door = Door(

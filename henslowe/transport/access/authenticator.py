@@ -8,6 +8,7 @@ bad ones. What somebody may do is not decided here but by the `door`.
 from __future__ import annotations
 
 import hmac
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -17,10 +18,12 @@ from henslowe.actors.access.board import AccessBoard
 from henslowe.actors.access.credentials import PREFIX
 from henslowe.actors.access.principal import Principal
 from henslowe.actors.access.scopes import EVERYTHING
-from henslowe.errors import Unauthorised, Unavailable
+from henslowe.errors import HensloweError, Unauthorised
 from henslowe.transport.access.denied import Denied
 from henslowe.transport.access.issuer import Issuer
 from henslowe.transport.rate_limit import RateLimiter
+
+log = logging.getLogger(__name__)
 
 ROOT: Final = Principal("root", EVERYTHING)
 """Whoever has the admin token file."""
@@ -83,8 +86,10 @@ class Authenticator:
             return await issuer.verify(token)
         except Unauthorised as error:
             return self._failed(peer, error.message)
-        except Unavailable as error:
-            return Denied(503, error.code, error.message, "try again later", (("Retry-After", "5"),))
+        except HensloweError as error:  # the issuer is away, or a secret for asking it is missing
+            log.warning("token_not_checked", extra={"reason": error.message})
+            message = "the token could not be checked: its issuer did not answer"
+            return Denied(503, "unavailable", message, "try again later", (("Retry-After", "5"),))
 
     def _failed(self, peer: str, message: str) -> Denied:
         if (wait_s := self._failures.take(peer)) > 0:

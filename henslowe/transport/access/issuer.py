@@ -20,6 +20,7 @@ import jwt
 
 from henslowe.actors.access.principal import Principal
 from henslowe.actors.access.scopes import MCP, is_scope
+from henslowe.actors.launch import Resolve
 from henslowe.config.settings import OAuthSettings
 from henslowe.errors import Unauthorised
 from henslowe.transport.access.fetch import check_url, fetch_json
@@ -41,12 +42,19 @@ class Issuer:
         settings: The issuer and what is taken from it.
         now_s: Unix seconds.
         keys: Its keys; default: fetched.
+        secrets: Puts a secret into the header that introspection asks for, at the last moment.
     """
 
     def __init__(
-        self, settings: OAuthSettings, *, now_s: Callable[[], float] = time.time, keys: KeySet | None = None
+        self,
+        settings: OAuthSettings,
+        *,
+        now_s: Callable[[], float] = time.time,
+        keys: KeySet | None = None,
+        secrets: Resolve = dict,
     ) -> None:
         self._settings = settings
+        self._secrets = secrets
         self._now_s = now_s
         self._keys = keys or KeySet(settings.issuer, settings.jwks_url)
         self._verified: dict[bytes, tuple[Principal, float]] = {}
@@ -108,9 +116,9 @@ class Issuer:
 
     async def _introspected(self, token: str) -> dict[str, Any]:
         settings = self._settings
-        headers = {}
+        headers: Mapping[str, str] = {}
         if settings.introspection_authorization:
-            headers["Authorization"] = settings.introspection_authorization
+            headers = self._secrets({"Authorization": settings.introspection_authorization})
         claims = await fetch_json(
             settings.introspection_url,
             trusted_hosts=frozenset({check_url(settings.introspection_url)}),

@@ -290,3 +290,17 @@ async def test_what_introspection_does_not_vouch_for_is_refused(server: IssuerSe
         await issuer_of(server, introspection_url=f"{server.url}/introspect").verify("opaque")
     with pytest.raises(Unauthorised, match="neither one of this node"):
         await issuer_of(server).verify("opaque")
+
+
+async def test_a_secret_for_introspection_is_resolved_when_it_is_sent(server: IssuerServer) -> None:
+    settings = OAuthSettings(
+        issuer=server.url,
+        introspection_url=f"{server.url}/introspect",
+        introspection_authorization="Basic secret:login",
+    )
+    issuer = Issuer(
+        settings, secrets=lambda headers: {k: v.replace("secret:login", "cw==") for k, v in headers.items()}
+    )
+    server.active["opaque"] = {"active": True, "sub": "ada"}
+    await issuer.verify("opaque")
+    assert server.credentials == ["Basic cw=="]

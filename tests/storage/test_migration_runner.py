@@ -111,7 +111,9 @@ async def test_a_migration_that_stands_still_does_not_keep_others_from_running(o
 
 
 async def test_a_rotation_runs_in_the_runner_too(
-    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch, tmp_path
+    open_store: OpenStore,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     async with open_store() as store:

@@ -30,6 +30,7 @@ from henslowe.config.settings import StorageSettings
 from henslowe.errors import Conflict, NotFound
 from henslowe.node_replies import health_reply
 from henslowe.storage import EventDraft, Store
+from henslowe.storage.migrations.runner import RUNNER_NAME, MigrationRunner
 from henslowe.transport.access import Authenticator, Door, LiveRequests, Resources
 from henslowe.transport.access.managed import ManagedTokens
 from henslowe.transport.admin.api import Admin, add_admin
@@ -249,6 +250,8 @@ async def serve(workspace: Path, *, rate_per_s: float = 1_000.0, socket: bool = 
     Counter("calls", "Calls", ["service"], registry=registry).labels("hello").inc(3)
     board = AccessBoard()
     keeper = await AccessKeeper.start_link(store, board, name=names.ACCESS)
+    fast = StorageSettings(map_size_gib=1, migrations="manual", migration_rows_per_s=1e9)
+    migrations = await MigrationRunner.start_link(store.migrator, fast, store.rotation, name=RUNNER_NAME)
     tokens = ManagedTokens(store.table(TOKENS))
     keeping = Keeping(store, loaded.settings)
     admin = Admin(
@@ -310,6 +313,7 @@ async def serve(workspace: Path, *, rate_per_s: float = 1_000.0, socket: bool = 
         await close_listener()
         for sock in sockets:
             sock.close()
+        await migrations.stop(block=False)
         await keeper.stop(block=False)
         await writer.stop(block=False)
         store.close()

@@ -109,13 +109,16 @@ def test_the_snippet_of_a_node_for_others_says_that_the_token_is_missing(workspa
         assert "SERVICE TOOL" in henslowe("client", "snippet", "--with-token").out
 
 
-def test_a_call_carries_the_token_where_the_user_may_read_it(node: Background, henslowe: Henslowe) -> None:
-    node.node.mcp_token = node.served.token
-    assert henslowe("call", "hello", "greet").out == "Hello, ?!\n"
-    Path(node.served.file.token_file).unlink()
-    run = henslowe("call", "hello", "greet")
-    assert run.exit_code == 1
-    assert "expected a valid bearer token" in run.err
+def test_without_a_socket_a_call_carries_the_token_where_the_user_may_read_it(
+    workspace: Path, henslowe: Henslowe
+) -> None:
+    with background(workspace, socket=False) as node:
+        node.node.mcp_token = node.served.token
+        assert henslowe("call", "hello", "greet").out == "Hello, ?!\n"
+        Path(node.served.file.token_file).unlink()
+        run = henslowe("call", "hello", "greet")
+        assert run.exit_code == 1
+        assert "expected a valid bearer token" in run.err
 
 
 # -- config ----------------

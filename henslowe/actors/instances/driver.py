@@ -171,7 +171,9 @@ class ProcessDriver:
         try:
             yield
         except HensloweError as error:
-            raise InstanceFailed(f"cannot start {order.instance}: {error.message}", hint=error.hint) from error
+            # With the hint, since what is shown of a failed start is its reason alone.
+            told = f"cannot start {order.instance}: {error.message}" + (f"; {error.hint}" if error.hint else "")
+            raise InstanceFailed(told, hint=error.hint) from error
 
     async def _connect(
         self,

@@ -105,16 +105,9 @@ def _preorder(node: ast.AST) -> Iterator[ast.AST]:
 def mutants(file: str, wanted: set[str] | None) -> Iterator[Mutant]:
     """All mutants of a file's functions."""
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-    functions = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef):
-            for item in node.body:
-                functions[item] = f"{node.name}.{getattr(item, 'name', '')}"
     seen: set[str] = set()
-    for function in ast.walk(tree):
-        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        name = functions.get(function, function.name)
+    for owner, function in _functions(tree):
+        name = f"{owner}.{function.name}" if owner else function.name
         if (wanted is not None and function.name not in wanted) or function.name in SILENT:
             continue
         if any(ast.unparse(decorator) == "overload" for decorator in function.decorator_list):
@@ -130,6 +123,14 @@ def mutants(file: str, wanted: set[str] | None) -> Iterator[Mutant]:
                     label = f"{change} #{number}"
                 seen.add(f"{name}{label}")
                 yield Mutant(file, name, node.lineno, label, _with(tree, function, position, new))  # type: ignore[attr-defined]
+
+
+def _functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Functions and methods, with their class. Those inside others belong to them."""
+    for node in tree.body:
+        for item in node.body if isinstance(node, ast.ClassDef) else [node]:
+            if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield node.name if isinstance(node, ast.ClassDef) else "", item
 
 
 def _is_hint(function: ast.FunctionDef | ast.AsyncFunctionDef, node: ast.AST) -> bool:

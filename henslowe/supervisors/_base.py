@@ -167,7 +167,6 @@ class BaseSupervisor(LoopActor):
 
     def failed_restart(self, child: Child, error: Exception) -> None:
         """Reports it, and comes back to the child."""
-        child.ref = None
         delay_s = self.backoff_s(child)
         self.report(child, Context.START_ERROR, reason_of(error), NextAction.RETRY, delay_s)
         self.try_again(child, delay_s, counted=False)

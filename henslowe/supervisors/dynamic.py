@@ -84,7 +84,6 @@ class DynamicSupervisor(BaseSupervisor):
 
     def _give_up(self, child: Child) -> Stop:
         self.report(child, Context.REACHED_MAX_RESTART_INTENSITY, SHUTDOWN, NextAction.GIVE_UP)
-        self._forget(child)
         return Stop(SHUTDOWN)
 
     def started(self, child: Child, ref: Ref | None) -> Ref | None:
@@ -96,12 +95,9 @@ class DynamicSupervisor(BaseSupervisor):
         return ref
 
     def _forget(self, child: Child) -> None:
-        child.forget_retry()
         self._children.pop(child, None)
         if child.spec.id is not None:
             self._by_id.pop(child.spec.id, None)
-        if child.ref is not None:
-            self._by_ref.pop(child.ref, None)
 
     # -- messages ----------------------------------------------------------------------------------------
     async def answer(self, message: Any) -> Any:

@@ -151,9 +151,7 @@ class Supervisor(BaseSupervisor):
         return self.begin_restart(child) if self.strategy is Strategy.ONE_FOR_ONE else self._restart_group(child)
 
     def _give_up(self, child: Child) -> Stop:
-        child.forget_retry()
         self.report(child, Context.REACHED_MAX_RESTART_INTENSITY, SHUTDOWN, NextAction.GIVE_UP)
-        self._drop_if_temporary(child)
         return Stop(SHUTDOWN)
 
     def _restart_action(self, exceeded: bool) -> NextAction:

@@ -49,6 +49,14 @@ class ThreadWorker(Worker, ThreadActor):
     pass
 
 
+class SlowStarter(Worker, LoopActor):
+    """Takes its time to start, or to find that it cannot."""
+
+    async def init(self) -> Any:
+        await asyncio.sleep(1)  # virtual
+        return super().init()
+
+
 class Hanging(LoopActor):
     """Does not come back from terminate."""
 

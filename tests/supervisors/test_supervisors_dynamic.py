@@ -22,7 +22,7 @@ from henslowe.actors.kernel import (
     names,
 )
 from henslowe.errors import Conflict, LimitReached, NotFound
-from henslowe.supervisors import DynamicSupervisor
+from henslowe.supervisors import DynamicSupervisor, Supervisor
 from henslowe.testing import run_virtually
 
 
@@ -110,6 +110,8 @@ def test_a_waiting_child_counts_and_can_be_terminated():
         names.via("dyn-a").cast(ValueError("now"))
         await asyncio.sleep(5)
         assert await supervisor.call(CountChildren()) == ChildCount(specs=1, active=0, restarting=1)
+        (waiting,) = await supervisor.call(WhichChildren())
+        assert (waiting.ref, waiting.restarting) == (None, True)
         with pytest.raises(LimitReached):
             await supervisor.call(StartChild(ChildSpec(None, LoopActor)))
         await supervisor.call(TerminateChild("a"))
@@ -119,6 +121,46 @@ def test_a_waiting_child_counts_and_can_be_terminated():
         await supervisor.stop(block=False)
 
     run_virtually(main())
+
+
+def test_a_crash_with_a_backoff_waits_and_counts_once():
+    async def main():
+        supervisor = await DynamicSupervisor.start_link(max_restarts=1)
+        spec = ChildSpec("a", LoopWorker, ("a", []), name="dyn-a", backoff=Backoff(first_s=0.5))
+        await supervisor.call(StartChild(spec))
+        names.via("dyn-a").cast(ValueError("now"))
+        await asyncio.sleep(0.4)
+        assert names.whereis("dyn-a") is None
+        await asyncio.sleep(0.2)
+        assert names.whereis("dyn-a") is not None
+        await supervisor.stop(block=False)
+
+    run_virtually(main())
+
+
+@pytest.mark.parametrize("starts", [Supervisor, DynamicSupervisor])
+async def test_a_restart_without_a_backoff_comes_before_messages_that_wait(starts):
+    supervisor = await starts.start_link()
+    victim = await supervisor.call(StartChild(ChildSpec("a", LoopWorker, ("a", []))))
+    supervisor.suspend()
+    victim.cast(ValueError("now"))
+    await gone(victim)
+    answer = supervisor.call(WhichChildren())
+    supervisor.resume()
+    (child,) = await answer
+    assert child.ref is not None
+    assert child.ref is not victim
+    assert not child.restarting
+    await supervisor.stop(block=False)
+
+
+async def test_a_child_that_was_terminated_is_unknown_by_its_ref():
+    supervisor = await DynamicSupervisor.start_link()
+    ref = await supervisor.call(StartChild(ChildSpec(None, LoopActor)))
+    await supervisor.call(TerminateChild(ref))
+    with pytest.raises(NotFound):
+        await supervisor.call(TerminateChild(ref))
+    await supervisor.stop(block=False)
 
 
 def test_all_children_share_one_intensity():

@@ -1,5 +1,7 @@
 """One child several times, found by key."""
 
+import os
+
 import pytest
 
 from henslowe.actors.kernel import (
@@ -43,6 +45,14 @@ async def test_each_partition_has_its_arguments_and_keys_always_meet_the_same_on
     assert [(await partition("cells", n).call(None))[0] for n in range(5)] == [f"cell-{n % 3}" for n in range(5)]
     assert await partition("cells", -4).call(None) == await partition("cells", 4).call(None)
     assert await partition("cells", "key").call(None) == await partition("cells", "key").call(None)
+
+
+@pytest.mark.parametrize(("processors", "partitions"), [(3, 3), (None, 1)])
+async def test_there_is_one_for_each_processor_or_one_where_nobody_knows(monkeypatch, processors, partitions):
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    ref = await PartitionSupervisor.start_link(ChildSpec("cell", Cell), name="cells")
+    assert len(await ref.call(WhichChildren())) == partitions
+    await ref.stop(block=False)
 
 
 async def test_an_address_survives_the_crash_of_its_partition(cells, caplog):

@@ -5,8 +5,26 @@ import asyncio
 import pytest
 from supervised_specimens import Hanging, LoopWorker, gone
 
-from henslowe.actors.kernel import KILLED, SHUTDOWN, ChildSpec, CountChildren, RestartType, StartChild, Stop, names
-from henslowe.supervisors import AutoShutdown, Context, DynamicSupervisor, NextAction, Supervisor, add_listener
+from henslowe.actors.kernel import (
+    KILLED,
+    SHUTDOWN,
+    ChildSpec,
+    CountChildren,
+    LoopActor,
+    RestartType,
+    StartChild,
+    Stop,
+    names,
+)
+from henslowe.supervisors import (
+    AutoShutdown,
+    Context,
+    DynamicSupervisor,
+    NextAction,
+    PartitionSupervisor,
+    Supervisor,
+    add_listener,
+)
 from henslowe.testing import run_virtually
 
 
@@ -73,8 +91,13 @@ async def test_the_last_straw_is_two_reports_that_both_give_up(reports, kind):
 
 
 async def test_without_other_words_three_restarts_in_five_seconds_are_tolerated(reports):
-    for kind in (Supervisor, DynamicSupervisor):
-        supervisor = await kind.start_link()
+    starts = (
+        Supervisor.start_link,
+        DynamicSupervisor.start_link,
+        lambda: PartitionSupervisor.start_link(ChildSpec("cell", LoopActor), name="cells"),
+    )
+    for start in starts:
+        supervisor = await start()
         await supervisor.call(StartChild(child()))
         await end(ValueError("first"))
         assert (reports[-1].max_restarts, reports[-1].max_seconds) == (3, 5.0)
@@ -109,3 +132,37 @@ async def test_a_supervisor_asked_for_nonsense_says_so_and_lives():
         supervisor.send("nonsense")
         assert (await supervisor.call(CountChildren())).specs == 0
         await supervisor.stop(block=False)
+
+
+async def test_who_has_stopped_listening_hears_nothing_and_may_stop_twice():
+    heard, others = [], []
+    remove, remove_other = add_listener(heard.append), add_listener(others.append)
+    supervisor = await Supervisor.start_link([child()])
+    await end(ValueError("first"))
+    remove()
+    remove()
+    await end(ValueError("second"))
+    remove_other()
+    assert [str(report.reason) for report in heard] == ["first"]
+    assert [str(report.reason) for report in others] == ["first", "second"]
+    await supervisor.stop(block=False)
+
+
+async def test_a_report_is_logged_where_nobody_listens_with_a_traceback_where_there_is_one(caplog):
+    supervisor = await Supervisor.start_link([child()])
+    error = ValueError("with a traceback")
+    await end(error)
+    await end(Stop("a word"))
+    assert [record.exc_info and record.exc_info[1] for record in caplog.records] == [error, None]
+    await supervisor.stop(block=False)
+
+
+@pytest.mark.parametrize(
+    ("reason", "text"), [(KILLED, "killed"), (("odd", 1), "('odd', 1)"), (ValueError("bad"), "ValueError: bad")]
+)
+async def test_the_reason_as_plain_data_is_what_people_would_call_it(reports, reason, text):
+    supervisor = await Supervisor.start_link([child()])
+    await end(reason if isinstance(reason, Exception) else Stop(reason))
+    assert reports[0].reason == reason
+    assert reports[0].as_dict()["reason"] == text
+    await supervisor.stop(block=False)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 import pytest
-from supervised_specimens import Hanging, LoopWorker, ThreadWorker, gone
+from supervised_specimens import Hanging, LoopWorker, SlowStarter, ThreadWorker, gone
 
 from henslowe.actors.kernel import (
     BRUTAL_KILL,
@@ -246,12 +246,14 @@ def test_while_a_child_waits_its_group_is_down_and_can_be_told_to_stay_down():
     run_virtually(main())
 
 
-def test_a_failing_restart_is_tried_again_with_other_messages_in_between(reports):
+@pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ONE, Strategy.ONE_FOR_ALL])
+@pytest.mark.parametrize("actor", [LoopWorker, SlowStarter])
+def test_a_failing_restart_is_tried_again_with_other_messages_in_between(reports, actor, strategy):
     diary = []
 
     async def main():
-        spec = ChildSpec("a", LoopWorker, ("a", diary), {"fails": 3}, name="child-a")
-        supervisor = await Supervisor.start_link([spec], max_restarts=10)
+        spec = ChildSpec("a", actor, ("a", diary), {"fails": 3}, name="child-a")
+        supervisor = await Supervisor.start_link([spec], strategy=strategy, max_restarts=10)
         victim = names.whereis("child-a")
         victim.cast(ValueError("first"))
         await gone(victim)
@@ -261,7 +263,9 @@ def test_a_failing_restart_is_tried_again_with_other_messages_in_between(reports
 
     run_virtually(main())
     assert [entry[0] for entry in diary] == ["+", "-", "!", "!", "!", "+", "-"]
-    assert [r.next_action for r in reports] == [NextAction.RESTART, *[NextAction.RETRY] * 3]
+    alone = strategy is Strategy.ONE_FOR_ONE
+    first = NextAction.RESTART if alone else NextAction.RESTART_GROUP
+    assert [r.next_action for r in reports] == [first, *[NextAction.RETRY] * 3]
     assert [r.restarts for r in reports] == [1, 1, 2, 3]
 
 

@@ -64,11 +64,13 @@ class EventType(StrEnum):
     STORAGE_DAMAGED = "STORAGE_DAMAGED"
     """Something stored is not what was written. `damage` (its kind), `place`, `problem`, `hint`, `versions`."""
     STORAGE_HEALED = "STORAGE_HEALED"
-    """A damaged row was written again from memory, or an archived file from a folder. `place`, `problem`, `source`."""
+    """A damaged row was written again from memory or its history, an archived file from a folder. `place`, `problem`,
+    `source`."""
     STORAGE_SCRUBBED = "STORAGE_SCRUBBED"
     """Everything stored was read and compared once. `findings`, `healed`, `size_bytes`, `took_s`, `counts`."""
     ROW_QUARANTINED = "ROW_QUARANTINED"
-    """A damaged row was moved aside, so that the others of its table can be used. `table`, `key`, `problem`, `id`."""
+    """A damaged row was moved aside, so that the others of its table can be used. `table`, `row` (its key), `problem`,
+    `id`."""
     # sources
     SERVICE_FOUND = "SERVICE_FOUND"
     """A folder under `dev/` is a service from now on. `path`, `digest`, `files`."""

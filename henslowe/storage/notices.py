@@ -38,7 +38,7 @@ class NoticeKind(StrEnum):
     HEALED = "healed"
     """Damage was put right. `place`, `problem`, `source`."""
     QUARANTINED = "quarantined"
-    """A damaged row is moved aside and waits for a decision. `table`, `key`, `problem`, `id`."""
+    """A damaged row is moved aside and waits for a decision. `table`, `row` (its key), `problem`, `id`."""
     SCRUBBED = "scrubbed"
     """Everything was read once. `findings`, `healed`, `size_bytes`, `took_s`, `counts`."""
 

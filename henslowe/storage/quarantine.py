@@ -126,6 +126,14 @@ class Damage:
         """`key` was written or deleted."""
         self.by_key.pop(key, None)
 
+    def forget_item(self, item_id: str) -> None:
+        """One was decided about."""
+        self.unknown = [item for item in self.unknown if item.id != item_id]
+        for key in list(self.by_key):
+            self.by_key[key] = [item for item in self.by_key[key] if item.id != item_id]
+            if not self.by_key[key]:
+                del self.by_key[key]
+
     def items(self) -> list[Quarantined]:
         """All of them, each once."""
         found = {item.id: item for items in self.by_key.values() for item in items}

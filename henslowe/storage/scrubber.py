@@ -87,7 +87,7 @@ class ScrubberActor(LoopActor):
             if item.id not in self._told:
                 self._told.add(item.id)
                 key = " or ".join(map(repr, item.keys)) or "unknown"
-                self._work.notices.tell(NoticeKind.QUARANTINED, table=item.table, key=key, problem=item.why, id=item.id)
+                self._work.notices.tell(NoticeKind.QUARANTINED, table=item.table, row=key, problem=item.why, id=item.id)
 
     def _due_in_s(self) -> float:
         row, now_s = self._work.row, self._now_s()

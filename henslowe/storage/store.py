@@ -333,6 +333,10 @@ class Store:
         """The damaged rows of open tables that wait for a decision; reading one raises."""
         return [item for space in self._spaces.values() for item in space.quarantined()]
 
+    def settle(self, txn: Transaction, item: Quarantined) -> None:
+        """Makes `txn` end a quarantine: the table's owner has put its rows right, or does without that one."""
+        self._core.settle(txn, item)
+
     @property
     def damage(self) -> str:
         """What is known to be damaged and waits for a person, "" for nothing."""

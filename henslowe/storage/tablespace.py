@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from henslowe.actors.kernel import ChildSpec, GenActor, RestartType
 from henslowe.errors import KeyRefused, StorageError
-from henslowe.storage import keys
+from henslowe.storage import keys, quarantine
 from henslowe.storage.bags import Bag
 from henslowe.storage.cells import TableBase
 from henslowe.storage.commits import CommitQueue
@@ -100,6 +100,11 @@ class Tablespace:
     def quarantined(self) -> list[Quarantined]:
         """The damaged rows of its open tables that wait for a decision."""
         return [item for table in self._tables.values() for item in table.damage.items()]
+
+    def settle(self, txn: Transaction, item: Quarantined) -> None:
+        """Makes `txn` end a quarantine: its table has all its rows again, or does without."""
+        txn.write(quarantine.DB_NAME, quarantine.place(item.id), None)
+        self._tables[item.table].damage.forget_item(item.id)
 
     async def rewrite(self, name: str, packed: bytes) -> bool:
         """Writes the row again that lies under `packed` in the sub-database `name`, from memory; whether there is one.

@@ -22,14 +22,22 @@ from henslowe.actors.endpoints import Contract
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.kernel import ActorExit, CallTimeout, Continue, Down, LoopActor, Ref, Reply, Timer
 from henslowe.actors.kernel import names as registry
-from henslowe.actors.messages import InstanceBroken, InstanceDown, InstanceUp, NameVersion, VersionBuilt
+from henslowe.actors.messages import (
+    InstanceBroken,
+    InstanceDown,
+    InstanceUp,
+    NameVersion,
+    RoutesChanged,
+    VersionBuilt,
+)
 from henslowe.actors.routes import WEIGHT_SCALE
 from henslowe.actors.traffic import TrafficStats
 from henslowe.actors.versions.births import unique_semver
 from henslowe.actors.versions.change import Facts, Policy, State, Transition, in_order
 from henslowe.actors.versions.contracts import CONTRACTS, ContractRow, unneeded
-from henslowe.actors.versions.effects import Effects, everything_of, unwanted_of
+from henslowe.actors.versions.effects import ROUTES_TIMEOUT_S, Effects, everything_of, unwanted_of
 from henslowe.actors.versions.machine import Boot, ProbationOver, TryAgain, service_of, transition
+from henslowe.actors.versions.rebuild import rebuild_damaged
 from henslowe.actors.versions.rows import OUTBOX, SERVICES, VERSIONS, OutboxRow, ServiceRow
 from henslowe.actors.versions.starting import LayOut
 from henslowe.config.settings import DeliverySettings, Settings
@@ -117,6 +125,10 @@ class VersionMachine(LoopActor):
 
     async def handle_continue(self, _: Redrive) -> None:
         """Go on with the rows of the last life: transitions of the boot, leftovers, then everything as it should be."""
+        rebuilt = await rebuild_damaged(self._store)
+        if rebuilt:
+            # The router derived its routes without them.
+            await registry.via(names.ROUTER).call(RoutesChanged(tuple(sorted(rebuilt))), timeout_s=ROUTES_TIMEOUT_S)
         unclean = self._store.recovered and self._store not in _booted
         _booted.add(self._store)
         for row in self._services.rows():

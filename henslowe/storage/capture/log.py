@@ -10,16 +10,17 @@ import logging
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from henslowe.config.settings import CaptureSettings
 from henslowe.errors import Corrupt, FormatTooNew, StorageDegraded
-from henslowe.storage import filesystem
+from henslowe.storage import codec, filesystem
 from henslowe.storage.capture.reader import CaptureReader
 from henslowe.storage.capture.record import RINGS, STREAM, EncodedCapture
 from henslowe.storage.env import META, Durability, Environment, verify_offline
-from henslowe.storage.partitions import RING, Appender, Layout, Retention
+from henslowe.storage.partitions import RING, SCHEMA, Appender, Layout, Retention
 from henslowe.storage.writer import Committer
 
 _SALT: Final = b"salt"
@@ -149,10 +150,10 @@ def _salt(env: Environment) -> bytes:
     db = env.db(META)
     with env.read() as txn:
         found: bytes | None = txn.get(_SALT, db=db)
-    if found is not None:
-        return found
+    with suppress(Corrupt):  # digests of before then match no later ones, which is all that a lost salt costs
+        if found is not None:
+            return codec.unseal(_SALT, found)[1]
     made = secrets.token_bytes(_SALT_BYTES)
-    txn = env.begin()
-    txn.put(_SALT, made, db=db)
-    txn.commit()
+    with env.write() as txn:
+        txn.put(_SALT, codec.seal(_SALT, SCHEMA, made), db=db)
     return made

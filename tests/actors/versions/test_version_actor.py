@@ -25,7 +25,8 @@ from henslowe.actors.messages import (
 from henslowe.actors.versions import OUTBOX, SERVICES, VERSIONS, EffectKind, OutboxRow, TryAgain, replay
 from henslowe.actors.versions.contracts import CONTRACTS
 from henslowe.errors import Conflict, NotFound
-from henslowe.storage import Store, remove_tree
+from henslowe.storage import Key, Store, remove_tree
+from henslowe.storage.keys import pack
 from tests.actors.conftest import OpenStore
 from tests.actors.delivery import HELLO, LAUNCH, Delivery, key, until
 
@@ -345,3 +346,33 @@ async def test_a_version_is_compared_with_the_active_one(delivery: Delivery) -> 
     await delivery.ship("b")
     rows = {row.number: row for row in delivery.store.table(VERSIONS).rows()}
     assert rows[2].metadata["contract"]["changes"] == [{"step": "major", "subject": "tool 'greet'", "text": "removed"}]
+
+
+@pytest.mark.parametrize(("table", "packed"), [("t.services", HELLO), ("t.versions", (HELLO, 2))])
+async def test_a_damaged_row_is_rebuilt_from_its_history_before_anything_is_decided(
+    open_store: OpenStore, tmp_path: Path, table: str, packed: Key
+) -> None:
+    async with open_store() as store:
+        plane = Delivery(store, tmp_path / "workspace")
+        await plane.start()
+        for source in "ab":
+            await plane.ship(source)
+        await settled(plane)
+        await plane.stop()
+        before = store.table(SERVICES).rows(), store.table(VERSIONS).rows()
+        with store._env.write() as txn:
+            db = store._env.db(table)
+            txn.put(pack(packed), txn.get(pack(packed), db=db)[:-1], db=db)
+    async with open_store() as store:
+        plane = Delivery(store, tmp_path / "workspace")
+        await plane.start()
+        await until(lambda: bool(store.events.read(types="STORAGE_HEALED")))
+        await until(lambda: HELLO in plane.routes.current and plane.routes.current[HELLO].stable == key(2))
+        assert (store.table(SERVICES).rows(), store.table(VERSIONS).rows()) == before
+        assert store.quarantined() == []
+        (healed,) = store.events.read(types="STORAGE_HEALED")
+        assert healed.data["place"] == f"core/{table}"
+        await plane.stop()
+    async with open_store() as store:
+        assert (store.table(SERVICES).rows(), store.table(VERSIONS).rows()) == before
+        assert store.quarantined() == []

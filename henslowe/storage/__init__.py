@@ -13,6 +13,8 @@ The only package that imports lmdb. Start at `store`: it composes the rest.
 | `events`, `eventlog`, `partitions`, `windows` | the event log: data, reading, and its ring of partitions |
 | `capture/` | recorded traffic without its secrets |
 | `archive`, `manifest` | builds by content |
+| `migrations` | a table's schema changed while it is in use |
+| `secrets`, `sealing`, `vault`, `keyfile`, `rotation` | what nobody may see, and the keys that seal it |
 | `context` | CRDT documents by namespace |
 | `inspection`, `figures` | a data directory as it lies on disk, beside the node that runs it |
 | `env`, `nodelock`, `filesystem` | LMDB opened safely; one node per directory; renames that last |
@@ -31,9 +33,12 @@ from henslowe.storage.events import STREAMS, Event, EventDraft
 from henslowe.storage.filesystem import remove_tree
 from henslowe.storage.keys import Key
 from henslowe.storage.manifest import Build, Entry, EntryKind
+from henslowe.storage.migrations.declared import Migration
+from henslowe.storage.migrations.progress import Phase
 from henslowe.storage.nodelock import Holder, NodeLock, busy, holder
 from henslowe.storage.owners import Claim, Owners
 from henslowe.storage.readonly import ReadonlyStore, open_readonly
+from henslowe.storage.sealing import Secret
 from henslowe.storage.store import WRITER_NAME, Store, StoreInfo
 from henslowe.storage.tables import Table
 from henslowe.storage.tablespec import Space, TableSpec
@@ -60,9 +65,12 @@ __all__ = [
     "Holder",
     "Ignore",
     "Key",
+    "Migration",
     "NodeLock",
     "Owners",
+    "Phase",
     "ReadonlyStore",
+    "Secret",
     "Space",
     "Store",
     "StoreInfo",

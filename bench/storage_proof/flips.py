@@ -19,7 +19,7 @@ from typing import Any
 from bench.storage_proof import ledger, workers
 from bench.storage_proof.ledger import Counted
 from henslowe.errors import Corrupt, HensloweError
-from henslowe.storage import EventDraft, Store, Table
+from henslowe.storage import EventDraft, Store
 
 ROWS = 200
 KINDS = {"bit": 0, "sector": 512, "page": 4096}

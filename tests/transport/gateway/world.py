@@ -18,6 +18,7 @@ from aiohttp.typedefs import Middleware
 from prometheus_client import CollectorRegistry
 
 from henslowe.actors.access import Policy
+from henslowe.actors.capturing import CallCapture
 from henslowe.actors.endpoints import (
     Contract,
     EndpointDirectory,
@@ -36,6 +37,7 @@ from henslowe.config.settings import GatewaySettings
 from henslowe.errors import UpstreamLost
 from henslowe.transport.access import Resources
 from henslowe.transport.gateway import Gateway, Memory, MemorySessions, PrivateConnections, add_gateway
+from henslowe.transport.gateway.replay import NoReplayStore, ReplayStore
 from henslowe.transport.mcp import bridge
 
 MODERN = "2026-07-28"
@@ -300,9 +302,11 @@ async def world(
     private: PrivateConnections | None = None,
     *,
     health: HealthPolicy | None = None,
+    replay: ReplayStore | None = None,
     guarded: Middleware | None = None,
     policy: Policy | None = None,
     resources: Resources | None = None,
+    capture: CallCapture | None = None,
     **settings: Any,
 ) -> AsyncIterator[World]:
     """A running gateway without services; anybody may use it unless it is `guarded`."""
@@ -315,6 +319,7 @@ async def world(
     memory = Memory(
         holds=SimpleNamespace(hold=lambda version, hold_s: running.hold(version, hold_s)),
         versions=lambda service: running.versions_of(service),
+        replay=replay or NoReplayStore(),
     )
     gateway = Gateway(
         routes=routes,
@@ -331,6 +336,7 @@ async def world(
         explain=lambda service: unserved.get(service, ""),
         policy=policy,
         resources=resources,
+        capture=capture,
     )
     app = web.Application(middlewares=[] if guarded is None else [guarded])
     add_gateway(app, gateway)

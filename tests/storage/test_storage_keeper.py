@@ -123,7 +123,7 @@ async def test_a_forgotten_read_is_named_once_and_shown_as_long_as_it_lasts(tmp_
             assert notice.kind is NoticeKind.READ_PINNED
             assert (notice.data["environment"], notice.data["pid"]) == ("core", 0)
             assert notice.data["thread_name"] == "MainThread"
-            assert notice.data["site"].startswith("storage/test_keeper.py:")
+            assert notice.data["site"].startswith("storage/test_storage_keeper.py:")
             assert "test_a_forgotten_read" in notice.data["site"]
             [shown] = it.store.info().pinned
             assert shown.pid == os.getpid()

@@ -248,12 +248,12 @@ class Appender:
         oldest_kept_ns = now_ns - int(retention.age_s_max * 1e9)
         parts = self._parts[stream]
         dropped = 0
-        # A partition's events are all older than the first event of the next one.
-        while len(parts) > 1 and parts[1].first_time_ns < oldest_kept_ns:
-            self._drop_oldest(txn, stream)
-            dropped += 1
-        last_ns = parts[-1].first_time_ns + int(retention.partition_s * 1e9) if parts else 0
-        if also_newest and len(parts) == 1 and last_ns < oldest_kept_ns:
+        while len(parts) > 1 or (parts and also_newest):
+            # A partition takes events for so long, and none that is younger than the first of the next one.
+            ends_ns = [parts[0].first_time_ns + int(retention.partition_s * 1e9)]
+            ends_ns += [part.first_time_ns for part in parts[1:2]]
+            if min(ends_ns) >= oldest_kept_ns:
+                break
             self._drop_oldest(txn, stream)
             dropped += 1
         return dropped

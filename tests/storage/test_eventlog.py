@@ -244,10 +244,11 @@ def test_retention_by_age_needs_no_new_events(tmp_path):
         txn.commit()
         return dropped
 
-    assert expire(65) == 0
+    assert expire(63) == 0
+    assert expire(65) == 1
     assert expire(85) == 2
-    assert log.seqs()[0] == 21
-    assert expire(1000) == 4
+    assert log.seqs()[0] == 31
+    assert expire(1000) == 3
     assert log.seqs() == []
     log.append(1, at_s=1001)
     assert log.seqs() == [61]
@@ -300,3 +301,26 @@ def test_the_hybrid_clock_only_grows(wall, foreign):
     readings.append(clock.tick()[1])
     assert readings == sorted(set(readings))
     assert readings[-1] > foreign
+
+
+async def test_age_is_kept_to_also_by_a_log_that_was_silent_for_long(open_store):
+    day_ns = 86_400 * 10**9
+    now_ns = 1_700_000_000 * 10**9
+    aged = StorageSettings(map_size_gib=1, activity_age_max_s=90 * 86_400.0, output_age_max_s=0)
+    async with open_store(aged) as store:
+
+        async def say(day):
+            store.clock._now_ns = lambda: now_ns + day * day_ns
+            txn = store.transaction()
+            for stream in ("lifecycle", "activity", "output"):
+                txn.append(EventDraft(stream, "T", "INFO", "s", 1, {"day": day}))
+            await txn.commit()
+
+        def days(stream):
+            return [event.data["day"] for event in store.events.read(streams=(stream,))]
+
+        for day in (0, 1, 50, 95, 120, 300, 301):
+            await say(day)
+        # Within a fifteenth of the limit, as partitions are dropped whole.
+        assert days("activity") == [300, 301]
+        assert days("lifecycle") == days("output") == [0, 1, 50, 95, 120, 300, 301]

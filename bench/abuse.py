@@ -182,7 +182,8 @@ async def queue(place: Place, seconds: float) -> Told:
             async with gate:
                 reader, writer = await place.connect()
             try:
-                writer.write(call("/mcp/rude", "hang", place.name, number, seconds=seconds))
+                asked = call("/mcp/rude", "hang", place.name, number, seconds=seconds)
+                writer.write(asked.replace(b", text/event-stream", b"", 1))  # a stream would begin before the answer
                 async with asyncio.timeout(120):
                     status, body = await response(reader)
             finally:

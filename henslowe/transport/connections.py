@@ -8,6 +8,7 @@ piece ends the reading. How long a head may take and how large it may be is the 
 from __future__ import annotations
 
 import logging
+import sys
 from http import HTTPStatus
 from typing import Any
 
@@ -42,12 +43,19 @@ class ClientConnection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """The answer to what could not be read: its status and a few words, and the end of the connection."""
+        if isinstance(exc, UnicodeEncodeError):  # a refusal that quoted what cannot be sent back, such as `Expect`
+            status = HTTPStatus.BAD_REQUEST
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or request.writer.output_size > 0:
             return super().handle_error(request, status, exc, message)
         log.debug("request_unreadable", extra={"peer": request.remote, "cause": type(exc).__name__})
         response = web.Response(status=status, text=f"{status}: {HTTPStatus(status).phrase}")
         response.force_close()
         return response
+
+    def log_exception(self, *args: Any, **settings: Any) -> None:
+        """Log what is the node's fault; a body that is not encoded as its headers say is its client's."""
+        if not isinstance(sys.exc_info()[1], web.RequestPayloadError):
+            super().log_exception(*args, **settings)
 
 
 class _Server(web.Server):

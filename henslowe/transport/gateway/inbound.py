@@ -38,7 +38,8 @@ async def read_body(request: web.Request, limit: int, timeout_s: float) -> bytes
     """The body, at most `limit` bytes.
 
     Raises:
-        Refused: 413 when it is longer, 415 when it is not JSON, 408 when it does not come within `timeout_s`.
+        Refused: 413 when it is longer, 415 when it is not JSON, 408 when it does not come within `timeout_s`, 400 when
+            it is not compressed as it says.
     """
     content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
     if content_type != "application/json" and request.content_type != "application/json":
@@ -57,6 +58,8 @@ async def read_body(request: web.Request, limit: int, timeout_s: float) -> bytes
                 chunks += chunk
                 if len(chunks) > limit:
                     raise _too_large(limit)
+    except web.RequestPayloadError:
+        raise Refused(400, jsonrpc.PARSE_ERROR, "Parse error: the body is not encoded as its headers say") from None
     except TimeoutError:
         raise Refused(
             408, jsonrpc.INVALID_REQUEST, f"expected the whole body within {timeout_s:g} s", Connection="close"
@@ -100,7 +103,7 @@ def is_modern(version_header: str | None, message: Any) -> bool:
     if version_header is not None:
         if version_header not in _LEGACY_VERSIONS:
             return True
-    elif isinstance(message, dict) and message.get("method") in _MODERN_ONLY:
+    elif isinstance(message, dict) and str(message.get("method")) in _MODERN_ONLY:  # it may be no string
         return True
     try:
         return eras.PROTOCOL_VERSION_META in message["params"]["_meta"]

@@ -7,7 +7,7 @@ bytes. Beyond a limit a call fails at once instead of filling memory.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from typing import Final
 
 from henslowe.actors.endpoints import EndpointDirectory
@@ -30,7 +30,7 @@ class Waiting:
 
     def __init__(self, routes: RouteTable, directory: EndpointDirectory, per_service_max: int) -> None:
         self._max = per_service_max
-        self._of: dict[str, deque[asyncio.Future[None]]] = {}
+        self._of: dict[str, OrderedDict[asyncio.Future[None], None]] = {}
         self._count = 0
         self._bytes = 0
         self._cancels = (
@@ -48,7 +48,7 @@ class Waiting:
             LimitReached: Too many calls wait.
         """
         service = service_of(target)
-        queue = self._of.setdefault(service, deque())
+        queue = self._of.setdefault(service, OrderedDict())
         if len(queue) >= self._max or self._bytes + size > BYTES_MAX:
             which = f"{len(queue)} calls" if len(queue) >= self._max else f"{self._bytes} bytes of calls"
             raise LimitReached(
@@ -57,7 +57,7 @@ class Waiting:
                 retry_after_s=1,
             )
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue.append(future)
+        queue[future] = None
         self._count += 1
         self._bytes += size
         try:
@@ -72,8 +72,7 @@ class Waiting:
         finally:
             self._count -= 1
             self._bytes -= size
-            if not future.done() or future.cancelled():
-                queue.remove(future)
+            queue.pop(future, None)  # many may leave at once; who was woken is out of it already
             if not queue and self._of.get(service) is queue:
                 del self._of[service]
         return True
@@ -89,7 +88,7 @@ class Waiting:
         """Let the call that waits longest look again: there is room for one."""
         queue = self._of.get(service)
         while queue:
-            future = queue.popleft()
+            future, _ = queue.popitem(last=False)
             if not future.done():
                 future.set_result(None)
                 return

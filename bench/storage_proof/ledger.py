@@ -21,12 +21,14 @@ from henslowe.actors.kernel import Scheduler
 from henslowe.config.settings import StorageSettings
 from henslowe.errors import HensloweError
 from henslowe.storage import STREAMS, EventDraft, Store, TableSpec
+from henslowe.storage.capture.record import Exchange, Waiting, encode
 
 NODE = "n1"
 # Below what people may set: the ring of partitions comes around within a short trace.
 SETTINGS = StorageSettings(map_size_gib=1).model_copy(update={"activity_events_max": 150})
 COUNTED_ROWS = 40
 TYPES, SERVICES = 5, 3
+CAPTURE_BYTES_MAX = 16_384
 
 
 class Counted(BaseModel, frozen=True):
@@ -64,12 +66,14 @@ class Acknowledged:
 
     seq: int = 0
     context: int = 0
+    captures: int = 0
     builds: set[str] = field(default_factory=set)
 
     def add(self, told: Mapping[str, Any]) -> None:
         """Takes in one acknowledgement."""
         self.seq = max(self.seq, told.get("seq", 0))
         self.context = max(self.context, told.get("context", 0))
+        self.captures = max(self.captures, told.get("captures", 0))
         if "build" in told:
             self.builds.add(told["build"])
 
@@ -141,6 +145,18 @@ class Ledger:
         await self._store.context.open("shared").set("number", number)
         return {"context": number}
 
+    def record(self, number: int) -> dict[str, Any]:
+        """Records the exchange of this number, counted from 1, in a commit of its own."""
+        captures = self._store.captures
+        captures.log.open()
+        params = {"name": "count", "arguments": {"number": number}}
+        answer = {"result": {"content": [{"type": "text", "text": "x" * self._dice.choice((10, 3_000))}]}}
+        exchange = Exchange("s0", 1, "s0@1", "u", True, "handshake", "tools/call", params, answer, "ok", 0.01, True)
+        waiting = Waiting(*self._store.clock.tick(), 100, 3_000, exchange)
+        encoded = encode(waiting, captures.redactor, bytes_max=CAPTURE_BYTES_MAX, salt=captures.log.salt)
+        captures.log.append([encoded])
+        return {"captures": number}
+
     def archive(self, tree: Path) -> dict[str, Any]:
         """Stores a tree of files, some of them new."""
         tree.mkdir(parents=True, exist_ok=True)
@@ -184,7 +200,19 @@ def wrong_with(store: Store, acknowledged: Acknowledged) -> list[str]:
         wrong.append("lost an acknowledged value of the context")
     for build in acknowledged.builds:
         store.archive.verify(build)
-    return wrong
+    return wrong + (_wrong_captures(store, acknowledged.captures) if acknowledged.captures else [])
+
+
+def _wrong_captures(store: Store, recorded: int) -> list[str]:
+    log = store.captures.log
+    log.open()
+    if log.lost:
+        return [f"the capture was damaged: {log.lost[:100]}"]
+    numbers = [one.params["arguments"]["number"] for one in store.captures.read(newest_first=False, limit=1_000_000)]
+    if numbers != list(range(1, len(numbers) + 1)):
+        return [f"a gap among {len(numbers)} captures"]
+    # The last commit may be lost with the power: that is what capture is promised.
+    return [f"lost {recorded - len(numbers)} captures"] if len(numbers) < recorded - 1 else []
 
 
 def _wrong_indexes(store: Store, log: dict[str, list[Any]]) -> list[str]:

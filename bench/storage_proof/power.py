@@ -30,6 +30,7 @@ async def _live(root: Path, seed: int) -> None:
     """What the child does: two lives, each acknowledgement in a file that the log holds too."""
     dice = random.Random(seed)
     acks = os.open(root / ACKS, os.O_WRONLY | os.O_CREAT)
+    captured = 0
     for life in range(2):
         async with ledger.opened(root / "data") as store:
             book = Ledger(store, dice)
@@ -39,6 +40,9 @@ async def _live(root: Path, seed: int) -> None:
 
             for step in range(STEPS // 8):
                 await asyncio.gather(*(tell(book.step()) for _ in range(8 if step % 2 else 2)))
+                if step % 2 == 0:
+                    captured += 1
+                    os.write(acks, json.dumps(book.record(captured)).encode())
                 if step % 4 == 0:
                     await tell(book.share(life * 1_000 + step + 1))
                 if step % 5 == 0:

@@ -56,6 +56,7 @@ SECTIONS = (
     Section("io_errors", "any write or flush may fail: nothing acknowledged is lost, and it goes on", (1,), (12,)),
     Section("kills", "a killed node loses nothing acknowledged and leaves no gap", (100, 100), (15,), on_disk=True),
     Section("migrations", "a migration that is killed goes on where it was", (60,), (6,)),
+    Section("rotations", "a renewal of keys that is killed loses no secret, and ends", (40,), (5,)),
     Section("flips", "damage is an error or harmless, never another value, never silence", (600,), (45,)),
     Section("first_boot", "whatever a power cut leaves of a store's creation opens", (1_000,), (100,)),
     Section("disk_full", "a full disk refuses writes, not reads, and is forgiven when space returns", on_disk=True),

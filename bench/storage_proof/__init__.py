@@ -7,7 +7,8 @@
 | `io_errors` | failing every write and flush in turn |
 | `disk_full` | a small file system that fills up, and is freed again |
 | `flips` | single bits, and zeroed sectors |
-| `migrations`, `backups` | kills in the middle of a migration; writes in the middle of a backup |
+| `migrations`, `rotations` | kills in the middle of a migration, and of a renewal of keys |
+| `backups` | writes in the middle of a backup |
 
 `ledger` writes and checks, `shim` stands between a process and its file system (`disk_shim.c`), `crash_states` is what
 a disk may hold after a cut, `workers` survives checks that die. Each module has `run(...) -> dict` whose "problems"

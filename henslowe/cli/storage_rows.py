@@ -6,17 +6,19 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgpack import ExtType
 
 from henslowe.cli.console import Console, data_options, until_interrupted
-from henslowe.errors import ConfigError, NotFound
+from henslowe.errors import ConfigError, HensloweError, NotFound
 
 if TYPE_CHECKING:
-    from henslowe.storage import Event
+    from henslowe.storage import Event, TableSpec
     from henslowe.storage.inspection import RawRow
     from henslowe.storage.keys import Key
 
@@ -46,7 +48,7 @@ def dump_command(
 
     if key is not None and first is not None:
         raise ConfigError("expected --key or --from, got both", hint=f"henslowe storage dump {table} --key {key}")
-    damaged = 0
+    damaged, spec = 0, _spec_of(table)
     with DataDir.open(data_dir) as found, until_interrupted():
         begin = _key(key if key is not None else first)
         rows: Iterator[RawRow] = found.rows(table, first=begin)
@@ -54,7 +56,7 @@ def dump_command(
             rows = _only(rows, begin, table)
         for row in islice(rows, limit):
             damaged += bool(row.error)
-            value = _value(table, row)
+            value = _value(table, row, spec)
             console.item(value, json.dumps(value, ensure_ascii=False))
     raise SystemExit(4 if damaged else 0)
 
@@ -147,15 +149,28 @@ def _only(rows: Iterator[RawRow], key: Key | None, table: str) -> Iterator[RawRo
         raise NotFound(f"cannot find {key!r:.60} in table {table!r}", hint=f"henslowe storage dump {table} --limit 10")
 
 
-def _value(table: str, row: RawRow) -> dict[str, Any]:
-    value: dict[str, Any] = {"table": table, "key": _plain(row.key), "schema": row.schema}
+def _spec_of(table: str) -> TableSpec[Any] | None:
+    """What is known of a table; None for one that this Henslowe does not know."""
+    from henslowe.node_tables import TABLES
+
+    return next((spec for spec in TABLES if spec.name == table), None)
+
+
+def _value(table: str, row: RawRow, spec: TableSpec[Any] | None) -> dict[str, Any]:
+    value: dict[str, Any] = {"table": table, "key": _plain(row.key), "schema": row.schema, "typed": False}
     if row.error:
         return value | {"row": None, "error": row.error, "bytes": base64.b64encode(row.packed).decode()}
+    if spec is not None:
+        with suppress(HensloweError):  # newer than this, or with secrets that have no key here: as it is stored
+            typed = spec.row_of(row.fields, row.schema, row.packed)
+            return value | {"typed": True, "row": _plain(typed.model_dump(mode="json"))}
     return value | {"row": _plain(row.fields)}
 
 
 def _plain(value: Any) -> Any:
     """A stored value as JSON: bytes in Base64, and nothing that may be a secret."""
+    if isinstance(value, ExtType):
+        return SECRET  # a sealed field
     match value:
         case dict():
             return {str(name): _plain_field(str(name), inner) for name, inner in value.items()}

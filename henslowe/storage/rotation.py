@@ -103,6 +103,12 @@ class Rotation:
         await txn.commit()
         return row
 
+    async def resume(self) -> None:
+        """Begins anew what was interrupted between the new key and the first page, if that is so. Raises as `begin`."""
+        keys = self._vault.found()
+        if self._rows.latest(_ONLY) is None and keys is not None and len(keys.keys) > 1 and self._vault.file.ours:
+            await self.begin(by="henslowe")
+
     async def step(self) -> bool:
         """Seals one page anew, or ends the rotation; whether there is more to do.
 

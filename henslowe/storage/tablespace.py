@@ -173,7 +173,7 @@ class Tablespace:
         table = kind(spec, self.transaction, places.forms)
         places.settle(table._load(self.env))
         # Opened beforehand: the writer cannot open one inside its transaction.
-        self.env.declare({form.db_name: False for form in places.forms()})
+        self.env.declare(dict.fromkeys(places.names(), False))
         table._track_aliases()
         self.places[spec.name] = places
         return table

@@ -170,3 +170,32 @@ async def test_live_writes_wait_no_longer_than_a_page_takes(open_store: OpenStor
             # Between the pages of a migration of some ten, others were committed every time.
             assert events > 10
             assert len(people) == ROWS
+
+
+async def test_a_rotation_that_was_killed_between_key_and_first_page_goes_on_by_itself(
+    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    async with open_store() as store:
+        await store.secrets.set("token", Secret("value"), by="ada")
+        keys = store.vault.keys()
+        store.vault.file.write((bytes(32), *keys.keys))
+    async with open_store() as store:
+        rotated = asyncio.Event()
+        store.events.on_committed(lambda events: [rotated.set() for event in events if event.type == "SECRETS_ROTATED"])
+        async with runner_of(store), asyncio.timeout(5):
+            await rotated.wait()
+        assert store.vault.keys().keys == (bytes(32),)
+        assert store.secrets.reveal("token") == "value"
+
+
+async def test_a_key_file_that_may_not_be_used_does_not_keep_the_runner_from_its_work(
+    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HENSLOWE_SECRET_KEY_FILE", str(tmp_path / "key"))
+    (tmp_path / "key").write_text("rubbish")
+    await fill(open_store)
+    async with open_store() as store:
+        store.table(new_spec())
+        async with runner_of(store):
+            await until(store, lambda row: row.phase is Phase.FLIP)

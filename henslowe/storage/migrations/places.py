@@ -53,6 +53,13 @@ class Places(Generic[R]):
             self._row, self._forms = row, self._made(row)
         return self._forms
 
+    def names(self) -> list[str]:
+        """The sub-databases that it is in, or may be in when it is migrated."""
+        row = self._state()
+        if row is None and not self.pending:
+            return [db_name(self.spec.name, 0)]
+        return [db_name(self.spec.name, 0), db_name(self.spec.name, 1)]
+
     def settle(self, oldest_schema: int) -> None:
         """Takes note of the oldest schema that was found while the table was read."""
         self._level = self.spec.level_of(oldest_schema)

@@ -93,8 +93,14 @@ class MigrationRunner(LoopActor):
         self._now_s = now_s
         self._timer: Timer | None = None
 
-    def init(self) -> None:
+    async def init(self) -> None:
         """Goes on where the last life was."""
+        if self._rotation is not None:
+            try:
+                await self._rotation.resume()
+            except HensloweError as error:
+                # Whoever needs a secret learns why there is none.
+                log.warning("secrets_without_keys", extra={"reason": error.message, "hint": error.hint})
         self._work_in(0.0)
 
     async def handle_call(self, message: Migrate | RollBack | Rotate, _sender: Reply) -> object:

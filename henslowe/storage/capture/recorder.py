@@ -21,6 +21,8 @@ from henslowe.config.settings import CaptureSettings
 from henslowe.storage.capture.record import Exchange, Waiting, about_bytes
 
 SERVICES_MAX: Final = 4_096
+UNRECORDED_S: Final = 1.0
+"""How long a service that is not recorded is not looked at again."""
 COST_BYTES: Final = 8_192
 """A larger exchange uses up as much of its service's share as several: what recording costs grows with the bytes."""
 _SCALE: Final = 10_000
@@ -43,10 +45,13 @@ class CaptureCounts:
 class _Share:
     """What a service may still record: a token bucket that holds one second's worth."""
 
-    __slots__ = ("at_s", "tokens")
+    __slots__ = ("at_s", "closed_until_s", "recorded", "tokens")
 
     def __init__(self, tokens: float, at_s: float) -> None:
         self.tokens, self.at_s = tokens, at_s
+        self.recorded = True
+        self.closed_until_s = at_s
+        """Until then nothing of the service is recorded: most calls of a busy node end at this one comparison."""
 
 
 class Recorder:
@@ -75,6 +80,7 @@ class Recorder:
         self._methods = frozenset(settings.methods) if settings.enabled else frozenset()
         self._sample = round(settings.sample_percent * _SCALE / 100)
         self._shares: dict[str, _Share] = {}
+        self._share_max = max(1.0, settings.per_second_max)
         self._waiting: deque[Waiting] = deque()
         # Each counter is written by one thread: the difference is what waits.
         self._bytes_in = self._bytes_out = 0
@@ -84,13 +90,21 @@ class Recorder:
 
     def wants(self, service: str, method: str, unit: str) -> bool:
         """Whether this exchange is to be recorded: ask before making an `Exchange`."""
-        if method not in self._methods or not self._is_recorded(service):
+        if method not in self._methods:
+            return False
+        now_s = self._monotonic()
+        share = self._shares.get(service)
+        if share is None:
+            share = self._new_share(service, now_s)
+        elif now_s < share.closed_until_s:
+            self._over_rate += share.recorded
+            return False
+        share.recorded = self._is_recorded(service)
+        if not share.recorded:
+            share.closed_until_s = now_s + UNRECORDED_S
             return False
         if self._sample < _SCALE and zlib.crc32(unit.encode(errors="surrogatepass")) % _SCALE >= self._sample:
             self._sampled_out += 1
-            return False
-        if self._share(service).tokens < 1:
-            self._over_rate += 1
             return False
         return True
 
@@ -98,8 +112,7 @@ class Recorder:
         """Queues an exchange; drops it when too much waits."""
         params_bytes, answer_bytes = about_bytes(exchange.params), about_bytes(exchange.answer)
         size_bytes = params_bytes + answer_bytes
-        cost = min(size_bytes, self._settings.record_bytes_max) / COST_BYTES
-        self._share(exchange.service).tokens -= max(1.0, cost)
+        self._charge(exchange.service, size_bytes)
         if self._bytes_in - self._bytes_out + size_bytes > self._settings.queue_bytes_max:
             self._dropped += 1
             return
@@ -150,15 +163,18 @@ class Recorder:
             return self.is_developed(service)
         return any(fnmatchcase(service, pattern) for pattern in self._settings.services)
 
-    def _share(self, service: str) -> _Share:
-        now_s = self._monotonic()
-        most = max(1.0, self._settings.per_second_max)
-        share = self._shares.get(service)
-        if share is None:
-            if len(self._shares) >= SERVICES_MAX:
-                self._shares.clear()
-            share = self._shares[service] = _Share(most, now_s)
-            return share
-        share.tokens = min(most, share.tokens + (now_s - share.at_s) * self._settings.per_second_max)
-        share.at_s = now_s
+    def _new_share(self, service: str, now_s: float) -> _Share:
+        if len(self._shares) >= SERVICES_MAX:
+            self._shares.clear()
+        share = self._shares[service] = _Share(self._share_max, now_s)
         return share
+
+    def _charge(self, service: str, size_bytes: int) -> None:
+        """Takes an exchange off its service's share, and closes that until there is one more token in it."""
+        now_s, per_s = self._monotonic(), self._settings.per_second_max
+        share = self._shares.get(service) or self._new_share(service, now_s)
+        tokens = min(self._share_max, share.tokens + (now_s - share.at_s) * per_s)
+        tokens -= max(1.0, min(size_bytes, self._settings.record_bytes_max) / COST_BYTES)
+        share.tokens, share.at_s = tokens, now_s
+        if tokens < 1:
+            share.closed_until_s = now_s + (1 - tokens) / per_s

@@ -41,6 +41,7 @@ class Machine(RuleBasedStateMachine):
     """What sets and bags have in common; `model` maps a key to its rows."""
 
     kind: Any = "set"
+    longest_key_bytes = keys.KEY_BYTES_MAX
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,6 +164,18 @@ class Machine(RuleBasedStateMachine):
             with pytest.raises(KeyRefused):
                 self.table.lookup(key)
 
+    @rule(value=st.integers(0, 2), kind=st.sampled_from([str, bytes]))
+    def longest_key(self, value: int, kind: type) -> None:
+        # A tag before and an end behind it.
+        fits = self.longest_key_bytes - 2
+        longest, longer = (("k" * size if kind is str else b"k" * size) for size in (fits, fits + 1))
+        assert len(keys.pack(longest)) == self.longest_key_bytes
+        row = Row(key=longest, value=value)
+        self.wait(self.table.insert(row))
+        self.remember(row)
+        with pytest.raises(KeyRefused, match=f"at most {self.longest_key_bytes} bytes"):
+            self.wait(self.table.insert(row.model_copy(update={"key": longer})))
+
     @rule()
     def restart(self) -> None:
         self.stop()
@@ -233,9 +246,20 @@ class OrderedMachine(SetMachine):
         begins = [k for k in order if isinstance(k, tuple) and k[:1] == (1,)]
         assert [row.key for row in table.range(prefix=(1,))] == begins
 
+    @rule(limit=st.integers(1, 3), prefix=st.sampled_from([None, (1,)]))
+    def page_through(self, limit: int, prefix: Any) -> None:
+        found: list[Row] = []
+        page = self.table.page(limit=limit, prefix=prefix)
+        while page:
+            assert len(page) <= limit
+            found += page
+            page = self.table.page(page[-1].key, limit=limit, prefix=prefix)
+        assert found == list(self.table.rows() if prefix is None else self.table.range(prefix=prefix))
+
 
 class BagMachine(Machine):
     kind = "bag"
+    longest_key_bytes = keys.KEY_BYTES_MAX - keys.SEQ.size
 
 
 LIMITS = settings(

@@ -70,7 +70,7 @@ prove-storage: setup
 	$(PY) -m bench.prove_storage --check $(ARGS)
 
 prove-delivery: setup
-	$(PY) -m bench.canary_sim --check $(ARGS)
+	$(PY) -m bench.prove_delivery --check $(ARGS)
 
 prove-live: setup
 	$(PY) -m bench.prove_live --check $(ARGS)

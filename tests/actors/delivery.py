@@ -63,10 +63,12 @@ class Runner(LoopActor):
                 versions.cast(InstanceBroken(version, "exit 1"))
             case EnsureInstance(version) if version.number not in self._delivery.slow:
                 offered = self._delivery.contracts.get(version.number, NOTHING)
+                self._delivery.up.add(version.number)
                 up = InstanceUp(version, InstanceId(f"{version}#1"), offered, "modern", 0.1)
                 versions.cast(up)
                 registry.via(names.ROUTER).cast(up)
             case ReleaseInstance(version):
+                self._delivery.up.discard(version.number)
                 versions.cast(InstanceDown(version, InstanceId(f"{version}#1"), "released", expected=True))
 
 
@@ -94,6 +96,8 @@ class Delivery:
         self.said: list[EventDraft] = []
         self.broken: set[int] = set()
         self.slow: set[int] = set()
+        self.up: set[int] = set()
+        """Versions that run."""
         self.contract = NOTHING
         """What the next build offers."""
         self.contracts: dict[int, Contract] = {}

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from henslowe.actors import failpoints
 from henslowe.actors.ids import BuildId, VersionKey
 from henslowe.config.inference import Runtime
 from henslowe.storage import Archive, remove_tree
@@ -46,6 +47,7 @@ def stage(archive: Archive, pack: Path, service_folder: Path, version: VersionKe
     folder = _staging(service_folder, version)
     remove_tree(folder)
     archive.materialise(build.build_id, folder)
+    failpoints.reach("release.staged")
     return Staged(BuildId(build.build_id), folder)
 
 
@@ -77,7 +79,9 @@ def release(staged: Staged, semver: str, *, facts: dict[str, Any], modules: Path
     note = {"build": staged.build, "semver": semver, **facts}
     (staged.folder / NOTE).write_text(json.dumps(note, indent=2, sort_keys=True) + "\n")
     staged.folder.chmod(0o555)
+    failpoints.reach("release.prepared")
     staged.folder.rename(folder)
+    failpoints.reach("release.released")
     return folder
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 from weakref import WeakSet
 
-from henslowe.actors import names
+from henslowe.actors import failpoints, names
 from henslowe.actors.endpoints import Contract
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.kernel import ActorExit, CallTimeout, Continue, Down, LoopActor, Ref, Reply, Timer
@@ -231,7 +231,9 @@ class VersionMachine(LoopActor):
             txn.put(self._outbox, effect)
         for event in result.events:
             txn.append(event)
+        failpoints.reach("versions.before_commit")
         await txn.commit()
+        failpoints.reach("versions.committed")
         self._arm_probation(name)
         await self._drive(result.effects)
         return result.reply
@@ -262,7 +264,9 @@ class VersionMachine(LoopActor):
             if effect.service in waiting:
                 continue
             try:
+                failpoints.reach("versions.before_effect")
                 await self._effects.perform(effect)
+                failpoints.reach("versions.after_effect")
                 done.append(effect)
             except (ActorExit, CallTimeout, HensloweError, OSError) as error:
                 log.warning("effect_postponed service=%s effect=%s reason=%s", effect.service, effect.effect, error)
@@ -273,8 +277,10 @@ class VersionMachine(LoopActor):
             txn = self._store.transaction()
             for effect in stored:
                 txn.delete(self._outbox, OUTBOX.key_of(effect))
+            failpoints.reach("versions.before_clear")
             try:
                 await txn.commit()
+                failpoints.reach("versions.cleared")
             except (StorageError, LimitReached) as error:
                 log.warning("outbox_not_cleared reason=%s", error)
                 self._redrive_later()

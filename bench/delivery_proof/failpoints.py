@@ -1,0 +1,340 @@
+"""Kills the delivery plane at every named failpoint of every transition, and looks at what its next life makes of it.
+
+For each step of a service's life, for each failpoint, for each time that the step reaches it: the store and the
+workspace are as they were before the step, the step begins, the process kills itself there. Another process opens the
+store, lets the plane recover, and checks:
+
+- at most one version ACTIVE and one CANARY, and the service's row points at them;
+- the rows are what the lifecycle events replay to, and the routes and links what the rows say;
+- what runs is what the rows want, and the artifacts of what may serve verify;
+- asked for the same step again, with the epoch that was seen before, the service ends where it ends without a kill:
+  nothing is lost, and nothing happens twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from henslowe.actors import failpoints
+from henslowe.actors.ids import BuildId
+from henslowe.actors.kernel import Scheduler
+from henslowe.actors.messages import Action, Command, Created, CreateVersion, NameVersion, Strategy, VersionBuilt
+from henslowe.actors.pipeline import release as releases
+from henslowe.actors.router import route_of
+from henslowe.actors.versions import OUTBOX, SERVICES, VERSIONS, VersionState, replay
+from henslowe.config.settings import StorageSettings
+from henslowe.errors import Conflict
+from henslowe.storage import Store
+from tests.actors.delivery import HELLO, LAUNCH, Delivery, until
+
+HITS_MAX: Final = 12
+"""Times that one step reaches one failpoint, at most."""
+NOT_REACHED, WRONG = 0, 3
+LOOKS, LOOK_S = 10, 0.1
+SETTINGS: Final = {"keep_versions": 2, "probation_s": 3600.0}
+
+Step = Callable[[Delivery], Awaitable[None]]
+
+
+async def _ship(plane: Delivery, source: str, strategy: Strategy) -> None:
+    """What the pipeline does for one edit: archive, lay out under the version's name, tell the version machine."""
+    tree = plane.workspace / "work" / source
+    tree.mkdir(parents=True, exist_ok=True)
+    (tree / "server.py").write_text(f"print({source!r})\n")
+    created: Created = await plane.call(CreateVersion(HELLO, source, strategy, 1_000))
+    if created.unchanged:
+        return
+    versions = plane.workspace / "archive" / HELLO
+    staged = await asyncio.to_thread(releases.stage, plane.store.archive, tree, versions, created.version)
+    semver = await plane.call(NameVersion(created.version, "1.0.0", staged.build))
+    folder = await asyncio.to_thread(lambda: releases.release(staged, semver, facts={}))
+    metadata = {"root": str(folder)}
+    built = VersionBuilt(created.version, BuildId(staged.build), semver, LAUNCH, plane.contract, metadata=metadata)
+    await plane.call(built)
+
+
+def ships(source: str, strategy: Strategy = Strategy.IMMEDIATE) -> Step:
+    """The step of an edit, up to its serving."""
+
+    async def step(plane: Delivery) -> None:
+        await _ship(plane, source, strategy)
+        await until(lambda: _source_of(plane, "active") == source or _source_of(plane, "canary") == source)
+
+    return step
+
+
+def does(action: Action) -> Step:
+    """The step of a person's command, with the epoch that the person saw."""
+
+    async def step(plane: Delivery) -> None:
+        await plane.call(Command(HELLO, action, "ann", expected_epoch=_seen_epoch))
+
+    return step
+
+
+async def held_edit(plane: Delivery) -> None:
+    """An edit that waits until the service goes on."""
+    if not plane.row.held and _source_of(plane, "active") != "held":
+        await plane.call(Command(HELLO, Action.HOLD, "ann"))
+    await _ship(plane, "held", Strategy.IMMEDIATE)
+    if plane.row.held:
+        await plane.call(Command(HELLO, Action.RESUME, "ann"))
+    await until(lambda: _source_of(plane, "active") == "held")
+
+
+STEPS: Final[dict[str, Step]] = {
+    "the first edit": ships("a"),
+    "an edit": ships("b"),
+    "a canary": ships("c", Strategy.CANARY),
+    "its promotion": does(Action.PROMOTE),
+    "another canary": ships("d", Strategy.CANARY),
+    "its rollback": does(Action.ROLLBACK),
+    "going back": does(Action.ROLLBACK),
+    "an edit that was held": held_edit,
+    "a restart": does(Action.RESTART),
+    "an edit that pushes old ones out": ships("e"),
+    "a canary over a canary": ships("f", Strategy.CANARY),
+    "and another": ships("g", Strategy.CANARY),
+}
+
+_seen_epoch = 0
+
+
+@dataclass(slots=True)
+class Figures:
+    """What was found."""
+
+    kills: int = 0
+    problems: list[str] | None = None
+
+
+def prove(steps_max: int = 0, points: Sequence[str] = failpoints.ALL) -> dict[str, Any]:
+    """All kills of the first `steps_max` steps, 0 for all of them, at these failpoints."""
+    logging.disable(logging.CRITICAL)
+    found = Figures(problems=[])
+    steps = list(STEPS)[: steps_max or None]
+    with tempfile.TemporaryDirectory(prefix="prove-failpoints-") as folder:
+        live, before = Path(folder, "live"), Path(folder, "before")
+        live.mkdir()
+        for name in steps:
+            shutil.rmtree(before, ignore_errors=True)
+            shutil.copytree(live, before, symlinks=True)
+            _in_child(lambda name=name: asyncio.run(_life(live, STEPS[name])))
+            unharmed = _happened(live)
+            for point in points:
+                _kill_at(name, point, (live, before), unharmed, found)
+            _restore(live, before)
+            _in_child(lambda name=name: asyncio.run(_life(live, STEPS[name])))
+    return {"kills": found.kills, "steps": len(steps), "failpoints": len(points), "problems": found.problems}
+
+
+def _kill_at(name: str, point: str, folders: tuple[Path, Path], unharmed: Counter[str], found: Figures) -> None:
+    live, before = folders
+    for hit in range(1, HITS_MAX + 1):
+        _restore(live, before)
+        status = _in_child(lambda hit=hit: asyncio.run(_life(live, STEPS[name], point, hit)))
+        if not os.WIFSIGNALED(status):
+            return
+        found.kills += 1
+        said = live / "said"
+        status = _in_child(lambda said=said: asyncio.run(_check(live, STEPS[name], unharmed, said)))
+        if status:
+            text = said.read_text() if said.exists() else f"the checker ended with {status}"
+            assert found.problems is not None
+            found.problems.append(f"{name}, {point}, time {hit}: {text}")
+
+
+def _restore(live: Path, before: Path) -> None:
+    for entry in live.iterdir():
+        _remove(entry)
+    shutil.copytree(before, live, symlinks=True, dirs_exist_ok=True)
+
+
+def _remove(entry: Path) -> None:
+    if not entry.is_dir() or entry.is_symlink():
+        entry.unlink()
+        return
+    for root, folders, _ in os.walk(entry):
+        for folder in folders:
+            if not Path(root, folder).is_symlink():
+                Path(root, folder).chmod(0o700)
+    shutil.rmtree(entry)
+
+
+def _in_child(run: Callable[[], None]) -> int:
+    """The exit status of a process that does it."""
+    pid = os.fork()
+    if pid == 0:
+        code = WRONG
+        try:
+            run()
+            code = NOT_REACHED
+        finally:
+            os._exit(code)
+    return os.waitpid(pid, 0)[1]
+
+
+async def _plane(live: Path) -> tuple[Store, Any, Delivery]:
+    global _seen_epoch
+    Scheduler.install()
+    store = Store.open(live / "data", "n1", StorageSettings(map_size_gib=1))
+    spec = store.child_spec()
+    writer = await spec.actor.start_link(*spec.args, parent=None, name=spec.name)
+    plane = Delivery(store, live / "workspace", **SETTINGS)
+    row = store.table(SERVICES).lookup(HELLO)
+    _seen_epoch = row.epoch if row is not None else 0
+    await plane.start()
+    return store, writer, plane
+
+
+async def _life(live: Path, step: Step, point: str = "", hit: int = 0) -> None:
+    """A life in which the step is done, up to a failpoint."""
+    store, writer, plane = await _plane(live)
+    await _settled(plane)
+    hits = 0
+
+    def die() -> None:
+        nonlocal hits
+        hits += 1
+        if hits == hit:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if point:
+        failpoints.arm(point, die)
+    await step(plane)
+    await _settled(plane)
+    failpoints.disarm()
+    await plane.stop()
+    await writer.stop(block=False)
+    store.close()
+
+
+async def _check(live: Path, step: Step, unharmed: Counter[str], said: Path) -> None:
+    """The life after a kill: what is wrong goes into a file, and the exit status."""
+    wrong: list[str] = []
+    # Before the plane moves on: what a person would have seen.
+    seen = _epoch_before(live)
+    store, _writer, plane = await _plane(live)
+    try:
+        await _settled(plane)
+        wrong += await _still_wrong(plane)
+        _set_seen(seen)
+        with suppress(Conflict):  # it had happened already
+            await step(plane)
+        await _settled(plane)
+        wrong += [f"after doing it again: {one}" for one in await _still_wrong(plane)]
+        wrong += [f"{what} happened twice" for what in _counted(plane.store) - unharmed]
+    except TimeoutError:
+        wrong.append("it does not settle")
+    finally:
+        if wrong:
+            said.write_text("; ".join(wrong))
+            os._exit(WRONG)
+        store.close()
+
+
+def _epoch_before(live: Path) -> int:
+    """The epoch before the step, from the copy beside."""
+    before = Store.open(live.with_name("before") / "data", "n1", StorageSettings(map_size_gib=1))
+    try:
+        row = before.table(SERVICES).lookup(HELLO)
+        return row.epoch if row is not None else 0
+    finally:
+        before.close()
+
+
+def _set_seen(epoch: int) -> None:
+    global _seen_epoch
+    _seen_epoch = epoch
+
+
+async def _settled(plane: Delivery) -> None:
+    """Until nothing is left to do: the outbox is empty, and what runs is what is wanted."""
+    await until(lambda: len(plane.store.table(OUTBOX)) == 0)
+    row = plane.store.table(SERVICES).lookup(HELLO)
+    if row is not None:
+        await until(lambda: not (_wanted(plane) - plane.up))
+
+
+def _wanted(plane: Delivery) -> set[int]:
+    row = plane.store.table(SERVICES).lookup(HELLO)
+    return set(row.wanted) if row is not None else set()
+
+
+def _source_of(plane: Delivery, place: str) -> str:
+    row = plane.store.table(SERVICES).lookup(HELLO)
+    version = plane.store.table(VERSIONS).lookup((HELLO, getattr(row, place))) if row is not None else None
+    return version.source_digest if version is not None else ""
+
+
+async def _still_wrong(plane: Delivery) -> list[str]:
+    """What is wrong and stays so: a transition may be under way, whose events are on disk before its rows are seen."""
+    for _ in range(LOOKS):
+        wrong = _invariants(plane)
+        if not wrong:
+            break
+        await asyncio.sleep(LOOK_S)
+    return wrong
+
+
+def _invariants(plane: Delivery) -> list[str]:
+    store, wrong = plane.store, []
+    row = store.table(SERVICES).lookup(HELLO)
+    versions = {one.number: one for one in store.table(VERSIONS).rows()}
+    for state, place in ((VersionState.ACTIVE, "active"), (VersionState.CANARY, "canary")):
+        having = [number for number, one in versions.items() if one.state is state]
+        pointed = [getattr(row, place)] if row is not None and getattr(row, place) else []
+        if having != pointed:
+            wrong.append(f"{state} are {having}, and the row says {pointed}")
+    services, replayed = replay(store.events.scan(streams=("lifecycle",)))
+    if replayed != {one.key: one for one in versions.values()} or services.get(HELLO) != row:
+        wrong.append("the events do not replay to the rows")
+    if row is None:
+        return wrong
+    if row.active and plane.routes.current.get(HELLO) != route_of(row):
+        wrong.append("the route is not what the row says")
+    for number in row.wanted:
+        one = versions[number]
+        store.archive.verify(one.build)
+        if not (plane.workspace / "archive" / HELLO / one.folder / "server.py").exists():
+            wrong.append(f"version {number} is not laid out")
+    if extra := plane.up - set(row.wanted):
+        wrong.append(f"instances of {sorted(extra)} run and are not wanted")
+    for place in ("active", "canary", "staged"):
+        number = getattr(row, place)
+        expected = f"../archive/hello/{versions[number].folder}" if number else None
+        if plane.link(place) != expected:
+            wrong.append(f"the link {place} is {plane.link(place)}, expected {expected}")
+    return wrong
+
+
+def _happened(live: Path) -> Counter[str]:
+    """How often each deployment happened so far."""
+    store = Store.open(live / "data", "n1", StorageSettings(map_size_gib=1))
+    try:
+        return _counted(store)
+    finally:
+        store.close()
+
+
+def _counted(store: Store) -> Counter[str]:
+    """By source: an edit that was being built when the node died has another number in its next life."""
+    found: Counter[str] = Counter()
+    sources: dict[int, str] = {}
+    for event in store.events.scan(streams=("lifecycle",)):
+        data = event.data if isinstance(event.data, dict) else {}
+        sources[event.version] = data.get("source_digest") or sources.get(event.version, "")
+        if event.type in ("PROMOTE", "DEPLOY_COMPLETE", "CANARY_DEPLOY") and event.status == "SUCCESS":
+            found[f"{event.type} of {sources[event.version] or event.version}"] += 1
+    return found

@@ -53,6 +53,8 @@ HOSTILE: list[tuple[str, bytes, int, int]] = [
     ("id 1.5", b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}', 400, -32600),
     ("id an object", b'{"jsonrpc":"2.0","id":{},"method":"ping"}', 400, -32600),
     ("method a number", b'{"jsonrpc":"2.0","id":1,"method":7}', 400, -32600),
+    ("method a list", b'{"jsonrpc":"2.0","id":1,"method":["ping"]}', 400, -32600),
+    ("method an object", b'{"jsonrpc":"2.0","id":1,"method":{}}', 400, -32600),
     ("params a list", b'{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}', 400, -32602),
     ("no method, no result", b'{"jsonrpc":"2.0","id":1}', 400, -32600),
 ]
@@ -223,6 +225,8 @@ async def test_verbs_types_and_sizes() -> None:
         bomb = gzip.compress(b" " * 1_000_000)
         assert len(bomb) < 2_000
         assert (await post("/mcp/hello", None, raw=bomb, Content_Encoding="gzip"))[0] == 413
+        status, answer, _ = await post("/mcp/hello", None, raw=b"{}", Content_Encoding="gzip")
+        assert (status, answer["error"]["code"]) == (400, -32700)
         for verb in ("GET", "DELETE"):
             async with gw.http.request(verb, url, headers={"MCP-Protocol-Version": MODERN}) as response:
                 assert (response.status, response.headers["Allow"]) == (405, "POST")

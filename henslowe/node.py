@@ -50,6 +50,7 @@ from henslowe.actors.launch import LaunchSpec, Wire
 from henslowe.actors.messages import DeclareService, Publish, RetireService
 from henslowe.actors.notices import say_notices
 from henslowe.actors.pipeline import PipelineExecutor, laid_out, restore, sweep_unknown
+from henslowe.actors.replay import ReplayKeeper
 from henslowe.actors.router import CanaryRouter
 from henslowe.actors.routes import Observations, RouteTable
 from henslowe.actors.sessions import SESSIONS, SessionManager
@@ -294,6 +295,7 @@ class Node:
             sessions=[
                 _child("keeper of tokens", names.ACCESS, AccessKeeper, store, shared.access),
                 _child("session manager", names.SESSION_MANAGER, SessionManager, store, settings.gateway),
+                _child("replay keeper", names.REPLAY, ReplayKeeper, store),
                 _child("task keeper", names.TASKS, TaskKeeper, store, settings.gateway.tasks_max),
             ],
             services=[

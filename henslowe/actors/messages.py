@@ -478,3 +478,16 @@ class TaskSeen:
     expires_s: float
     final: dict[str, Any] | None = None
     """All that was said, once it is final."""
+
+
+# -- gateway -> replay keeper ----------------
+
+
+@dataclass(slots=True, frozen=True)
+class ReplayChanged:
+    """Cast to REPLAY: events to keep, and streams to forget."""
+
+    added: tuple[dict[str, Any], ...]
+    """The fields of `henslowe.actors.replay.ReplayRow`s."""
+    dropped: tuple[tuple[str, str], ...]
+    """Session and stream."""

@@ -12,7 +12,13 @@ node's actors. Towards servers: `henslowe.transport.mcp`.
 from __future__ import annotations
 
 from henslowe.transport.gateway.gateway import Gateway, add_gateway
-from henslowe.transport.gateway.managed import ManagedConnections, ManagedHolds, ManagedSessions, ManagedTasks
+from henslowe.transport.gateway.managed import (
+    ManagedConnections,
+    ManagedHolds,
+    ManagedReplay,
+    ManagedSessions,
+    ManagedTasks,
+)
 from henslowe.transport.gateway.memory import Memory
 from henslowe.transport.gateway.private import PrivateConnections
 from henslowe.transport.gateway.sessions import MemorySessions, Session, Sessions
@@ -21,6 +27,7 @@ __all__ = [
     "Gateway",
     "ManagedConnections",
     "ManagedHolds",
+    "ManagedReplay",
     "ManagedSessions",
     "ManagedTasks",
     "Memory",

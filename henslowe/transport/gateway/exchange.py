@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import orjson
@@ -91,6 +92,25 @@ class Exchange:
         self._writer: asyncio.Task[web.StreamResponse] | None = None
         self._done = False
 
+    @property
+    def detached(self) -> bool:
+        """Whether the call goes on without its client."""
+        return False
+
+    def working(self, work: Awaitable[JsonObject]) -> Awaitable[JsonObject]:
+        """The work as it is to be awaited."""
+        return work
+
+    def cancel_work(self) -> None:
+        """Give the work up, where it does not end with who awaits it."""
+
+    def leave(self, concluded: Callable[[asyncio.Task[JsonObject]], None]) -> bool:  # noqa: ARG002 (others do)
+        """The client is gone: whether the work goes on nevertheless; then `concluded` is told of its end."""
+        return False
+
+    def conclude(self, answer: JsonObject) -> None:
+        """Take the answer of work that went on without its client."""
+
     def notify(self, message: JsonObject) -> None:
         """Send a notification of this request's own ahead of the answer, where the client asked for its kind."""
         method, params = message.get("method"), message.get("params")
@@ -106,15 +126,16 @@ class Exchange:
             return
         if len(self._pending) >= PENDING_MAX or self._pending_bytes > PENDING_BYTES_MAX:
             return
-        self._push(sse_frame(orjson.dumps({"jsonrpc": "2.0", "method": method, "params": params})))
+        self._event(orjson.dumps({"jsonrpc": "2.0", "method": method, "params": params}))
 
     def send(self, message: JsonObject) -> None:
         """Send a message of the gateway's own (a question to the client) ahead of the answer."""
-        self._push(sse_frame(orjson.dumps(message)))
+        self._event(orjson.dumps(message))
 
     def keep_alive(self) -> None:
         """Become an event stream if the client accepts one: the answer takes so long that proxies may hang up."""
         if self.sse and self._writer is None:
+            self._begin()
             self._push(KEEPALIVE)
 
     @property
@@ -152,7 +173,7 @@ class Exchange:
                 return web.Response(status=status, body=body, headers=headers)
             response = web.StreamResponse(status=status, headers={**headers, **cors_headers(self._request)})
             return await send_slices(self._request, response, body)
-        self._push(sse_frame(body))
+        self._event(body, last=True)
         self._done = True
         return await self._writer
 
@@ -163,6 +184,16 @@ class Exchange:
             self._writer.cancel()
             with contextlib.suppress(asyncio.CancelledError, ConnectionError):
                 await self._writer
+
+    def _event(self, message: bytes, *, last: bool = False) -> None:  # noqa: ARG002 (for those that keep it)
+        """Send one message as an event; the last one is the answer."""
+        self._push(sse_frame(message))
+
+    def _begin(self) -> None:
+        """The response becomes an event stream without an event."""
+
+    def _sent(self) -> None:
+        """All was written to a connection that held."""
 
     def _push(self, frame: bytes) -> None:
         self._pending.append(frame)
@@ -195,6 +226,7 @@ class Exchange:
                 except TimeoutError:
                     self._push(KEEPALIVE)
             await response.write_eof()
+            self._sent()
         except ConnectionError:
             self._done = True  # the handler is being cancelled by the server; there is no one to tell
         return response

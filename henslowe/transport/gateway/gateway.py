@@ -41,6 +41,7 @@ from henslowe.transport.gateway.private import PrivateConnections, Privates
 from henslowe.transport.gateway.protocol import NODE_ERROR, SESSION_HEADER, VERSION_HEADER, Refused, node_error
 from henslowe.transport.gateway.ranges import Ranges
 from henslowe.transport.gateway.recording import Recording
+from henslowe.transport.gateway.replay import ReplayLog
 from henslowe.transport.gateway.scopes import HeaderSchemas, Scope, ServiceScope
 from henslowe.transport.gateway.selection import Selection, Target
 from henslowe.transport.gateway.serving import Serving
@@ -139,7 +140,10 @@ class Gateway:
         self._streams.on_added = lambda stream: self._ranges.watch() if "@" in stream.scope else None
         self._ranges.listened = lambda: [scope for scope in self._streams.scopes() if "@" in scope]
         sticky = StickyKeys(sticky_epoch_s, clock)
-        serving = Serving(settings, sessions, self._streams, sticky, self._metrics, watches, privates)
+        replay = ReplayLog(
+            memory.replay, settings, lambda session_id: sessions.get(session_id) is not None, clock=clock
+        )
+        serving = Serving(settings, sessions, self._streams, sticky, self._metrics, watches, replay, privates)
         self._serving = serving
         self._legacy, self._modern = Legacy(serving), Modern(serving)
         self._schemas = HeaderSchemas()
@@ -151,7 +155,7 @@ class Gateway:
             in_flight=lambda: self._caller.in_flight,
             waiting=lambda: len(waiting),
             sessions=lambda: len(sessions),
-            streams=lambda: len(self._streams),
+            streams=lambda: len(self._streams) - self._legacy.lingering,
             private=lambda: 0 if privates is None else len(privates),
         )
 
@@ -186,6 +190,7 @@ class Gateway:
     def start(self) -> None:
         """Take up what the last life of the node left under way. Runs in: the node's loop, once its actors stand."""
         self._tasks.start()
+        self._serving.replay.recover()
 
     def end_streams(self) -> None:
         """End the open streams, stateless ones with their closing message. Clients may open new ones at once."""
@@ -193,6 +198,7 @@ class Gateway:
 
     async def close(self) -> None:
         """End all streams for good and stop listening to changes. Calls are still served. Idempotent."""
+        self._legacy.close()
         self._serving.close()
         self._caller.close()
         self._tasks.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable
 from functools import partial
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from henslowe.transport.access.asker import asker
 from henslowe.transport.gateway import inbound
 from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.exchange import Exchange, json_response
+from henslowe.transport.gateway.listening import PRIMED, Listening
 from henslowe.transport.gateway.private import SessionClient
 from henslowe.transport.gateway.protocol import (
     CLIENT_FAILED,
@@ -31,11 +32,12 @@ from henslowe.transport.gateway.protocol import (
     node_error,
 )
 from henslowe.transport.gateway.questions import AskedClient
+from henslowe.transport.gateway.resumable import ResumableExchange
 from henslowe.transport.gateway.scopes import Scope
-from henslowe.transport.gateway.serving import Serving, event_frame, offered
+from henslowe.transport.gateway.serving import Serving, offered
 from henslowe.transport.gateway.sessions import Session
 from henslowe.transport.gateway.sticky import session_unit
-from henslowe.transport.gateway.streams import LIST_CHANGES, ChangeStream
+from henslowe.transport.gateway.streams import LIST_CHANGES
 from henslowe.transport.mcp import eras, jsonrpc
 
 BATCH_MAX: Final = 100
@@ -43,8 +45,6 @@ BATCH_MAX: Final = 100
 _SESSION_ID_CHARS_MAX: Final = 128
 """Ours have 32; a longer one is nobody's, and not worth a look at the table."""
 _BATCHING: Final = frozenset({"2024-11-05", "2025-03-26"})
-_PRIMED: Final = "2025-11-25"
-"""The revision whose streams open with an event that only carries an id, to resume from."""
 _OWN_EVENTS: Final = LIST_CHANGES | {"notifications/elicitation/complete", "notifications/message"}
 """What a session's own connection may announce to it. Its subscriptions are followed on the shared one."""
 _MODERN_ONLY: Final = frozenset({"server/discover", "subscriptions/listen"})
@@ -55,7 +55,9 @@ class Legacy:
 
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
-        self._stream_of: dict[str, ChangeStream] = {}
+        self._listening = Listening(
+            serving, lambda scope, session, message: self._answer(scope, session, message, None)
+        )
 
     async def post(self, request: web.Request, scope: Scope, message: Any, *, sse: bool) -> web.StreamResponse:
         """Serve one message, or a batch where the session's revision has them."""
@@ -75,38 +77,8 @@ class Legacy:
         return await self._request(request, scope, session, message, sse=sse)
 
     async def get(self, request: web.Request, scope: Scope) -> web.StreamResponse:
-        """Serve the session's change stream. A newer one ends the older: the client came back before we saw it go."""
-        session = self._session(request, scope)
-        session_id, unit, sessions = session.id, session_unit(session.id), self._serving.sessions
-
-        def subscribed() -> Collection[str]:
-            current = sessions.get(session_id)
-            return () if current is None else current.subscriptions
-
-        def alive() -> bool:
-            sessions.seen(session_id)  # a client that listens is there
-            return sessions.get(session_id) is not None
-
-        stream = ChangeStream(scope.name, lambda: scope.view(unit), scope.routed, subscribed=subscribed)
-        last_event_id = request.headers.get("Last-Event-ID")
-        if last_event_id:
-            stream.catch_up(last_event_id)
-        older = self._stream_of.get(session_id)
-        if older is not None:
-            older.end()
-        self._stream_of[session_id] = stream
-        opening = b"id: %b\ndata: \n\n" % stream.digest().encode() if session.protocol_version >= _PRIMED else b""
-        try:
-            return await self._serving.pump(
-                request,
-                stream,
-                encode=lambda event: event_frame(event, event_id=stream.digest()),
-                opening=opening,
-                alive=alive,
-            )
-        finally:
-            if self._stream_of.get(session_id) is stream:
-                del self._stream_of[session_id]
+        """Serve the session's change stream, or a stream that its client takes up again."""
+        return await self._listening.get(request, scope, self._session(request, scope))
 
     async def delete(self, request: web.Request, scope: Scope) -> web.StreamResponse:
         """End the session, its stream and its connections."""
@@ -114,10 +86,17 @@ class Legacy:
         await self._serving.sessions.close(session.id)
         if self._serving.privates is not None:
             self._serving.privates.end_session(session.id)
-        stream = self._stream_of.get(session.id)
-        if stream is not None:
-            stream.end()
+        self._listening.end_session(session.id)
         return web.Response(status=200)
+
+    @property
+    def lingering(self) -> int:
+        """Change streams that wait for their clients to come back."""
+        return self._listening.lingering
+
+    def close(self) -> None:
+        """End what goes on without a connection. Idempotent."""
+        self._listening.close()
 
     def _session(self, request: web.Request, scope: Scope) -> Session:
         session_id = request.headers.get(SESSION_HEADER)
@@ -172,16 +151,24 @@ class Legacy:
         if sse and params is not None:
             meta = params.get("_meta")
             token = meta.get("progressToken") if isinstance(meta, dict) else None
-        exchange = Exchange(
-            request,
-            message["id"],
-            sse=sse,
-            progress_token=token,
-            log_rank_min=LOG_RANK.get(session.log_level, 0),
-            keepalive_s=self._serving.settings.sse_keepalive_s,
-        )
+        exchange = self._exchange(request, session, message, sse=sse, token=token)
         work = self._answer(scope, session, message, exchange)
         return await self._serving.run(exchange, work, session_id=session.id)
+
+    def _exchange(
+        self, request: web.Request, session: Session, message: JsonObject, *, sse: bool, token: Any
+    ) -> Exchange:
+        settings, replay = self._serving.settings, self._serving.replay
+        asked = {
+            "sse": sse,
+            "progress_token": token,
+            "log_rank_min": LOG_RANK.get(session.log_level, 0),
+            "keepalive_s": settings.sse_keepalive_s,
+        }
+        if not sse or not replay.enabled:
+            return Exchange(request, message["id"], **asked)
+        primed = session.protocol_version >= PRIMED
+        return ResumableExchange(request, message, log=replay, session=session.id, primed=primed, **asked)
 
     def _answer(
         self, scope: Scope, session: Session, message: JsonObject, exchange: Exchange | None
@@ -222,7 +209,7 @@ class Legacy:
 
     async def _asked(self, session_id: str, method: str, params: JsonObject) -> JsonObject:
         """The answer of a session's client to a request of its server, on whichever of its streams is open."""
-        exchange, stream = self._serving.listening(session_id), self._stream_of.get(session_id)
+        exchange, stream = self._serving.listening(session_id), self._listening.stream(session_id)
         send = exchange.send if exchange is not None else stream.ask if stream is not None else None
         if send is None:
             return jsonrpc.error(CLIENT_FAILED, "the client does not listen")
@@ -236,7 +223,7 @@ class Legacy:
         """Pass on what a server announced on a connection that is this session's alone."""
         session, stream, method = (
             self._serving.sessions.get(session_id),
-            self._stream_of.get(session_id),
+            self._listening.stream(session_id),
             event["method"],
         )
         if session is None or stream is None or method not in _OWN_EVENTS:

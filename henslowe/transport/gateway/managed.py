@@ -22,10 +22,12 @@ from henslowe.actors.messages import (
     KeepTask,
     OpenPrivate,
     OpenSession,
+    ReplayChanged,
     SessionsSeen,
     TaskSeen,
     UpdateSession,
 )
+from henslowe.actors.replay.rows import ReplayRow
 from henslowe.actors.tasks.rows import TaskRow
 from henslowe.storage import Table
 from henslowe.transport.gateway.sessions import Session
@@ -194,3 +196,23 @@ class ManagedTasks:
     async def finish(self, task_id: str, status: str, expires_s: float, final: JsonObject | None) -> None:
         """See `TaskStore.finish`."""
         await self._keeper.call(TaskSeen(task_id, status, expires_s, final))
+
+
+class ManagedReplay:
+    """`ReplayStore` over the keeper's table. Runs in: the node's loop.
+
+    Args:
+        table: The table `henslowe.actors.replay.REPLAY`.
+    """
+
+    def __init__(self, table: Table[ReplayRow]) -> None:
+        self._table = table
+        self._keeper = registry.via(names.REPLAY)
+
+    def rows(self) -> Iterable[ReplayRow]:
+        """See `ReplayStore.rows`."""
+        return self._table.rows()
+
+    def change(self, added: list[JsonObject], dropped: list[tuple[str, str]]) -> None:
+        """See `ReplayStore.change`."""
+        self._keeper.cast(ReplayChanged(tuple(added), tuple(dropped)))

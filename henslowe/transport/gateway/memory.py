@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from henslowe.actors.versions import VersionRow
 from henslowe.transport.gateway.ranges import Holds, NoHolds, Versions
+from henslowe.transport.gateway.replay import NoReplayStore, ReplayStore
 from henslowe.transport.gateway.tasks import MemoryTasks, TaskStore
 
 
@@ -26,3 +27,4 @@ class Memory:
     tasks: TaskStore = field(default_factory=MemoryTasks)
     holds: Holds = field(default_factory=NoHolds)
     versions: Versions = no_versions
+    replay: ReplayStore = field(default_factory=NoReplayStore)

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
 
 from henslowe.actors.endpoints import JsonObject, ServerFacts
 from henslowe.config.settings import GatewaySettings
+from henslowe.errors import HensloweError
 from henslowe.transport.gateway.exchange import Exchange
 from henslowe.transport.gateway.metrics import GatewayMetrics
 from henslowe.transport.gateway.private import Privates
-from henslowe.transport.gateway.protocol import KEEPALIVE, NODE_ERROR, SSE_HEADERS, sse_frame
+from henslowe.transport.gateway.protocol import KEEPALIVE, NODE_ERROR, SSE_HEADERS, node_error, sse_frame
+from henslowe.transport.gateway.replay import ReplayLog
 from henslowe.transport.gateway.sessions import Sessions
 from henslowe.transport.gateway.sticky import StickyKeys
 from henslowe.transport.gateway.streams import ChangeStream, Streams
@@ -29,6 +32,12 @@ from henslowe.transport.gateway.unsent import Unsent
 from henslowe.transport.gateway.watches import Watches
 from henslowe.transport.http_guard import cors_headers
 from henslowe.transport.mcp import jsonrpc
+
+log = logging.getLogger(__name__)
+
+DETACHED_MAX: Final = 1_000
+"""Calls that go on without their clients; beyond it, one whose client goes away is cancelled."""
+_CANCELLED: Final = jsonrpc.error(NODE_ERROR, "the client cancelled this request", {"code": "cancelled"})
 
 StatusOf = Callable[[JsonObject], int]
 
@@ -48,6 +57,7 @@ class Serving:
     sticky: StickyKeys
     metrics: GatewayMetrics
     watches: Watches
+    replay: ReplayLog
     privates: Privates | None = None
     unsent: Unsent = field(init=False)
     _open: dict[Exchange, float] = field(default_factory=dict)
@@ -55,6 +65,8 @@ class Serving:
     _questions: dict[tuple[str, str], asyncio.Future[JsonObject]] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _ticking: asyncio.TimerHandle | None = None
+    _detached: set[Exchange] = field(default_factory=set)
+    _closed: bool = False
 
     def __post_init__(self) -> None:
         self.unsent = Unsent(self.settings.unsent_bytes_max)
@@ -69,6 +81,8 @@ class Serving:
         status_of: StatusOf = always_ok,
     ) -> web.StreamResponse:
         """Do the work and send its answer. A client that goes away cancels the work; so does `cancel`.
+
+        One whose stream can be taken up again does not: the work goes on, and its answer is kept (`resumable`).
 
         Args:
             exchange: The response side.
@@ -86,11 +100,17 @@ class Serving:
             self._by_request[key] = exchange
         try:
             try:
-                answer = await work
+                answer = await exchange.working(work)
             except asyncio.CancelledError:
                 if not exchange.cancelled_by_client or exchange.task is None or exchange.task.uncancel() > 0:
+                    left = len(self._detached) < DETACHED_MAX and not self._closed
+                    if not (left and exchange.leave(lambda task: self._concluded(exchange, key, finish, task))):
+                        exchange.cancel_work()
+                    else:
+                        self._detached.add(exchange)
                     raise
-                answer = jsonrpc.error(NODE_ERROR, "the client cancelled this request", {"code": "cancelled"})
+                exchange.cancel_work()
+                answer = _CANCELLED
             exchange.task = None  # from here on a cancellation by the client comes too late
             if finish is not None:
                 answer = finish(answer)
@@ -100,8 +120,32 @@ class Serving:
             raise
         finally:
             del self._open[exchange]
-            if session_id and self._by_request.get(key) is exchange:
-                del self._by_request[key]
+            if not exchange.detached:
+                self._forget(exchange, key)
+
+    def _forget(self, exchange: Exchange, key: tuple[str, Any]) -> None:
+        if self._by_request.get(key) is exchange:
+            del self._by_request[key]
+
+    def _concluded(
+        self,
+        exchange: Exchange,
+        key: tuple[str, Any],
+        finish: Callable[[JsonObject], JsonObject] | None,
+        task: asyncio.Task[JsonObject],
+    ) -> None:
+        """The work of a call that went on without its client has ended."""
+        self._detached.discard(exchange)
+        self._forget(exchange, key)
+        if task.cancelled():
+            exchange.conclude(_CANCELLED)
+        elif (failure := task.exception()) is None:
+            exchange.conclude(finish(task.result()) if finish is not None else task.result())
+        elif isinstance(failure, HensloweError):
+            exchange.conclude(node_error(failure))
+        else:
+            log.error("call_failed", exc_info=failure)
+            exchange.conclude(jsonrpc.error(jsonrpc.INTERNAL_ERROR, "the gateway failed; the node's log says why"))
 
     def cancel(self, session_id: str, request_id: Any) -> None:
         """Cancel a request of a session on behalf of its client; nothing happens if there is none."""
@@ -113,7 +157,7 @@ class Serving:
     def listening(self, session_id: str) -> Exchange | None:
         """The latest request under way of a session whose response may be an event stream."""
         for (owner, _), exchange in reversed(self._by_request.items()):
-            if owner == session_id and exchange.sse:
+            if owner == session_id and exchange.sse and not exchange.detached:
                 return exchange
         return None
 
@@ -146,8 +190,11 @@ class Serving:
         opening: bytes = b"",
         closing: bytes = b"",
         alive: Callable[[], bool] = lambda: True,
+        lingers: Callable[[], bool] = lambda: False,
     ) -> web.StreamResponse:
         """Write a change stream to its client until either ends, or until `alive` (asked at each keepalive) says no.
+
+        Where it `lingers` after its connection was lost, it is its owner's to `drop`.
 
         Raises:
             LimitReached: Too many streams are open.
@@ -173,17 +220,26 @@ class Serving:
         except ConnectionError:
             pass  # the client is gone; the stream is all there was
         finally:
-            self.streams.remove(stream)
-            self.watches.reconcile(stream.services())
+            if stream.ended or not lingers():
+                self.drop(stream)
         return response
 
+    def drop(self, stream: ChangeStream) -> None:
+        """Forget a change stream."""
+        self.streams.remove(stream)
+        self.watches.reconcile(stream.services())
+
     def close(self) -> None:
-        """Stop the ticks and end the streams."""
+        """Stop the ticks, end the streams, and give up the calls that go on without their clients."""
+        self._closed = True
+        for exchange in self._detached:
+            exchange.cancel_work()
         if self._ticking is not None:
             self._ticking.cancel()
             self._ticking = None
         self.streams.close()
         self.watches.close()
+        self.replay.close()
 
     def _tick(self) -> None:
         """One timer for all calls: those silent for an interval get a keepalive."""

@@ -116,6 +116,16 @@ class ChangeStream:
         self._wake.clear()
         return events
 
+    def take_over(self, older: ChangeStream) -> None:
+        """Go on where an older stream of the same client stops: with what it has seen, and what was not told yet."""
+        self._seen = older._seen
+        self._pending = {**older._pending, **self._pending}
+        self._numbers = older._numbers
+        older._pending = {}
+        if self._pending:
+            self._wake.set()
+        self.refresh()
+
     def digest(self) -> str:
         """What the client has been told of so far, in 16 hexadecimal digits: the id of its events."""
         text = "\n".join(f"{service} {contract.digest}" for service, contract in sorted(self._seen.items()))

@@ -193,7 +193,7 @@ async def test_a_client_without_an_event_stream_is_asked_on_the_stream_of_its_ca
     async with place.gw.http.post(f"{place.gw.url}/mcp/hello", json=call, headers=sent) as response:
         async with asyncio.timeout(5):
             async for line in response.content:
-                if line.startswith(b"data: "):
+                if line.startswith(b"data: {"):
                     question = json.loads(line[6:])
                     break
         assert question["method"] == "roots/list"

@@ -55,6 +55,9 @@ async def test_one_clients_unsubscribe_does_not_silence_another(gw: World) -> No
         await subscribe(gw, one, A, "unsubscribe")
         await subscribe(gw, one, B, "unsubscribe")
         await until(lambda: server.watched == {A})
+    assert server.watched == {A}, "a client that lost its stream may come back"
+    for session in (one, two):
+        await gw.http.delete(f"{gw.url}/mcp/hello", headers={"Mcp-Session-Id": session})
     await until(lambda: not server.watched)
 
 

@@ -254,6 +254,8 @@ class OAuthSettings(Section):
         Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"], ...
     ] = ("RS256", "ES256", "EdDSA")
     """Signatures that are taken. There is no `none` and no shared secret."""
+    resource: str = ""
+    """What every endpoint is to an issuer that knows the node as one resource; default: each its own address."""
     audiences: tuple[str, ...] = ()
     """More values of `aud` that are taken, beside the endpoint's own address (RFC 8707)."""
     leeway_s: Annotated[float, Field(ge=0, le=300)] = 30.0

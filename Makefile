@@ -55,6 +55,7 @@ format: setup
 bench: setup
 	$(PY) bench/kernel.py $(ARGS)
 	$(PY) bench/storage.py $(ARGS)
+	$(PY) bench/boot.py $(ARGS)
 	$(PY) bench/upstream.py $(filter-out --quick,$(ARGS))
 	$(PY) bench/edit_to_live.py $(ARGS)
 	if command -v wrk >/dev/null; then $(PY) bench/gateway.py $(ARGS); else echo "left out: bench/gateway.py needs wrk"; fi

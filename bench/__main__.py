@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-SCRIPTS = ("kernel", "storage", "upstream", "gateway", "edit_to_live")
+SCRIPTS = ("kernel", "storage", "boot", "upstream", "gateway", "edit_to_live")
 
 
 def main() -> int:

@@ -71,7 +71,11 @@ def run_part(name: str, size: int | None, seed: int, *, on_disk: bool) -> dict[s
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix=f"prove-{name}-", dir=memory) as folder:
         place = Path(folder, "proof")
-        found: dict[str, Any] = module.run(seed, place) if size is None else module.run(size, seed, place)
+        try:
+            found: dict[str, Any] = module.run(seed, place) if size is None else module.run(size, seed, place)
+        except (Exception, SystemExit) as error:
+            # The other sections go on; what could not be proven is not held.
+            found = {"problems": [f"the proof itself failed: {type(error).__name__}: {error}"]}
     return {**found, "seconds": round(time.perf_counter() - started, 1)}
 
 

@@ -66,6 +66,10 @@ def _lines(found: Figures) -> Iterator[str]:
     archive = found.archive
     yield ""
     yield f"archive   {archive.builds} builds in {archive.objects} objects, {size(archive.size_bytes)}"
+    for environment, pid, commit in found.reading:
+        yield f"reader    process {pid} reads {environment} as of commit {commit}"
+    for name, said in found.migrations.items():
+        yield f"migration {name}: {said}"
     for name, seq in sorted(found.cursors.items()):
         yield f"cursor    {name} at {seq}, {found.last_seq - seq} behind"
 

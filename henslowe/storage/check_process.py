@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from henslowe.errors import Corrupt, HensloweError, NotFound, StorageError, revived
+from henslowe.errors import Corrupt, FormatTooNew, HensloweError, NotFound, StorageError, revived
 from henslowe.storage import checks, filesystem
 from henslowe.storage.archive import Archive
 from henslowe.storage.env import Environment
@@ -66,6 +66,7 @@ class CheckPlan:
         rate_bytes_s: Most bytes read in a second, 0 for no limit.
         start: Where an earlier check came to: part, place, key in hex.
         skip: Places to leave out.
+        spaces: Environments to read.
         nice: Whether everything else goes first.
     """
 
@@ -77,6 +78,7 @@ class CheckPlan:
     rate_bytes_s: float = 0.0
     start: tuple[str, str, str] = ("", "", "")
     skip: tuple[str, ...] = ()
+    spaces: tuple[str, ...] = tuple(Space)
     nice: bool = False
 
 
@@ -168,6 +170,9 @@ class Check:
             return replace(plan, start=(part, place, ""), skip=(*plan.skip, place))
         if part == "archive" and plan.audit:
             return replace(plan, start=("", "", ""), parts=("archive",), audit="")
+        if place == _OPENING and len(plan.spaces) > 1:
+            # It may have been one of the others.
+            return replace(plan, start=("", "", ""), spaces=(Space.CORE,))
         later = plan.parts[plan.parts.index(part) + 1 :] if part in plan.parts else ()
         if place == _OPENING:
             later = tuple(each for each in later if each == "archive")
@@ -294,20 +299,26 @@ def findings(plan: CheckPlan, speaker: _Speaker) -> Iterator[Finding]:
     if plan.start[0] in parts:
         parts = parts[parts.index(plan.start[0]) :]
     audit: Any = importlib.import_module(plan.audit) if plan.audit else None
+    unsound = False
     if "structure" in parts:
         speaker.part = "structure"
-        yield from checks.check_structure(Path(plan.data_dir), speaker.progress)
+        for finding in checks.check_structure(Path(plan.data_dir), speaker.progress):
+            unsound = True
+            yield finding
     read = [part for part in parts if part not in ("structure", "archive")]
     if read:
         speaker.part = read[0]
         speaker.progress.begin(_OPENING)
         try:
-            with DataDir.open(Path(plan.data_dir)) as found:
+            with DataDir.open(Path(plan.data_dir), plan.spaces) as found:
                 for part in read:
                     speaker.part = part
                     with suppress(_Broken):
                         yield from _guarded(_part(part, plan, found, audit, speaker.progress), f"core/{part}")
-        except Corrupt as error:
+        except StorageError as error:
+            # An empty file, say, is no damage to LMDB, and a newer format is none at all.
+            if isinstance(error, FormatTooNew) or not (unsound or isinstance(error, Corrupt)):
+                raise
             yield Finding(FindingKind.STRUCTURE, plan.data_dir, error.message, RESTORE)
     if "archive" in parts and plan.archive:
         speaker.part = "archive"
@@ -360,8 +371,8 @@ class _Wanted:
         try:
             with DataDir.open(Path(folder), (Space.CORE,)) as found:
                 return dict(self._audit.builds(found))
-        except Corrupt:
-            return {}  # said by the check of records
+        except StorageError:
+            return {}  # said by whoever read the tables
 
 
 def plan_of(data_dir: Path, steady_dir: Path, *, audit: str, parts: tuple[str, ...] = PARTS) -> CheckPlan:

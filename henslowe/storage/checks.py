@@ -19,7 +19,7 @@ from henslowe.storage import codec, events, quarantine
 from henslowe.storage.archive import Archive
 from henslowe.storage.env import META, Environment, verify_offline
 from henslowe.storage.events import RINGS, STREAMS
-from henslowe.storage.findings import RESTORE, Finding, FindingKind, Progress
+from henslowe.storage.findings import RESTORE, Finding, FindingKind, Progress, hint_for
 from henslowe.storage.inspection import DATA_FILE, TABLE, DataDir, key_of, records
 from henslowe.storage.keys import SEQ
 from henslowe.storage.partitions import Layout, Slot
@@ -59,7 +59,7 @@ def check_structure(data_dir: Path, progress: Progress) -> Iterator[Finding]:
             verify_offline(data.parent, bytes_max=data.stat().st_size)
         except Corrupt as error:
             for problem in error.details.get("problems") or [error.message]:
-                yield Finding(FindingKind.STRUCTURE, place, str(problem), RESTORE)
+                yield Finding(FindingKind.STRUCTURE, place, str(problem), hint_for(space))
         progress.passed(place, b"", data.stat().st_size, count="environments")
 
 
@@ -67,6 +67,8 @@ def check_records(
     found: DataDir, progress: Progress, *, start: tuple[str, bytes] = ("", b""), skip: frozenset[str] = frozenset()
 ) -> Iterator[Finding]:
     """Whether every record is what was written, from the place `start` on; places in `skip` are left out."""
+    for space, error in found.broken.items():
+        yield Finding(FindingKind.STRUCTURE, f"{space}/{DATA_FILE}", error.message, hint_for(space))
     for space, env in found.environments.items():
         for name, index in env.names().items():
             place = f"{space}/{name}"
@@ -76,7 +78,7 @@ def check_records(
             try:
                 yield from _records_of(env, name, place, progress, start[1] if place == start[0] else b"")
             except HensloweError as error:
-                yield Finding(FindingKind.RECORD, place, error.message, RESTORE)
+                yield Finding(FindingKind.RECORD, place, error.message, hint_for(space))
         yield from _quarantined(space, env)
 
 
@@ -98,7 +100,9 @@ def _records_of(env: Environment, name: str, place: str, progress: Progress, aft
         if not (name == META and key == FORMAT_KEY):
             problem = _record_problem(name, key, record)
             if problem:
-                hint = "henslowe storage quarantine list" if name.startswith(TABLE) else RESTORE
+                hint = hint_for(place.partition("/")[0])
+                if name.startswith(TABLE) and hint == RESTORE:
+                    hint = "the next start moves the row aside and rebuilds it where it can"
                 yield Finding(FindingKind.RECORD, place, problem, hint, key=key.hex())
         if count >= _PAGE:
             progress.passed(place, key, read, count="records", number=count)

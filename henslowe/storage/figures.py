@@ -17,6 +17,7 @@ from henslowe.storage import filesystem
 from henslowe.storage.eventlog import CURSORS, EventReader
 from henslowe.storage.events import RINGS, STREAMS, Event
 from henslowe.storage.inspection import TABLE, DataDir, SubDb
+from henslowe.storage.migrations.progress import MIGRATIONS
 from henslowe.storage.nodelock import Holder, holder
 from henslowe.storage.partitions import Layout
 
@@ -89,6 +90,10 @@ class Figures:
     streams: tuple[StreamFigures, ...]
     last_seq: int
     cursors: dict[str, int]
+    reading: tuple[tuple[str, int, int], ...]
+    """Readers that stand on a commit: environment, process, number of the commit."""
+    migrations: dict[str, str]
+    """Tables that are, or were, migrated, and how far that is."""
     archive: ArchiveFigures
     ballast_bytes: int
     disk_free_bytes: int
@@ -120,6 +125,12 @@ def figures_of(path: Path) -> Figures:
             streams=tuple(_stream(found, reader, stream, subs) for stream in STREAMS),
             last_seq=reader.last_seq(),
             cursors=_cursors(found),
+            reading=tuple(
+                (name, read.pid, read.txn_id)
+                for name, env in found.environments.items()
+                for read in env.open_reads()[1]
+            ),
+            migrations=_migrations(found),
             archive=archive_figures(path / ARCHIVE),
             ballast_bytes=ballast.stat().st_size if ballast.exists() else 0,
             disk_free_bytes=filesystem.free_bytes(path),
@@ -177,3 +188,11 @@ def _cursors(found: DataDir) -> dict[str, int]:
         return {}
     rows: list[Any] = [row.fields for row in found.rows(CURSORS.name) if not row.error]
     return {str(row["name"]): int(row["seq"]) for row in rows}
+
+
+def _migrations(found: DataDir) -> dict[str, str]:
+    rows = {row.table: row for row in found.typed(MIGRATIONS)} if MIGRATIONS.name in found.tables() else {}
+    return {
+        table: f"schema {row.from_schema} to {row.to_schema}, {row.phase}" + (f": {row.problem}" if row.problem else "")
+        for table, row in sorted(rows.items())
+    }

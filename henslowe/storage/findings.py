@@ -10,6 +10,16 @@ from typing import Any, Final, Self
 
 RESTORE: Final = "henslowe storage restore BACKUP --force puts a backup in its place"
 
+_DISPENSABLE: Final = {
+    "cache": "stop the node and remove the folder cache/: all in it can be fetched again",
+    "capture": "stop the node and remove the folder capture/: recorded traffic is lost, nothing else",
+}
+
+
+def hint_for(space: str) -> str:
+    """What to do about damage of an environment."""
+    return _DISPENSABLE.get(space, RESTORE)
+
 
 class FindingKind(StrEnum):
     """What is wrong."""

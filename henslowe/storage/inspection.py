@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from henslowe.errors import HensloweError, KeyRefused, NotFound
+from henslowe.errors import FormatTooNew, HensloweError, KeyRefused, NotFound, StorageError
 from henslowe.storage import codec, keys, sealing
 from henslowe.storage.env import Environment
 from henslowe.storage.eventlog import EventReader
@@ -63,9 +63,11 @@ class SubDb:
 class DataDir:
     """The environments of one data directory, open for reading. Made by `open`; a context manager."""
 
-    def __init__(self, path: Path, environments: dict[str, Environment]) -> None:
+    def __init__(self, path: Path, environments: dict[str, Environment], broken: dict[str, StorageError]) -> None:
         self.path = path
         self.environments = environments
+        self.broken = broken
+        """Environments beside the core that cannot be opened, and why."""
 
     @classmethod
     def open(cls, path: Path, spaces: Sequence[str] = tuple(Space)) -> Self:
@@ -73,17 +75,24 @@ class DataDir:
 
         Raises:
             NotFound: There is no store.
-            StorageError, Corrupt, FormatTooNew: One cannot be opened.
+            StorageError, Corrupt, FormatTooNew: The core cannot be opened.
         """
         require_store(path)
         with ExitStack() as opened:
             found: dict[str, Environment] = {}
+            broken: dict[str, StorageError] = {}
             for space in spaces:
-                if (path / space / DATA_FILE).exists():
+                if not (path / space / DATA_FILE).exists():
+                    continue
+                try:
                     found[str(space)] = Environment.open_readonly(path / space)
                     opened.callback(found[str(space)].close)
+                except StorageError as error:
+                    if space == Space.CORE or isinstance(error, FormatTooNew):
+                        raise
+                    broken[str(space)] = error
             opened.pop_all()
-        return cls(path, found)
+        return cls(path, found, broken)
 
     def close(self) -> None:
         """Frees the readers' slots."""

@@ -151,9 +151,9 @@ def test_pages_that_end_the_reading_process_are_damage_and_the_rest_is_checked(f
     assert report.counts["objects"] == 2
 
 
-def test_a_file_of_rubbish_is_a_finding_and_no_crash(filled):
-    data = filled / "core" / "data.mdb"
-    data.write_bytes(os.urandom(data.stat().st_size))
+@pytest.mark.parametrize("size", [0, 40_000])
+def test_a_file_of_rubbish_is_a_finding_and_no_crash(filled, size):
+    (filled / "core" / "data.mdb").write_bytes(os.urandom(size))
     report = checked(filled)
     assert FindingKind.STRUCTURE in kinds(report)
 
@@ -213,3 +213,12 @@ def test_without_a_node_the_files_themselves_are_checked(filled):
 
 def _fields(plan):
     return {name: getattr(plan, name) for name in plan.__slots__}
+
+
+@pytest.mark.parametrize("damage", [b"rubbish" * 3_000, b""])
+def test_damage_of_the_cache_keeps_nothing_else_from_being_checked(filled, damage):
+    (filled / "cache" / "data.mdb").write_bytes(damage)
+    report = checked(filled)
+    assert {finding.place.split("/")[0] for finding in report.findings} == {"cache"}
+    assert all("remove the folder cache/" in finding.hint for finding in report.findings)
+    assert report.counts["events"] == 40

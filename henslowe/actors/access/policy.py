@@ -90,7 +90,7 @@ class Rule:
 
     def applies_to(self, principal: Principal) -> bool:
         """Whether it takes anything away from this principal."""
-        held = self.unless_scopes and all(s in principal.claims or principal.may(s) for s in self.unless_scopes)
+        held = bool(self.unless_scopes) and all(map(principal.was_given, self.unless_scopes))
         return not held and self.principals.matches(principal.name or "anonymous")
 
     def refuses(self, kind: Kind, name: str) -> bool:

@@ -32,6 +32,10 @@ class Principal:
         """Whether it holds the scope."""
         return scopes.covers(self.scopes, scope)
 
+    def was_given(self, scope: str) -> bool:
+        """Whether a scope that a policy names was given to it: by its issuer, in the issuer's words, else by us."""
+        return scope in self.claims or (self.audiences is None and self.may(scope))
+
 
 ANONYMOUS: Final = Principal("", frozenset({scopes.MCP}))
 """A client without a token, where such clients are let in: to MCP, never to the admin API."""

@@ -48,6 +48,8 @@ class Resources:
             return True
         base = self.base(host)
         meant = {*map(_normal, (base, f"{base}/mcp", base + path)), *self.oauth.audiences}
+        if self.oauth.resource:
+            meant.add(self.oauth.resource)
         return any(audience in meant or _normal(audience) in meant for audience in principal.audiences)
 
     def metadata(self, host: str, path: str) -> dict[str, Any] | None:
@@ -55,7 +57,7 @@ class Resources:
         if self.oauth is None:
             return None
         document: dict[str, Any] = {
-            "resource": self.base(host) + path,
+            "resource": self.oauth.resource or self.base(host) + path,
             "authorization_servers": [self.oauth.issuer],
             "bearer_methods_supported": ["header"],
         }
@@ -124,6 +126,8 @@ def _normal(url: str) -> str:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
+        return url
+    if not parts.netloc:
         return url
     host = (parts.hostname or "").lower()
     if ":" in host:

@@ -130,3 +130,13 @@ def test_a_uri_that_climbs_is_refused_wherever_uris_are_told_apart(uri: str) -> 
 @pytest.mark.parametrize("uri", ["file:///a/b", "file:///a/..b", "note://x?q=1", "a...b", ""])
 def test_dots_within_a_name_do_not_climb(uri: str) -> None:
     assert not climbs(uri)
+
+
+def test_an_issuers_scopes_are_taken_by_its_words_and_not_by_ours() -> None:
+    """To us `mcp` covers `mcp:write`, the scope of a service; to an issuer that may be something else altogether."""
+    policy = Policy.of({"p": PolicyRule(deny_tools=("send",), unless_scopes=("mcp:write",))})
+    ours = Principal("token:ci", frozenset({"mcp"}))
+    theirs = Principal("oauth:ada", frozenset({"mcp"}), claims=frozenset({"mcp:basic"}), audiences=frozenset({"x"}))
+    enough = Principal("oauth:ada", frozenset({"mcp"}), claims=frozenset({"mcp:write"}), audiences=frozenset({"x"}))
+    allowed = [policy.permit(who).allows("mail", Kind.TOOL, "send") for who in (ours, theirs, enough)]
+    assert allowed == [True, False, True]

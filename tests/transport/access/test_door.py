@@ -226,3 +226,14 @@ async def test_while_the_issuer_is_away_its_tokens_get_503_and_ours_go_on(server
     assert isinstance(found, Denied)
     assert (found.status, dict(found.headers)["Retry-After"]) == (503, "5")
     assert await status(door, "/mcp", TOKENS["all"]) == 200
+
+
+async def test_a_node_may_be_one_resource_to_its_issuer(server: IssuerServer) -> None:
+    door = oauth_door(server, resource="api://henslowe")
+    metadata = door.resources.metadata(HOST, "/mcp/hello")
+    assert metadata is not None
+    assert metadata["resource"] == "api://henslowe"
+    assert isinstance(await answer(door, "/mcp/hello", server.token(aud="api://henslowe")), Principal)
+    for audience in ("api://other", "", "://"):
+        assert isinstance(await answer(door, "/mcp/hello", server.token(aud=audience)), Denied)
+        assert isinstance(await answer(oauth_door(server), "/mcp/hello", server.token(aud=audience)), Denied)

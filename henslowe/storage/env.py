@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -286,6 +286,12 @@ class Environment:
             readers=int(facts["num_readers"]),
             last_txn_id=int(facts["last_txnid"]),
         )
+
+    def info_if_open(self) -> EnvironmentInfo | None:
+        """Sizes now; None while it is closed."""
+        with suppress(StorageError):
+            return self.info()
+        return None
 
     def copy(self, path: Path, *, compact: bool = False) -> None:
         """Writes the last commit to the new folder `path`, synced; the writer goes on meanwhile.

@@ -6,13 +6,14 @@ Not here: what lies in a data directory whatever its rows mean (`inspection`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from henslowe.errors import StorageError
+from henslowe.storage.capture import CaptureReader
 from henslowe.storage.env import Environment
 from henslowe.storage.eventlog import EventReader
 from henslowe.storage.events import RINGS
@@ -29,11 +30,13 @@ R = TypeVar("R", bound=BaseModel)
 
 
 class ReadonlyStore:
-    """What another process may see of a store while its node runs: events, and tables as of their opening."""
+    """What another process may see of a store while its node runs: events, captures, tables as of their opening."""
 
-    def __init__(self, env: Environment) -> None:
+    def __init__(self, env: Environment, captures: CaptureReader | None = None) -> None:
         self._env = env
         self.events = EventReader(env, Layout(env, RINGS))
+        self.captures = captures
+        """None where nothing was ever recorded, or where it cannot be read."""
 
     def table(self, spec: TableSpec[R]) -> Table[R]:
         """The rows committed now; open it again for later ones.
@@ -69,11 +72,17 @@ def open_readonly(data_dir: Path) -> Iterator[ReadonlyStore]:
         StorageError: No store is there, or its lock file may not be written by this user.
         FormatTooNew: A newer Henslowe wrote it.
     """
-    store = ReadonlyStore(Environment.open_readonly(data_dir / Space.CORE))
-    try:
-        yield store
-    finally:
-        store.close()
+    with ExitStack() as opened:
+        core = Environment.open_readonly(data_dir / Space.CORE)
+        opened.callback(core.close)
+        captures: CaptureReader | None = None
+        if (data_dir / Space.CAPTURE).exists():
+            # It may be being made just now, or damaged: no reason to refuse the rest.
+            with suppress(StorageError):
+                env = Environment.open_readonly(data_dir / Space.CAPTURE)
+                opened.callback(env.close)
+                captures = CaptureReader(env)
+        yield ReadonlyStore(core, captures)
 
 
 def _refuse_transaction() -> Transaction:

@@ -114,7 +114,8 @@ class StoreInfo:
     """Figures of a store: sizes, rows by table, events by stream, what waits, why writes are refused ("" if not)."""
 
     core: EnvironmentInfo
-    cache: EnvironmentInfo
+    cache: EnvironmentInfo | None
+    """None while it cannot be opened."""
     capture: CaptureInfo
     rows: dict[str, int]
     events: dict[str, int]
@@ -354,7 +355,7 @@ class Store:
         """Figures now: some microseconds each, one short read."""
         return StoreInfo(
             core=self._env.info(),
-            cache=self._cache.env.info(),
+            cache=self._cache.env.info_if_open(),
             capture=self.captures.info(),
             rows=dict(sorted((self._core.rows() | self._cache.rows()).items())),
             events=self.events.counts(),
@@ -381,6 +382,8 @@ class Store:
 
     def _pinned(self) -> Iterator[PinnedRead]:
         for name, environment in self._environments():
+            if environment.closed:
+                continue
             own, foreign = environment.open_reads(self._kept.pinned_s)
             yield from (PinnedRead(name, os.getpid(), read.age_s, f"{read.site} ({read.thread})") for read in own)
             yield from (PinnedRead(name, read.pid, read.age_s) for read in foreign)

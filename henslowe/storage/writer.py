@@ -118,7 +118,7 @@ class Committer:
             if self._unflushed:
                 self._env.flush()
                 self._unflushed = False
-            txn = self._env.begin()
+            txn = self._begin()
             try:
                 txn_id = txn.id()
                 self._begun = (batch, txn_id)
@@ -149,6 +149,15 @@ class Committer:
         """
         with self._env.write() as txn:
             txn.put(_SETTLED, codec.seal(_SETTLED, 1, keys.SEQ.pack(txn_id)), db=self._env.db(META))
+
+    def _begin(self) -> Txn:
+        try:
+            return self._env.begin()
+        except lmdb.Error:
+            # Another's failure, as of opening a table, left LMDB refusing everything; of this batch nothing was tried.
+            self._env.reopen()
+            self.recover()
+            return self._env.begin()
 
     def _is_full(self, error: Exception) -> bool:
         if isinstance(error, lmdb.MapFullError):

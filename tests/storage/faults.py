@@ -20,6 +20,8 @@ class Fault(StrEnum):
     """No space; nothing was stored."""
     ANSWER_LOST = "answer_lost"
     """An I/O error after everything was stored."""
+    PANIC = "panic"
+    """LMDB refuses to begin until it is opened again, as after a meta page that could not be written."""
 
 
 class Faults:
@@ -29,10 +31,16 @@ class Faults:
         self.plan: deque[Fault] = deque()
         self.reopened = 0
         self.failing_reopens = 0
+        self.panicking = False
         faults = self
 
         class FaultyEnvironment(Environment):
             def begin(self) -> Any:
+                if faults.panicking or (faults.plan and faults.plan[0] is Fault.PANIC):
+                    if not faults.panicking:
+                        faults.plan.popleft()
+                    faults.panicking = True
+                    raise lmdb.PanicError("injected")
                 txn = super().begin()
                 return _FaultyTxn(txn, faults.plan.popleft()) if faults.plan else txn
 
@@ -43,6 +51,7 @@ class Faults:
                     self.close()
                     raise StorageError("injected: cannot open again")
                 super().reopen()
+                faults.panicking = False
 
         self.env_type = FaultyEnvironment
 

@@ -70,6 +70,19 @@ async def test_a_commit_that_reached_the_disk_is_acknowledged_though_its_answer_
         assert store.events.last_seq() == 2
 
 
+async def test_an_environment_in_panic_is_opened_again_and_the_batch_is_tried(store, faults):
+    table = store.table(ROWS)
+    faults.plan.append(Fault.PANIC)
+    await table.insert(Row(name="a"))
+    assert (faults.reopened, store.info().degraded) == (1, "")
+    assert table.lookup("a") == Row(name="a")
+    faults.plan.extend([Fault.REFUSED, Fault.PANIC])
+    with pytest.raises(StorageDegraded):
+        await table.insert(Row(name="b"))
+    await table.insert(Row(name="c"))
+    assert [row.name for row in table.rows()] == ["a", "c"]
+
+
 async def test_a_full_disk_gives_up_its_ballast_once(store, faults):
     ballast = store.data_dir / "ballast"
     assert ballast.stat().st_blocks * 512 >= 1 << 20

@@ -107,11 +107,11 @@ class Captures:
         log = self.log
         return CaptureInfo(
             enabled=self.settings.enabled,
-            exchanges=0 if log.reader is None else log.reader.count(),
+            exchanges=0 if log.reader is None or log.env is None or log.env.closed else log.reader.count(),
             stored=self._figures.stored,
             failed=self._figures.failed,
             counts=self.recorder.counts(),
-            env=None if log.env is None else log.env.info(),
+            env=None if log.env is None else log.env.info_if_open(),
             lost=log.lost,
         )
 

@@ -10,10 +10,9 @@ import pytest
 from henslowe.actors.kernel import Scheduler, names
 from henslowe.config.settings import CaptureSettings, StorageSettings
 from henslowe.errors import StorageError
-from henslowe.storage import Store
-from henslowe.storage.capture import WRITER_NAME, CaptureReader, Exchange
+from henslowe.storage import Store, open_readonly
+from henslowe.storage.capture import WRITER_NAME, Exchange
 from henslowe.storage.capture.log import CaptureLog
-from henslowe.storage.env import Environment
 from henslowe.storage.keeper import LOOK, KeeperActor
 from henslowe.storage.notices import NoticeKind
 from henslowe.supervisors import Supervisor
@@ -160,9 +159,8 @@ async def test_captures_outlive_a_stop_and_are_readable_in_the_next_life(tmp_pat
         await stored(store, 1)
         assert [found.seq for found in store.captures.read()] == [2, 1]
         assert store.info().capture.exchanges == 2
-    reader = CaptureReader(Environment.open_readonly(tmp_path / "data" / "capture"))
-    assert [found.request_id for found in reader.read()] == [2, 1]
-    reader._env.close()
+    with open_readonly(tmp_path / "data") as disk:
+        assert [found.request_id for found in disk.captures.read()] == [2, 1]
 
 
 async def _readable(store):
@@ -212,6 +210,16 @@ async def test_a_damaged_record_is_thrown_away_and_told_and_the_node_starts(tmp_
         store.captures.recorder.record(exchange(2))
         await stored(store, 1)
         assert [found.request_id for found in store.captures.read()] == [2]
+
+
+async def test_a_damaged_record_keeps_nobody_from_reading_the_rest(tmp_path):
+    async with running(tmp_path / "data"):
+        pass
+    (tmp_path / "data" / "capture").mkdir()
+    (tmp_path / "data" / "capture" / "data.mdb").write_bytes(b"not a database" * 1000)
+    with open_readonly(tmp_path / "data") as disk:
+        assert disk.captures is None
+        assert disk.events.last_seq() == 0
 
 
 async def test_too_old_captures_are_dropped_when_the_node_starts(tmp_path):

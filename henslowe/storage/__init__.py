@@ -12,11 +12,15 @@ The only package that imports lmdb. Start at `store`: it composes the rest.
 | `keeper`, `notices`, `reads` | what is looked after by itself, what is told of it, and who reads |
 | `events`, `eventlog`, `partitions`, `windows` | the event log: data, reading, and its ring of partitions |
 | `capture/` | recorded traffic without its secrets |
-| `archive`, `manifest` | builds by content |
+| `archive`, `manifest`, `collection`, `build_diff` | builds by content; what nobody needs; what changed between two |
 | `migrations` | a table's schema changed while it is in use |
 | `secrets`, `sealing`, `vault`, `keyfile`, `rotation` | what nobody may see, and the keys that seal it |
 | `context` | CRDT documents by namespace |
-| `inspection`, `figures` | a data directory as it lies on disk, beside the node that runs it |
+| `inspection`, `figures`, `export` | a data directory as it lies on disk, beside its node; events for other programs |
+| `checks`, `check_process`, `findings` | whether all of it is sound, found out in a process that damage may end |
+| `scrubber`, `scrub_pass`, `heal` | the same in the background, slowly and for ever; damage put right |
+| `quarantine`, `repair` | damaged rows moved aside; deciding about them |
+| `backup`, `backup_files`, `restore`, `compact` | a copy of one moment, the way back, smaller files |
 | `env`, `nodelock`, `filesystem` | LMDB opened safely; one node per directory; renames that last |
 | `keys`, `codec`, `clock` | ordered keys, checksummed records, hybrid logical time |
 """

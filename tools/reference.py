@@ -244,7 +244,7 @@ def _number(value: float) -> str:
 
 
 def _model(route: Any) -> str:
-    return f"`{route.reply.__name__}`" if route.reply is not None else f"`{route.media}`"
+    return f"`{route.reply.__name__}`" if route.reply is not None else " or ".join(f"`{kind}`" for kind in route.media)
 
 
 def _collect(model: Any, into: dict[str, type[BaseModel]]) -> None:

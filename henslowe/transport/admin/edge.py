@@ -94,7 +94,8 @@ class Route:
     reply: type[Reply] | None = None
     query: type[Request] | None = None
     body: type[Request] | None = None
-    media: str = "application/json"
+    media: tuple[str, ...] = ("application/json",)
+    """The types that a reply may have."""
     status: int = 200
     open: bool = False
     """Answered to anyone whom the listener lets in, without a scope or a limit."""

@@ -75,7 +75,7 @@ def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
         "summary": route.summary,
         "parameters": [*_path_parameters(route), *_query_parameters(route, schemas)],
         "responses": {
-            str(route.status): {"description": route.summary, "content": {route.media: content}},
+            str(route.status): {"description": route.summary, "content": dict.fromkeys(route.media, content)},
             "default": {
                 "description": "What went wrong",
                 "content": {"application/json": {"schema": {"$ref": _ref(ErrorReply)}}},
@@ -84,7 +84,7 @@ def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     }
     if route.body is not None:
         operation["requestBody"] = {"content": {"application/json": {"schema": {"$ref": _ref(route.body)}}}}
-    if route.media == "text/event-stream":
+    if "text/event-stream" in route.media:
         operation["parameters"].append(
             {"name": "Last-Event-ID", "in": "header", "required": False, "schema": {"type": "integer", "minimum": 0}}
         )

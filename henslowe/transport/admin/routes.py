@@ -16,7 +16,7 @@ _TOKEN: Final = V1 + "/tokens/{token}"
 ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "/livez", handlers.livez, "Is the process alive?", models.HealthReply, open=True),
     Route("GET", "/readyz", handlers.readyz, "Should traffic be sent here?", models.HealthReply, open=True),
-    Route("GET", "/metrics", handlers.metrics, "Prometheus metrics", media="text/plain", open=True),
+    Route("GET", "/metrics", handlers.metrics, "Prometheus metrics", media=("text/plain",), open=True),
     Route("GET", f"{V1}/status", handlers.status, "The node and its services", models.NodeReply),
     Route("GET", f"{V1}/tree", handlers.tree, "The supervision tree", models.ActorReply),
     Route("GET", f"{V1}/config", handlers.config, "The settings and their origins", models.ConfigReply),
@@ -40,7 +40,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         follow_events,
         "Events as they happen (Server-Sent Events; Last-Event-ID resumes)",
         query=models.FollowQuery,
-        media="text/event-stream",
+        media=("text/event-stream",),
     ),
     Route(
         "GET",
@@ -48,7 +48,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         export_events,
         "All events that match, as JSON Lines or CSV",
         query=models.ExportQuery,
-        media="text/csv",
+        media=("application/jsonl", "text/csv"),
     ),
     Route(
         "GET",

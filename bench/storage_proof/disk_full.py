@@ -110,14 +110,18 @@ def run(seed: int, folder: Path) -> dict[str, Any]:
     """Fills one disk of each kind that can be mounted here."""
     folder.mkdir(parents=True)
     found: dict[str, Any] = {}
+    left_out: list[str] = []
     problems: list[str] = []
     for kind, mount in MOUNTS.items():
         told = _one(kind, mount.format(mib=DISK_MIB), seed, folder)
         problems += [f"{one} ({kind})" for one in told.pop("problems", ())]
-        found[kind] = told
-    if all("skipped" in told for told in found.values()):
-        return {"skipped": "; ".join(f"{kind}: {told['skipped']}" for kind, told in found.items()), "problems": []}
-    return {**found, "problems": problems}
+        if "skipped" in told:
+            left_out.append(f"{kind}: {told['skipped']}")
+        else:
+            found |= {f"{kind} {name}": value for name, value in told.items()}
+    if not found and not problems:
+        return {"skipped": "; ".join(left_out), "problems": []}
+    return {**found, "left_out": left_out, "problems": problems}
 
 
 def _one(kind: str, mount: str, seed: int, folder: Path) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class EventType(StrEnum):
     STORAGE_DEGRADED = "STORAGE_DEGRADED"
     """The disk refused writes; said when it takes them again. `cause`, `since_s` (Unix time)."""
     STORAGE_RECOVERED = "STORAGE_RECOVERED"
-    """It takes writes again. `cause`, `lasted_s`."""
+    """It takes writes again. `cause`, `lasted_s`, `full` (whether there was no space)."""
     STORAGE_READ_PINNED = "STORAGE_READ_PINNED"
     """A read is open for too long: the file grows meanwhile. `environment`, `pid` (0: the node), `age_s`, `site`."""
     STORAGE_DAMAGED = "STORAGE_DAMAGED"

@@ -139,7 +139,9 @@ class KeeperActor(LoopActor):
             self._tell_ballast()
         else:
             before, self._cause = self._cause, ""
-            self._kept.notices.tell(NoticeKind.RECOVERED, cause=before, lasted_s=round(now_s - self._since_s, 3))
+            lasted_s = round(now_s - self._since_s, 3)
+            full = self._kept.committer.full
+            self._kept.notices.tell(NoticeKind.RECOVERED, cause=before, lasted_s=lasted_s, full=full)
 
     def _tell_ballast(self) -> None:
         laid = self._kept.ballast.laid

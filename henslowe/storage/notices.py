@@ -19,7 +19,7 @@ class NoticeKind(StrEnum):
     DEGRADED = "degraded"
     """The disk refuses writes. `cause`."""
     RECOVERED = "recovered"
-    """It takes them again. `cause`, `lasted_s`."""
+    """It takes them again. `cause`, `lasted_s`, `full` (whether there was no space)."""
     BALLAST_DROPPED = "ballast_dropped"
     """The disk was full, and the space kept for this was given up. `free_bytes`."""
     BALLAST_LAID = "ballast_laid"

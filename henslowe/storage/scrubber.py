@@ -2,8 +2,9 @@
 
 Disks forget without saying so, and a damaged record is noticed when it is read, which may be in a year. So once in
 `storage.scrub_interval_s` a child process of lowest priority reads everything, at most `storage.scrub_mib_per_s` a
-second. How far it came is a row, so that it goes on after a restart. What it finds is healed where that is possible
-(`heal`), told (`notices`) and kept until another pass does not find it.
+second; and at once when the disk is well again after an error that was not for want of space. How far it came is a row,
+so that it goes on after a restart. What it finds is healed where that is possible (`heal`), told (`notices`) and kept
+until another pass does not find it.
 
 Not here: one pass (`scrub_pass`).
 """
@@ -20,11 +21,11 @@ from typing import Any, Final
 from henslowe.actors.kernel import NOREPLY, LoopActor, Reply
 from henslowe.errors import HensloweError
 from henslowe.storage.findings import Finding
-from henslowe.storage.notices import NoticeKind
+from henslowe.storage.notices import Notice, NoticeKind
 from henslowe.storage.scrub_pass import Scrubbed, Scrubbing, ScrubPass
 
 SCRUB: Final = "scrub now"
-"""Call to the scrubber. Reply: a `Scrubbed`, when everything was read once."""
+"""Call to the scrubber. Reply: a `Scrubbed`, when everything was read once. A cast begins, unless it is off."""
 _BEGIN: Final = "time to look at the clock"
 _LOOK_S_MAX: Final = 3_600.0
 """The clock may be set meanwhile, or the machine sleep."""
@@ -57,6 +58,9 @@ class ScrubberActor(LoopActor):
                 _log.warning("storage.scrub_not_scheduled", extra={"reason": str(error)})
         work.integrity.findings = tuple(Finding.from_dict(each) for each in row.findings)
         work.integrity.finished_s = row.finished_s
+        cancel = work.notices.listen(self._hear)
+        # Also after a kill, when `terminate` does not run.
+        self.ref.watch(lambda *_: cancel())
         # Not at once: tables are still being opened, and nobody may listen yet.
         self.send_after(FIRST_LOOK_S, _BEGIN)
 
@@ -67,6 +71,11 @@ class ScrubberActor(LoopActor):
         self._tell_quarantined()
         self._begin().add_done_callback(functools.partial(_answer, sender))
         return NOREPLY
+
+    def handle_cast(self, message: object) -> None:
+        """Scrubs now."""
+        if message == SCRUB and self._work.interval_s > 0:
+            self._begin()
 
     def handle_info(self, message: object) -> None:
         """Begins if it is time."""
@@ -81,6 +90,11 @@ class ScrubberActor(LoopActor):
         """Ends the pass; the next life goes on from where it is written down."""
         if self._pass is not None:
             self._pass.cancel()
+
+    def _hear(self, notice: Notice) -> None:
+        # A disk that refused one write may have taken another one wrongly.
+        if notice.kind is NoticeKind.RECOVERED and not notice.data["full"]:
+            self.ref.cast(SCRUB)
 
     def _tell_quarantined(self) -> None:
         for item in self._work.quarantined():

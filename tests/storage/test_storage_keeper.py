@@ -91,6 +91,16 @@ async def test_a_disk_that_works_again_is_found_without_a_write_of_anybody(tmp_p
         assert it.store.events.last_seq() == 0
 
 
+async def test_a_disk_that_refused_a_write_is_read_from_end_to_end_when_it_is_well_again(tmp_path, faults):
+    async with kept(tmp_path / "data", faults) as it:
+        faults.plan.append(Fault.REFUSED)
+        with pytest.raises(StorageDegraded):
+            await append(it.store)
+        await it.look()
+        assert (await it.hear(NoticeKind.RECOVERED)).data["full"] is False
+        assert (await it.hear(NoticeKind.SCRUBBED)).data["findings"] == 0
+
+
 async def test_a_keeper_that_is_killed_hears_nothing_any_more(tmp_path, faults):
     async with kept(tmp_path / "data", faults) as it:
         it.keeper.exit("kill")

@@ -27,13 +27,14 @@ from henslowe.storage.capture.reader import CaptureReader
 from henslowe.storage.capture.record import Capture, Exchange
 from henslowe.storage.capture.recorder import CaptureCounts, Recorder
 from henslowe.storage.capture.redaction import Redacted, Redactor
-from henslowe.storage.capture.writer import CaptureWriterActor, Figures
+from henslowe.storage.capture.writer import FLUSH, CaptureWriterActor, Figures
 from henslowe.storage.env import EnvironmentInfo
 
 WRITER_NAME: Final = "storage.capture_writer"
 _SHUTDOWN_S: Final = 5.0
 
 __all__ = [
+    "FLUSH",
     "WRITER_NAME",
     "Capture",
     "CaptureCounts",

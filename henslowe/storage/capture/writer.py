@@ -23,8 +23,11 @@ FLUSH_S: Final = 0.25
 EXPIRE_S: Final = 3_600.0
 BATCH_MAX: Final = 256
 
+FLUSH: Final = "store what waits"
+"""Call to the writer. Reply: None, when all that waited is stored or was dropped, and what is stored is readable."""
+
 _WORK: Final = "exchanges wait"
-_FLUSH: Final = "store them"
+_FLUSH: Final = "store them now"
 _EXPIRE: Final = "drop what is too old"
 _OPEN: Final = "open"
 
@@ -64,6 +67,11 @@ class CaptureWriterActor(LoopActor):
         """Makes earlier captures readable, and drops those that are too old."""
         if self._log.exists:
             await asyncio.to_thread(self._expire)
+
+    async def handle_call(self, message: object, _sender: object) -> None:
+        """Stores what gathered so far."""
+        if message == FLUSH:
+            await asyncio.to_thread(self._flush)
 
     def handle_cast(self, message: object) -> None:
         """Lets exchanges gather for a moment."""

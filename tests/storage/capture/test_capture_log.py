@@ -1,6 +1,5 @@
 """From a call to the disk and back: stored, found, bounded, and lost without harm."""
 
-import asyncio
 import json
 import time
 from contextlib import asynccontextmanager
@@ -11,7 +10,7 @@ from henslowe.actors.kernel import Scheduler, names
 from henslowe.config.settings import CaptureSettings, StorageSettings
 from henslowe.errors import StorageError
 from henslowe.storage import Store, open_readonly
-from henslowe.storage.capture import WRITER_NAME, Exchange
+from henslowe.storage.capture import FLUSH, WRITER_NAME, Exchange
 from henslowe.storage.capture.log import CaptureLog
 from henslowe.storage.keeper import LOOK, KeeperActor
 from henslowe.storage.notices import NoticeKind
@@ -48,7 +47,8 @@ async def running(data_dir, capture=EAGER):
     refs = {}
     try:
         for spec in store.child_specs():
-            refs[spec.id] = await spec.actor.start_link(*spec.args, parent=None, **spec.kwargs)
+            name = WRITER_NAME if spec.id == "capture writer" else None
+            refs[spec.id] = await spec.actor.start_link(*spec.args, parent=None, name=name, **spec.kwargs)
         yield store
         await refs.pop("capture writer").stop(block=False)
     finally:
@@ -57,14 +57,9 @@ async def running(data_dir, capture=EAGER):
         store.close()
 
 
-async def stored(store, count):
-    """Waits until so many exchanges are on disk."""
-
-    async def wait():
-        while store.captures.info().stored + store.captures.info().failed < count:
-            await asyncio.sleep(0.01)
-
-    await asyncio.wait_for(wait(), WAIT_S)
+async def flushed():
+    """Everything handed over so far is stored."""
+    await names.via(WRITER_NAME).call(FLUSH, WAIT_S)
 
 
 async def test_an_exchange_is_stored_without_its_secrets_and_found_again(tmp_path):
@@ -73,7 +68,7 @@ async def test_an_exchange_is_stored_without_its_secrets_and_found_again(tmp_pat
         answer = {"result": {"content": [{"type": "text", "text": "token=eyJhbGciOiJI.eyJzdWIiOiIxIn0.c2ln"}]}}
         assert store.captures.read() == []
         store.captures.recorder.record(exchange(7, params=params, answer=answer, unit="p:ada:5"))
-        await stored(store, 1)
+        await flushed()
         [found] = store.captures.read()
         assert (found.service, found.version, found.method, found.name) == ("hello", 1, "tools/call", "login")
         assert (found.era, found.instance, found.request_id, found.outcome) == ("modern", "hello@1#1", 7, "ok")
@@ -109,7 +104,7 @@ async def test_captures_are_found_by_what_they_are_newest_first_and_page_by_page
                 )
             )
         record(exchange(60, method="resources/read", params={"uri": "file:///a"}, answer=None, error="timeout"))
-        await stored(store, 61)
+        await flushed()
         read = store.captures.read
 
         def numbers(**filters):
@@ -142,7 +137,7 @@ async def test_units_are_told_apart_and_not_told(tmp_path):
     async with running(tmp_path / "data") as store:
         for unit in ("p:ada:1", "p:ada:1", "p:bob:1"):
             store.captures.recorder.record(exchange(unit=unit))
-        await stored(store, 3)
+        await flushed()
         units = [found.unit for found in store.captures.read()]
         assert units[1] == units[2] != units[0]
         assert "ada" not in "".join(units)
@@ -153,19 +148,14 @@ async def test_captures_outlive_a_stop_and_are_readable_in_the_next_life(tmp_pat
         store.captures.recorder.record(exchange(1))
     # Nobody waited: stopping stores what waits.
     async with running(tmp_path / "data") as store:
-        await asyncio.wait_for(_readable(store), WAIT_S)
+        await flushed()
         assert [found.request_id for found in store.captures.read()] == [1]
         store.captures.recorder.record(exchange(2))
-        await stored(store, 1)
+        await flushed()
         assert [found.seq for found in store.captures.read()] == [2, 1]
         assert store.info().capture.exchanges == 2
     with open_readonly(tmp_path / "data") as disk:
         assert [found.request_id for found in disk.captures.read()] == [2, 1]
-
-
-async def _readable(store):
-    while store.captures.log.reader is None:
-        await asyncio.sleep(0.01)
 
 
 async def test_a_long_exchange_is_cut_and_says_so(tmp_path):
@@ -173,7 +163,7 @@ async def test_a_long_exchange_is_cut_and_says_so(tmp_path):
         answer = {"result": {"content": [{"type": "text", "text": "a b " * 100_000}]}}
         params = {"name": "add", "arguments": {"rows": [{"n": n} for n in range(10_000)]}}
         store.captures.recorder.record(exchange(params=params, answer=answer))
-        await stored(store, 1)
+        await flushed()
         [found] = store.captures.read()
         assert found.truncated
         assert found.answer_bytes > 400_000
@@ -186,7 +176,7 @@ async def test_what_cannot_be_encoded_costs_one_record_and_names_no_content(tmp_
     async with running(tmp_path / "data") as store:
         store.captures.recorder.record(exchange(1, params={"name": "add", "n": 1 << 70}))
         store.captures.recorder.record(exchange(2))
-        await stored(store, 2)
+        await flushed()
         assert [found.request_id for found in store.captures.read()] == [2]
         assert store.captures.info().failed == 1
         assert str(1 << 70) not in caplog.text
@@ -204,11 +194,11 @@ async def test_a_damaged_record_is_thrown_away_and_told_and_the_node_starts(tmp_
     async with running(tmp_path / "data") as store:
         told = []
         store.notices.listen(told.append)
-        await asyncio.wait_for(_readable(store), WAIT_S)
+        await flushed()
         assert store.captures.read() == []
         assert store.captures.info().lost
         store.captures.recorder.record(exchange(2))
-        await stored(store, 1)
+        await flushed()
         assert [found.request_id for found in store.captures.read()] == [2]
 
 
@@ -242,16 +232,11 @@ async def test_the_record_stays_within_its_size(tmp_path):
         filler = "lorem ipsum dolor " * 100
         for number in range(3_000):
             store.captures.recorder.record(exchange(number, params={"name": "add", "text": filler}))
-        await asyncio.wait_for(_all_stored(store, 3_000), 20)
+        await flushed()
         info = store.captures.info()
         assert info.exchanges < 600
         assert info.env.used_bytes < 4 << 20
         assert store.captures.read(limit=1)[0].request_id == 2_999
-
-
-async def _all_stored(store, count):
-    while store.captures.info().stored < count:
-        await asyncio.sleep(0.05)
 
 
 async def test_a_writer_that_is_killed_loses_at_most_what_it_had_taken(tmp_path):
@@ -263,7 +248,7 @@ async def test_a_writer_that_is_killed_loses_at_most_what_it_had_taken(tmp_path)
         if number % 5 == 0:
             names.whereis(WRITER_NAME).exit("kill")
             await names.via(WRITER_NAME).up()
-    await stored(store, 20)
+    await flushed()
     assert [found.request_id for found in store.captures.read()] == list(range(19, -1, -1))
     await supervisor.stop(block=False)
     store.close()

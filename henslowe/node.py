@@ -50,7 +50,7 @@ from henslowe.actors.launch import LaunchSpec, Wire
 from henslowe.actors.messages import DeclareService, Publish, RetireService
 from henslowe.actors.notices import say_notices
 from henslowe.actors.pipeline import PipelineExecutor, laid_out, restore, sweep_unknown
-from henslowe.actors.replay import ReplayKeeper
+from henslowe.actors.replay import REPLAY, ReplayKeeper
 from henslowe.actors.router import CanaryRouter
 from henslowe.actors.routes import Observations, RouteTable
 from henslowe.actors.sessions import SESSIONS, SessionManager
@@ -81,6 +81,7 @@ from henslowe.transport.gateway import (
     Gateway,
     ManagedConnections,
     ManagedHolds,
+    ManagedReplay,
     ManagedSessions,
     ManagedTasks,
     Memory,
@@ -374,7 +375,12 @@ class Node:
             node_info={"name": "henslowe", "version": __version__},
             sticky_epoch_s=settings.delivery.sticky_epoch_s,
             private=ManagedConnections(),
-            memory=Memory(tasks=ManagedTasks(self.store.table(TASKS)), holds=ManagedHolds(), versions=view.versions_of),
+            memory=Memory(
+                tasks=ManagedTasks(self.store.table(TASKS)),
+                holds=ManagedHolds(),
+                versions=view.versions_of,
+                replay=ManagedReplay(self.store.table(REPLAY)),
+            ),
             health=shared.health,
             explain=view.explain,
             policy=Policy.of(settings.access.policy),

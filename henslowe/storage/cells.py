@@ -248,6 +248,20 @@ class TableBase(ABC, Generic[R, Cell]):
                         table=self.name,
                     )
 
+    def _alias_ops(self, cells: dict[Key, Cell | None]) -> list[Op]:
+        """What a form with other keys must do for the cells of one commit: first what they leave, then what they take.
+
+        For all of them together: one row may move to where another one was. A bag's rows never share a key.
+        """
+        left: list[Op] = []
+        taken: list[Op] = []
+        for form in self._forms() if self.spec.kind != "bag" else ():
+            if form.rekeyed:
+                for key, cell in cells.items():
+                    left.extend((form.db_name, form.pack(row), None) for row in self._rows_of(self._cell(key)))
+                    taken.extend((form.db_name, *form.put(row)[:2]) for row in self._rows_of(cell))
+        return left + taken
+
     def _indexed(self, index: str, value: Hashable) -> tuple[Cell, ...]:
         if index not in self._indexes:
             raise StorageError(f"expected an index of table {self.name!r}, got {index!r}")

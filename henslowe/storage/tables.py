@@ -183,27 +183,25 @@ class Table(TableBase[R, R]):
 
     # -- the transaction and the queue ----------------
 
-    def _put(self, row: R, cell: R | None, ops: list[Op]) -> tuple[Key, R]:
+    def _put(self, row: R, cell: R | None, ops: list[Op]) -> tuple[Key, R]:  # noqa: ARG002 - replaced, whatever it was
         key = self.spec.key_of(row)
         forms = self._forms()
         if not forms:
             keys.pack(key)
         for at, form in enumerate(forms):
             packed, record, image = form.put(row)
-            ops.append((form.db_name, packed, record))
+            if not form.rekeyed:  # else see `_alias_ops`
+                ops.append((form.db_name, packed, record))
             if not at:
                 # What is shown is what a restart would read: no tuple that comes back as a list.
                 row = image
-            if form.rekeyed and cell is not None and (left := form.pack(cell)) != packed:
-                # First of all, since another row of this commit may move to where this one was.
-                ops.insert(0, (form.db_name, left, None))
         self._settle_damage(key, ops)
         return key, row
 
     def _delete(self, key: Key, cell: R | None, ops: list[Op]) -> None:
         self._settle_damage(key, ops)
         if cell is not None:
-            ops.extend((form.db_name, form.pack(cell), None) for form in self._forms())
+            ops.extend((form.db_name, form.pack(cell), None) for form in self._forms() if not form.rekeyed)
 
     def _publish(self, key: Key, cell: R | None, commit_number: int) -> None:
         if self._order is not None and (key in self._cells) is not (cell is not None):

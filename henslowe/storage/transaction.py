@@ -143,7 +143,7 @@ class Transaction:
             self._stage(commit, table, key_or_none, row)
         if commit.cells:
             _refuse_growth(commit)
-            _refuse_clashes(commit)
+            _stage_aliases(commit)
         for table, key, cell in self._shown:
             commit.cells.setdefault((table, key), cell)
         if self._encode_event is not None:
@@ -180,13 +180,15 @@ def _refuse_growth(commit: Commit) -> None:
         table._refuse_growth(rows)
 
 
-def _refuse_clashes(commit: Commit) -> None:
+def _stage_aliases(commit: Commit) -> None:
+    """Adds the changes of forms in which rows have other keys: only while their tables are being migrated."""
     cells: dict[TableBase[Any, Any], dict[Key, Any]] = {}
     for (table, key), cell in commit.cells.items():
-        if table._aliases is not None:
+        if any(form.rekeyed for form in table._forms()):
             cells.setdefault(table, {})[key] = cell
     for table, mine in cells.items():
         table._refuse_clash(mine)
+        commit.ops.extend(table._alias_ops(mine))
 
 
 def encoder(node: str, incarnation: int, tick: Callable[[], tuple[int, int]]) -> EncodeEvent:

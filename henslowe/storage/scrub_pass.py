@@ -9,6 +9,7 @@ import asyncio
 import subprocess
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from henslowe.actors.kernel import OsProcess, Ref
-from henslowe.errors import HensloweError
+from henslowe.errors import Corrupt, HensloweError
 from henslowe.storage import heal
 from henslowe.storage.archive import Archive
 from henslowe.storage.check_process import SCRUB_PARTS, Check, CheckPlan
@@ -105,7 +106,9 @@ class Scrubbing:
     @property
     def row(self) -> ScrubRow:
         """How far it is."""
-        return self.table.lookup("scrub") or ScrubRow()
+        with suppress(Corrupt):  # the scrubber's own row is damaged: it begins anew
+            return self.table.lookup("scrub") or ScrubRow()
+        return ScrubRow()
 
 
 class ScrubPass:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -407,7 +408,11 @@ class Store:
     def _next_life(self) -> tuple[int, HybridClock]:
         """Counts the node's lives, in a commit of its own: no writer runs yet."""
         lives = self.table(LIVES)
-        last = lives.lookup(self.node)
+        try:
+            last = lives.lookup(self.node)
+        except Corrupt:
+            # Its row is damaged: a number that no life had, as after a restore.
+            last = LifeRow(node=self.node, incarnation=int(time.time()), hlc=0)
         newest = self._newest_hlc()
         clock = HybridClock(max(newest, last.hlc if last else 0))
         row = LifeRow(node=self.node, incarnation=(last.incarnation if last else 0) + 1, hlc=clock.tick()[1])
@@ -429,16 +434,24 @@ class Store:
     def _write_now(self, table: Table[R], row: R) -> None:
         """Commits one row from here: only while no writer runs."""
         ops: list[Any] = []
-        key, row = table._put(row, table.latest(table.spec.key_of(row)), ops)
+        key, row = table._put(row, table._cell(table.spec.key_of(row)), ops)
         with self._env.write() as txn:
             for name, packed, record in ops:
-                txn.put(packed, record, db=self._env.db(name))
+                if record is None:
+                    txn.delete(packed, db=self._env.db(name))
+                else:
+                    txn.put(packed, record, db=self._env.db(name))
         table._hold(key, row, 0)
         table._publish(key, row, 0)
 
     def _newest_hlc(self) -> int:
         reader = EventReader(self._env, Layout(self._env, RINGS))
-        return max((event.hlc for event in reader.read(newest_first=True, limit=1)), default=0)
+        try:
+            return max((event.hlc for event in reader.read(newest_first=True, limit=1)), default=0)
+        except Corrupt as error:
+            # Whoever reads that event is told; the wall clock orders the next ones, as nearly always.
+            _log.warning("storage.newest_event_damaged", extra={"reason": error.message})
+            return 0
 
     async def _save_cursor(self, row: CursorRow) -> None:
         await self.events.cursors.insert(row)

@@ -7,9 +7,10 @@ import pytest
 from pydantic import BaseModel
 
 from henslowe.errors import Corrupt, NotFound
-from henslowe.storage import Store, TableSpec, open_readonly, quarantine
+from henslowe.storage import EventDraft, Store, TableSpec, open_readonly, quarantine
 from henslowe.storage.env import Environment
 from henslowe.storage.keys import SEQ, pack
+from henslowe.storage.scrub_pass import ScrubRow
 from tests.storage.faults import Faults
 from tests.storage.stores import running
 from tests.storage.test_checks import SETTINGS
@@ -171,3 +172,27 @@ async def test_what_was_moved_aside_can_be_put_back_or_dropped(folder):
     async with running(folder, Faults(), SETTINGS) as store:
         assert store.table(ROWS).lookup("b") == Row(name="b", number=1)
         assert store.table(ROWS).lookup("c") is None
+
+
+async def test_a_node_starts_though_its_own_rows_are_damaged(folder):
+    """How many lives it had, how far the scrubber came: both can be told anew."""
+    async with running(folder, Faults(), SETTINGS) as store:
+        await store.scrubbing.table.insert(ScrubRow(finished_s=5.0))
+        before = store.incarnation
+        txn = store.transaction()
+        txn.append(EventDraft("lifecycle", "T", "INFO"))
+        await txn.commit()
+    flip(folder, pack("n1"), "t.lives")
+    flip(folder, pack("scrub"), "t.scrubs")
+    flip(folder, SEQ.pack(1), "e.lifecycle.0")
+    async with running(folder, Faults(), SETTINGS) as store:
+        assert store.incarnation > before + 1_000_000
+        assert store.scrubbing.row == ScrubRow()
+        assert [item.table for item in store.quarantined()] == ["scrubs"]
+        with pytest.raises(Corrupt):
+            store.events.read()
+        await store.scrubbing.table.insert(ScrubRow(finished_s=6.0))
+        assert store.quarantined() == []
+    async with running(folder, Faults(), SETTINGS) as store:
+        assert store.scrubbing.row.finished_s == 6.0
+        assert store.quarantined() == []

@@ -69,7 +69,8 @@ def _schemas(routes: Sequence[Route]) -> dict[str, Any]:
 
 
 def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
-    content = {"schema": {"$ref": _ref(route.reply)} if route.reply is not None else {"type": "string"}}
+    unnamed = {"type": "object" if "application/json" in route.media else "string"}
+    content = {"schema": {"$ref": _ref(route.reply)} if route.reply is not None else unnamed}
     operation: dict[str, Any] = {
         "operationId": f"{route.method.lower()}_{re.sub(r'[^a-z0-9]+', '_', route.path).strip('_')}",
         "summary": route.summary,

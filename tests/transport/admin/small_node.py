@@ -53,6 +53,7 @@ from henslowe.transport.admin.models import (
     VersionReply,
     VersionsReply,
 )
+from henslowe.transport.connections import Runner
 from henslowe.transport.http_guard import Guard, guard_middleware
 from henslowe.transport.listener import bind_tcp, bind_unix
 from henslowe.transport.rate_limit import RateLimiter
@@ -293,7 +294,7 @@ async def serve(workspace: Path, *, rate_per_s: float = 1_000.0, socket: bool = 
         app = web.Application(middlewares=[guard_middleware(Guard("127.0.0.1", port), door, live)])
         add_admin(app, admin)
         app.router.add_post("/mcp/hello", guarded_mcp)
-        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
+        runner = Runner(app, handler_cancellation=True, shutdown_timeout=1.0)
         await runner.setup()
         runners.append(runner)
         for sock in sockets:

@@ -36,6 +36,7 @@ from henslowe.actors.versions import VersionRow, VersionState
 from henslowe.config.settings import GatewaySettings
 from henslowe.errors import UpstreamLost
 from henslowe.transport.access import Resources
+from henslowe.transport.connections import Runner
 from henslowe.transport.gateway import Gateway, Memory, MemorySessions, PrivateConnections, add_gateway
 from henslowe.transport.gateway.replay import NoReplayStore, ReplayStore
 from henslowe.transport.mcp import bridge
@@ -143,13 +144,14 @@ class LocalServer:
             if function is None:
                 return {"error": {"code": -32602, "message": f"Unknown tool: {name}"}}
             return {"result": await function(params, notify)}
+        uri = str(params.get("uri"))
         if method == "resources/read":
-            uri = params["uri"]
+            if uri not in self._resources:
+                return {"error": {"code": -32002, "message": f"Resource not found: {uri}"}}
             return {"result": {"contents": [{"uri": uri, "text": self._resources[uri]}]}}
         if method == "prompts/get":
             return {"result": {"messages": [{"role": "user", "content": {"type": "text", "text": name}}]}}
         if method in ("resources/subscribe", "resources/unsubscribe"):
-            uri = params["uri"]
             if uri not in self._resources:
                 return {"error": {"code": -32002, "message": f"Resource not found: {uri}"}}
             (self.watched.add if method == "resources/subscribe" else self.watched.discard)(uri)
@@ -161,7 +163,8 @@ class LocalServer:
 
 
 async def echo(params: JsonObject, _notify: OnNotification) -> JsonObject:
-    return text(str(params.get("arguments", {}).get("text", "")))
+    arguments = params.get("arguments")
+    return text(str(arguments.get("text", "")) if isinstance(arguments, dict) else "")
 
 
 def saying(word: str) -> ToolFunction:
@@ -340,7 +343,7 @@ async def world(
     )
     app = web.Application(middlewares=[] if guarded is None else [guarded])
     add_gateway(app, gateway)
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+    runner = Runner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -1,0 +1,26 @@
+"""A little of `bench/fuzz_mcp.py`: mutated requests over raw sockets bring no 500 and no silence."""
+
+from __future__ import annotations
+
+import logging
+from urllib.parse import urlsplit
+
+import pytest
+
+from bench.fuzz_mcp import Driver, Figures, Fuzzer
+from tests.transport.gateway.world import LocalServer, World, echo, version
+
+
+@pytest.mark.parametrize("seed", [11, 12])
+async def test_mutated_requests_are_answered_in_words(gw: World, seed: int, caplog: pytest.LogCaptureFixture) -> None:
+    gw.serve(
+        LocalServer(
+            version("fixture"), {"test_simple_text": echo}, resources={"test://static-text": "text"}, prompts=("p",)
+        )
+    )
+    sessions = [await gw.initialize("/mcp/fixture") for _ in range(3)] + [await gw.initialize("/mcp")]
+    figures = Figures(seed)
+    await Driver(gw.url, Fuzzer(seed, urlsplit(gw.url).netloc, sessions), figures, 1_500).run()
+    assert figures.broken == []
+    assert figures.statuses["200"] > 50, "some of them are right"
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR and "gateway" in record.name] == []

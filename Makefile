@@ -85,6 +85,7 @@ prove-kernel: setup
 conformance: setup
 	.ci/run npm
 	$(PY) tools/conformance.py $(ARGS)
+	$(PY) tools/conformance_auth.py
 
 wheel: setup
 	$(PY) -m hatchling build -t wheel -d $(BUILD)/dist

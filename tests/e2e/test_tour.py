@@ -58,6 +58,20 @@ def test_a_tool_can_be_called_without_a_client(node: Node) -> None:
     assert (called.returncode, called.stdout.strip()) == (0, "Hello, Ada!"), called.stderr
 
 
+def test_what_was_called_is_recorded_without_its_secrets(node: Node) -> None:
+    henslowe(node, "call", "hello", "greet", '{"name": "password=hunter2"}')
+    listed = json.loads(henslowe(node, "captures", "--service", "hello", "--limit", "1", "--json").stdout)
+    [newest] = listed["captures"]
+    assert (newest["name"], newest["outcome"], newest["read_only"]) == ("greet", "ok", True)
+    shown = henslowe(node, "captures", "show", str(newest["seq"]))
+    assert shown.returncode == 0, shown.stderr
+    assert "password=[redacted:assigned:len=7]" in shown.stdout
+    assert "hunter2" not in shown.stdout
+    files = [path.read_bytes() for path in (node.workspace / ".henslowe" / "capture").iterdir()]
+    assert files
+    assert not any(b"hunter2" in content for content in files)
+
+
 def test_the_log_tells_how_the_version_came_to_be(node: Node) -> None:
     said = [f"{event['type']} {event['status']}" for event in node.events(service="hello", limit=200)]
     for line in ("VERSION_CREATED", "TEST_COMPLETE SUCCESS", "MCP_CHECK_COMPLETE SUCCESS", "DEPLOY_COMPLETE SUCCESS"):

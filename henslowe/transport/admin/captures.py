@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
 
+from henslowe.actors.kernel import ActorExit, CallTimeout, names
 from henslowe.errors import BadRequest, NotFound
-from henslowe.storage.capture import Capture
+from henslowe.storage.capture import FLUSH, WRITER_NAME, Capture
 from henslowe.transport.admin.capture_models import CaptureReply, CapturesQuery, CapturesReply
 from henslowe.transport.admin.edge import Call
 from henslowe.transport.admin.models import Reply
 
+FLUSH_S_MAX: Final = 2.0
 _NS: Final = 1_000_000_000
 _NEVER_NS: Final = (1 << 63) - 1
 
@@ -20,6 +23,7 @@ async def listed(call: Call) -> Reply | web.StreamResponse:
     """A page, newest first."""
     query = call.query
     assert isinstance(query, CapturesQuery)
+    await _stored()
     source = call.admin.captures
     found = source.read(
         service=query.service,
@@ -52,6 +56,14 @@ async def one(call: Call) -> Reply | web.StreamResponse:
     if found is None:
         raise NotFound(f"there is no capture {text}, or not any more", hint="henslowe captures lists them")
     return reply_of(found, bodies=True)
+
+
+async def _stored() -> None:
+    """Has the calls of a moment ago stored, so that whoever made one sees it; not worth an error."""
+    writer = names.whereis(WRITER_NAME)
+    if writer is not None:
+        with suppress(CallTimeout, ActorExit):
+            await writer.call(FLUSH, FLUSH_S_MAX)
 
 
 def reply_of(capture: Capture, *, bodies: bool) -> CaptureReply:

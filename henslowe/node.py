@@ -51,6 +51,7 @@ from henslowe.actors.messages import DeclareService, Publish, RetireService
 from henslowe.actors.notices import say_notices
 from henslowe.actors.pipeline import PipelineExecutor, laid_out, restore, sweep_unknown
 from henslowe.actors.replay import REPLAY, ReplayKeeper
+from henslowe.actors.results import RESULTS, ResultKeeper
 from henslowe.actors.router import CanaryRouter
 from henslowe.actors.routes import Observations, RouteTable
 from henslowe.actors.sessions import SESSIONS, SessionManager
@@ -82,6 +83,7 @@ from henslowe.transport.gateway import (
     ManagedConnections,
     ManagedHolds,
     ManagedReplay,
+    ManagedResults,
     ManagedSessions,
     ManagedTasks,
     Memory,
@@ -297,6 +299,7 @@ class Node:
                 _child("keeper of tokens", names.ACCESS, AccessKeeper, store, shared.access),
                 _child("session manager", names.SESSION_MANAGER, SessionManager, store, settings.gateway),
                 _child("replay keeper", names.REPLAY, ReplayKeeper, store),
+                _child("result keeper", names.RESULTS, ResultKeeper, store),
                 _child("task keeper", names.TASKS, TaskKeeper, store, settings.gateway.tasks_max),
             ],
             services=[
@@ -380,6 +383,7 @@ class Node:
                 holds=ManagedHolds(),
                 versions=view.versions_of,
                 replay=ManagedReplay(self.store.table(REPLAY)),
+                results=ManagedResults(self.store.table(RESULTS)),
             ),
             health=shared.health,
             explain=view.explain,

@@ -491,3 +491,15 @@ class ReplayChanged:
     """The fields of `henslowe.actors.replay.ReplayRow`s."""
     dropped: tuple[tuple[str, str], ...]
     """Session and stream."""
+
+
+# -- gateway -> result keeper ----------------
+
+
+@dataclass(slots=True, frozen=True)
+class ResultsChanged:
+    """Cast to RESULTS: answers to keep, and keys of those to forget."""
+
+    added: tuple[dict[str, Any], ...]
+    """The fields of `henslowe.actors.results.ResultRow`s."""
+    dropped: tuple[str, ...]

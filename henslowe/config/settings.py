@@ -230,6 +230,12 @@ class GatewaySettings(Section):
     """Most bytes of them per session."""
     replay_bytes_max: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024
     """Most bytes of them altogether."""
+    cache: bool = True
+    """Whether results are answered again for as long as their server says (`ttlMs`), to those it says."""
+    cache_tools: dict[str, Annotated[int, Field(ge=1, le=7 * 24 * 3600 * 1000)]] = {}
+    """Milliseconds for which results of read-only tools are good whose servers do not say: `"SERVICE/TOOL" = 5000`."""
+    cache_bytes_max: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024
+    """Most bytes of results that are kept; those that were not used for longest make room."""
     tasks_max: Annotated[int, Field(ge=1)] = 10_000
     """Most tasks that are remembered; those that are done make room."""
 

@@ -16,6 +16,7 @@ from henslowe.transport.gateway.managed import (
     ManagedConnections,
     ManagedHolds,
     ManagedReplay,
+    ManagedResults,
     ManagedSessions,
     ManagedTasks,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "ManagedConnections",
     "ManagedHolds",
     "ManagedReplay",
+    "ManagedResults",
     "ManagedSessions",
     "ManagedTasks",
     "Memory",

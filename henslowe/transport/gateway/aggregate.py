@@ -18,11 +18,12 @@ from henslowe.transport.gateway import naming
 from henslowe.transport.gateway.calls import Caller
 from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.protocol import NODE_ERROR, node_error
+from henslowe.transport.gateway.results import Results
 from henslowe.transport.gateway.scopes import HeaderSchemas, is_unsettled
 from henslowe.transport.gateway.sticky import Unit
 from henslowe.transport.gateway.streams import View
 from henslowe.transport.gateway.tasks import METHODS as TASK_METHODS
-from henslowe.transport.gateway.tasks import Tasks, offers
+from henslowe.transport.gateway.tasks import offers
 from henslowe.transport.mcp import eras, jsonrpc
 
 INSTRUCTIONS_CHARS_MAX: Final = 16_000
@@ -58,7 +59,7 @@ class AggregateScope:
         self,
         routes: RouteTable,
         caller: Caller,
-        tasks: Tasks,
+        results: Results,
         schemas: HeaderSchemas,
         node_info: JsonObject,
         *,
@@ -66,14 +67,14 @@ class AggregateScope:
     ) -> None:
         self._routes = routes
         self._caller = caller
-        self._tasks = tasks
+        self._results = results
         self._schemas = schemas
         self._node_info = node_info
         self._sees = sees
 
     def seen_by(self, sees: Callable[[str], bool]) -> AggregateScope:
         """The same for a client that sees some services only."""
-        return AggregateScope(self._routes, self._caller, self._tasks, self._schemas, self._node_info, sees=sees)
+        return AggregateScope(self._routes, self._caller, self._results, self._schemas, self._node_info, sees=sees)
 
     async def facts(self, unit: Unit) -> ServerFacts:
         """The node's own name, every capability that some service has, and all instructions by service.
@@ -136,7 +137,7 @@ class AggregateScope:
         if listing is not None:
             return self._list(listing, ask)
         if method in TASK_METHODS:
-            answer, owner = await self._tasks.about("", ask)
+            answer, owner = await self._results.about("", ask)
             return _named_task(owner, answer) if owner else answer
         target = _target(method, ask.params)
         if target is None:
@@ -149,7 +150,7 @@ class AggregateScope:
         if service not in self._routes.current:
             unrouted = self._caller.unrouted(service)
             return node_error(unrouted, jsonrpc.INVALID_PARAMS if isinstance(unrouted, NotFound) else NODE_ERROR)
-        answer = await self._tasks.call(service, replace(ask, params=own))
+        answer = await self._results.call(service, replace(ask, params=own))
         result = answer.get("result")
         return {"result": _named(service, result)} if isinstance(result, dict) else answer
 

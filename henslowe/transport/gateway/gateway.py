@@ -42,6 +42,7 @@ from henslowe.transport.gateway.protocol import NODE_ERROR, SESSION_HEADER, VERS
 from henslowe.transport.gateway.ranges import Ranges
 from henslowe.transport.gateway.recording import Recording
 from henslowe.transport.gateway.replay import ReplayLog
+from henslowe.transport.gateway.results import Results
 from henslowe.transport.gateway.scopes import HeaderSchemas, Scope, ServiceScope
 from henslowe.transport.gateway.selection import Selection, Target
 from henslowe.transport.gateway.serving import Serving
@@ -133,6 +134,7 @@ class Gateway:
             self._selection, choosing, waiting, recording, dialogues=dialogues, health=health, limits=settings
         )
         self._tasks = Tasks(self._caller, memory.tasks, memory.holds, clock=clock)
+        self.results = Results(self._tasks, self._selection, memory.results, settings, clock=clock)
         self._streams = Streams(routes, directory, settings.streams_max)
         watches = Watches(self._routed_to, directory, self._wanted)
         self._streams.on_refreshed = watches.reconcile
@@ -147,7 +149,7 @@ class Gateway:
         self._serving = serving
         self._legacy, self._modern = Legacy(serving), Modern(serving)
         self._schemas = HeaderSchemas()
-        self._aggregate = AggregateScope(routes, self._caller, self._tasks, self._schemas, node_info)
+        self._aggregate = AggregateScope(routes, self._caller, self.results, self._schemas, node_info)
         self._policy = policy or Policy()
         self._resources = resources or Resources()
         self._scopes: dict[Target, ServiceScope] = {}
@@ -156,6 +158,7 @@ class Gateway:
             waiting=lambda: len(waiting),
             sessions=lambda: len(sessions),
             streams=lambda: len(self._streams) - self._legacy.lingering,
+            cache_hits=lambda: self.results.hits,
             private=lambda: 0 if privates is None else len(privates),
         )
 
@@ -180,6 +183,7 @@ class Gateway:
         Instances' owners call this (`on_server_event` of the connector), after the endpoint's contract was renewed.
         """
         params = message.get("params")
+        self.results.updated(version.service, message)
         for stream in self._streams.of(version.service):
             if message.get("method") != UPDATED:
                 stream.refresh()
@@ -191,6 +195,7 @@ class Gateway:
         """Take up what the last life of the node left under way. Runs in: the node's loop, once its actors stand."""
         self._tasks.start()
         self._serving.replay.recover()
+        self.results.recover()
 
     def end_streams(self) -> None:
         """End the open streams, stateless ones with their closing message. Clients may open new ones at once."""
@@ -202,6 +207,7 @@ class Gateway:
         self._serving.close()
         self._caller.close()
         self._tasks.close()
+        self.results.close()
         self._ranges.close()
 
     def _permitted(self, request: web.Request, scope: ServiceScope | AggregateScope) -> Scope:
@@ -236,7 +242,7 @@ class Gateway:
             raise self._caller.unrouted(name)
         scope = self._scopes.get(name)
         if scope is None:
-            scope = ServiceScope(name, self._selection, self._caller, self._tasks, self._schemas)
+            scope = ServiceScope(name, self._selection, self._caller, self.results, self._schemas)
             self._scopes[name] = scope
         return scope
 

@@ -23,11 +23,13 @@ from henslowe.actors.messages import (
     OpenPrivate,
     OpenSession,
     ReplayChanged,
+    ResultsChanged,
     SessionsSeen,
     TaskSeen,
     UpdateSession,
 )
 from henslowe.actors.replay.rows import ReplayRow
+from henslowe.actors.results.rows import ResultRow
 from henslowe.actors.tasks.rows import TaskRow
 from henslowe.storage import Table
 from henslowe.transport.gateway.sessions import Session
@@ -216,3 +218,23 @@ class ManagedReplay:
     def change(self, added: list[JsonObject], dropped: list[tuple[str, str]]) -> None:
         """See `ReplayStore.change`."""
         self._keeper.cast(ReplayChanged(tuple(added), tuple(dropped)))
+
+
+class ManagedResults:
+    """`ResultStore` over the keeper's table. Runs in: the node's loop.
+
+    Args:
+        table: The table `henslowe.actors.results.RESULTS`.
+    """
+
+    def __init__(self, table: Table[ResultRow]) -> None:
+        self._table = table
+        self._keeper = registry.via(names.RESULTS)
+
+    def rows(self) -> Iterable[ResultRow]:
+        """See `ResultStore.rows`."""
+        return self._table.rows()
+
+    def change(self, added: list[JsonObject], dropped: list[str]) -> None:
+        """See `ResultStore.change`."""
+        self._keeper.cast(ResultsChanged(tuple(added), tuple(dropped)))

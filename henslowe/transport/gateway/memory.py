@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from henslowe.actors.versions import VersionRow
 from henslowe.transport.gateway.ranges import Holds, NoHolds, Versions
 from henslowe.transport.gateway.replay import NoReplayStore, ReplayStore
+from henslowe.transport.gateway.results import NoResultStore, ResultStore
 from henslowe.transport.gateway.tasks import MemoryTasks, TaskStore
 
 
@@ -28,3 +29,4 @@ class Memory:
     holds: Holds = field(default_factory=NoHolds)
     versions: Versions = no_versions
     replay: ReplayStore = field(default_factory=NoReplayStore)
+    results: ResultStore = field(default_factory=NoResultStore)

@@ -9,6 +9,7 @@
 | henslowe_gateway_refused_total | status | requests that ended at the gateway |
 | henslowe_gateway_in_flight | | calls under way |
 | henslowe_gateway_waiting | | of these, the ones that wait for an instance or for room at one |
+| henslowe_gateway_cache_hits | | calls that were answered from results that are still good |
 | henslowe_gateway_sessions | | open handshake-era sessions |
 | henslowe_gateway_streams | | open change streams |
 | henslowe_gateway_private_connections | | connections that belong to one client each |
@@ -50,6 +51,7 @@ class GatewayMetrics:
         )
         self._in_flight = Gauge("henslowe_gateway_in_flight", "Calls under way.", registry=registry)
         self._waiting = Gauge("henslowe_gateway_waiting", "Calls that wait.", registry=registry)
+        self._cache_hits = Gauge("henslowe_gateway_cache_hits", "Calls answered without the server.", registry=registry)
         self._sessions = Gauge("henslowe_gateway_sessions", "Open handshake-era sessions.", registry=registry)
         self._streams = Gauge("henslowe_gateway_streams", "Open change streams.", registry=registry)
         self._private = Gauge(
@@ -63,6 +65,7 @@ class GatewayMetrics:
         *,
         in_flight: Callable[[], float],
         waiting: Callable[[], float],
+        cache_hits: Callable[[], float],
         sessions: Callable[[], float],
         streams: Callable[[], float],
         private: Callable[[], float],
@@ -70,6 +73,7 @@ class GatewayMetrics:
         """Read these at each scrape."""
         self._in_flight.set_function(in_flight)
         self._waiting.set_function(waiting)
+        self._cache_hits.set_function(cache_hits)
         self._sessions.set_function(sessions)
         self._streams.set_function(streams)
         self._private.set_function(private)

@@ -17,10 +17,10 @@ from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.routes import Route
 from henslowe.transport.gateway.calls import Caller
 from henslowe.transport.gateway.dialogue import Ask
+from henslowe.transport.gateway.results import Results
 from henslowe.transport.gateway.selection import Selection, Target, service_of
 from henslowe.transport.gateway.sticky import Unit
 from henslowe.transport.gateway.streams import View
-from henslowe.transport.gateway.tasks import Tasks
 
 CANARY_TTL_MS: Final = 1_000
 """How long a list may be cached while a rollout is under way: a client's arm may change at the next epoch."""
@@ -104,13 +104,13 @@ class ServiceScope:
     """`/mcp/<service>` and `/mcp/<service>@<range>`: one service as it is."""
 
     def __init__(
-        self, target: Target, selection: Selection, caller: Caller, tasks: Tasks, schemas: HeaderSchemas
+        self, target: Target, selection: Selection, caller: Caller, results: Results, schemas: HeaderSchemas
     ) -> None:
         self._target = target
         self._service = service_of(target)
         self._selection = selection
         self._caller = caller
-        self._tasks = tasks
+        self._results = results
         self._schemas = schemas
 
     @property
@@ -156,7 +156,7 @@ class ServiceScope:
 
     def call(self, ask: Ask) -> Awaitable[JsonObject]:
         """The server's answer."""
-        return self._tasks.call(self._target, ask)
+        return self._results.call(self._target, ask)
 
 
 def is_unsettled(route: Route) -> bool:

@@ -39,6 +39,7 @@ from henslowe.transport.access import Resources
 from henslowe.transport.connections import Runner
 from henslowe.transport.gateway import Gateway, Memory, MemorySessions, PrivateConnections, add_gateway
 from henslowe.transport.gateway.replay import NoReplayStore, ReplayStore
+from henslowe.transport.gateway.results import NoResultStore, ResultStore
 from henslowe.transport.mcp import bridge
 
 MODERN = "2026-07-28"
@@ -306,6 +307,7 @@ async def world(
     *,
     health: HealthPolicy | None = None,
     replay: ReplayStore | None = None,
+    results: ResultStore | None = None,
     guarded: Middleware | None = None,
     policy: Policy | None = None,
     resources: Resources | None = None,
@@ -323,6 +325,7 @@ async def world(
         holds=SimpleNamespace(hold=lambda version, hold_s: running.hold(version, hold_s)),
         versions=lambda service: running.versions_of(service),
         replay=replay or NoReplayStore(),
+        results=results or NoResultStore(),
     )
     gateway = Gateway(
         routes=routes,

@@ -135,7 +135,10 @@ def report(error: Mapping[str, Any], *, as_json: bool) -> None:
 
 def _usage(error: click.UsageError, commands: Sequence[str], path: str) -> dict[str, Any]:
     """A misuse of the command line in the form of all errors, with the word that a typo probably meant."""
-    path = error.ctx.command_path if error.ctx is not None else path
+    if error.ctx is not None:
+        path = error.ctx.command_path
+        if isinstance(error.ctx.command, click.Group):
+            commands = error.ctx.command.list_commands(error.ctx)
     hint = f"{path} --help"
     unknown = re.match(r"No such command '(.*)'\.$", error.message)
     if unknown is not None:

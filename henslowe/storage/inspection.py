@@ -152,7 +152,9 @@ class DataDir:
         Raises:
             Corrupt, FormatTooNew: A row cannot be read.
         """
-        yield from ReadonlyStore(self.environments[spec.space]).table(spec).rows()
+        env = self.environments.get(spec.space)
+        if env is not None and any(name.partition("@")[0] == TABLE + spec.name for name in env.names()):
+            yield from ReadonlyStore(env).table(spec).rows()
 
     def events(self) -> EventReader:
         """The log."""

@@ -10,7 +10,7 @@ import pytest
 from henslowe.actors.ids import BuildId, ServiceName
 from henslowe.actors.versions import SERVICES, VERSIONS, ServiceRow, VersionRow, VersionState
 from henslowe.config.settings import StorageSettings
-from henslowe.storage import EventDraft, NodeLock
+from henslowe.storage import EventDraft, NodeLock, Store
 from henslowe.storage.keys import pack
 from tests.cli.conftest import Henslowe
 from tests.storage.faults import Faults
@@ -176,3 +176,11 @@ def test_without_a_store_each_command_says_so(henslowe: Henslowe) -> None:
     for command in (["info"], ["verify"], ["dump", "versions"], ["compact"], ["backup", "b"], ["quarantine", "list"]):
         run = henslowe("storage", *command)
         assert (run.exit_code, "cannot find a store" in run.err) == (2, True), command
+
+
+def test_a_store_that_never_had_a_service_is_sound_and_can_be_backed_up(
+    henslowe: Henslowe, workspace: Path, tmp_path: Path
+) -> None:
+    Store.open(workspace / ".henslowe", "n1", StorageSettings(map_size_gib=1)).close()
+    assert henslowe("storage", "verify").exit_code == 0
+    assert henslowe("storage", "backup", str(tmp_path / "b"), "--verify").exit_code == 0

@@ -121,7 +121,6 @@ class Figures:
 
 def prove(steps_max: int = 0, points: Sequence[str] = failpoints.ALL) -> dict[str, Any]:
     """All kills of the first `steps_max` steps, 0 for all of them, at these failpoints."""
-    logging.disable(logging.CRITICAL)
     found = Figures(problems=[])
     steps = list(STEPS)[: steps_max or None]
     with tempfile.TemporaryDirectory(prefix="prove-failpoints-") as folder:
@@ -187,6 +186,7 @@ def _in_child(run: Callable[[], None]) -> int:
 
 async def _plane(live: Path) -> tuple[Store, Any, Delivery]:
     global _seen_epoch
+    logging.disable(logging.CRITICAL)  # in a process of its own, which is killed on purpose
     Scheduler.install()
     store = Store.open(live / "data", "n1", StorageSettings(map_size_gib=1))
     spec = store.child_spec()

@@ -6,6 +6,7 @@
 | `landlock` | writes only into the run's folders; signals only its own processes (from Linux 6.12 on) |
 | `none` | nothing: a stage may do what the node may |
 
+Where the node itself lies in `/tmp`, that folder stays as it is, and read-only.
 In all of them, the processes of a stage end with it (`henslowe.actors.kernel.OsProcess`).
 The network is left alone: tests talk to servers that they start. A stage is code that a person wrote or fetched, and
 the node runs it before anybody has looked at it; that an edit, or a dependency's installer, cannot reach the store, the
@@ -69,6 +70,9 @@ except OSError as error:
 _DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/shm", "/dev/pts", "/dev/ptmx")  # noqa: S108
 
 
+_TMP: Final = "/tmp"  # noqa: S108 (a cage has its own)
+
+
 class Level(StrEnum):
     """What keeps a stage where it belongs."""
 
@@ -100,7 +104,9 @@ class Cage:
         return list(command)
 
     def _bwrap(self, cwd: Path, writable: Sequence[Path], tmp: Path) -> list[str]:
-        argv = [*_bwrap_base(), "--bind", str(tmp), "/tmp"]  # noqa: S108 (its own)
+        argv = _bwrap_base()
+        if not _in_tmp(sys.executable, sys.prefix, sys.base_prefix, str(self.hidden), *sys.path):
+            argv += ["--bind", str(tmp), _TMP]
         if self.hidden.exists():
             argv += ["--tmpfs", str(self.hidden)]
         for folder in self.shown:
@@ -153,6 +159,11 @@ def _bwrap_works() -> bool:
         return subprocess.run(with_limit, capture_output=True, timeout=PROBE_S, check=False).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
+
+
+def _in_tmp(*paths: str) -> bool:
+    """Whether something that is needed would be hidden by another `/tmp`."""
+    return any(path.startswith(_TMP + "/") for path in paths)
 
 
 def _bwrap_base() -> list[str]:

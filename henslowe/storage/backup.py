@@ -11,7 +11,6 @@ Not here: the form of a backup (`backup_files`), and the way back (`restore`).
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Final
 
 from henslowe import __version__
 from henslowe.errors import Corrupt, NotFound, StorageError
+from henslowe.storage import filesystem
 from henslowe.storage.archive import Archive
 from henslowe.storage.backup_files import MANIFEST, BackupManifest, Sink, digest_of, opened, read_manifest, sink_of
 from henslowe.storage.check_process import CheckPlan, Report, run_check
@@ -68,12 +68,14 @@ def back_up(
     begun_s = time.monotonic()
     if not (data_dir / Space.CORE / DATA_FILE).exists():
         raise NotFound(f"cannot find a store in {data_dir}", hint="--data DIR says where it is")
-    sink = sink_of(path)
+    try:
+        sink = sink_of(path)
+    except OSError as error:
+        raise StorageError(f"cannot back up to {path}: {error.strerror or error}") from error
     try:
         copier = _ArchiveCopier(Archive(data_dir / ARCHIVE), sink)
         copier.copy()
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as aside:
-            copy = Path(aside)
+        with filesystem.scratch(path.parent, f".{path.name}.core-") as copy:
             _copy_core(data_dir, copy / Space.CORE, source)
             core = sink.add(f"{Space.CORE}/{DATA_FILE}", copy / Space.CORE / DATA_FILE)
             copier.copy()

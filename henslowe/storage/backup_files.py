@@ -16,7 +16,6 @@ import os
 import re
 import shutil
 import tarfile
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,14 +94,13 @@ class FolderSink(Sink):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._aside = path.with_name(f".{path.name}.tmp")
+        self._aside = filesystem.own_name(path.parent, f".{path.name}.new-")
         self._old = path.with_name(f".{path.name}.old")
         if self._old.exists() and not path.exists():
             self._old.rename(path)  # ended between the two renames of `finish`
         self._before = path if path.exists() else None
         self._folders: set[Path] = set()
-        filesystem.remove_tree(self._aside)
-        self._aside.mkdir(parents=True, mode=0o700)
+        self._aside.mkdir(mode=0o700)
 
     def add(self, name: str, source: Path) -> FileFacts:
         """As `Sink.add`; what is linked has no digest."""
@@ -150,8 +148,7 @@ class TarSink(Sink):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._aside = path.with_name(f".{path.name}.tmp")
-        self._aside.unlink(missing_ok=True)
+        self._aside = filesystem.own_name(path.parent, f".{path.name}.new-")
         self._file = os.fdopen(os.open(self._aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
         self._pressed = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).stream_writer(
             self._file, closefd=False
@@ -248,12 +245,9 @@ def opened(path: Path) -> Iterator[Path]:
     if path.is_dir():
         yield path
         return
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
+    with filesystem.scratch(path.parent, f".{path.name}.unpacked-") as folder:
         _unpack(path, folder)
         yield folder
-    finally:
-        filesystem.remove_tree(folder)
 
 
 def digest_of(path: Path) -> FileFacts:

@@ -222,10 +222,6 @@ def steady(data_dir: Path) -> Iterator[Path]:
     if holder(data_dir) is None:
         yield data_dir
         return
-    for leftover in data_dir.glob(f"{_COPY}*"):
-        if not Path(f"/proc/{leftover.name.removeprefix(_COPY)}").exists():
-            filesystem.remove_tree(leftover)
-    copy = data_dir / f"{_COPY}{os.getpid()}"
     spaces = [space for space in Space if (data_dir / space / DATA_FILE).exists()]
     needed = sum((data_dir / space / DATA_FILE).stat().st_size for space in spaces)
     free = filesystem.free_bytes(data_dir)
@@ -234,9 +230,7 @@ def steady(data_dir: Path) -> Iterator[Path]:
             f"cannot verify beside the running node: a copy needs {needed} bytes, {free} are free",
             hint="free space, or stop the node: then the files are read in place",
         )
-    filesystem.remove_tree(copy)
-    copy.mkdir(mode=0o700)
-    try:
+    with filesystem.scratch(data_dir, _COPY) as copy:
         for space in spaces:
             env = Environment.open_readonly(data_dir / space)
             try:
@@ -244,8 +238,6 @@ def steady(data_dir: Path) -> Iterator[Path]:
             finally:
                 env.close()
         yield copy
-    finally:
-        filesystem.remove_tree(copy)
 
 
 # -- in the child ----------------

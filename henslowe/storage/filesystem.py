@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -97,6 +98,38 @@ def remove_tree(path: Path) -> None:
     for folder, _, _ in os.walk(path):
         Path(folder).chmod(0o700)
     shutil.rmtree(path)
+
+
+def own_name(folder: Path, name: str) -> Path:
+    """`<folder>/<name><process id>`, where nothing is; what processes that died left under `name` is removed.
+
+    Raises:
+        OSError: The folder cannot be read or changed.
+    """
+    for leftover in folder.iterdir():
+        owner = leftover.name.removeprefix(name)
+        dead = owner.isdigit() and not Path(f"/proc/{owner}").exists()
+        if leftover.name.startswith(name) and (dead or owner == str(os.getpid())):
+            remove_tree(leftover)
+    return folder / f"{name}{os.getpid()}"
+
+
+@contextmanager
+def scratch(folder: Path, name: str) -> Iterator[Path]:
+    """An empty folder `<folder>/<name><process id>` for as long; what processes that died left there is removed.
+
+    Raises:
+        StorageError: It cannot be made.
+    """
+    try:
+        path = own_name(folder, name)
+        path.mkdir(mode=0o700)
+    except OSError as error:
+        raise StorageError(f"cannot make a folder in {folder}: {error.strerror}", hint="make it writable") from error
+    try:
+        yield path
+    finally:
+        remove_tree(path)
 
 
 def free_bytes(path: Path) -> int:

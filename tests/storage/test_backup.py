@@ -100,11 +100,20 @@ def test_a_backup_that_ended_between_its_renames_is_not_lost(data, tmp_path):
     assert verify_backup(path, audit="")[1].ok
 
 
+def test_what_a_killed_backup_left_is_removed_by_the_next(data, tmp_path):
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    pid = int(dead.stdout)
+    for name in (f".backup.new-{pid}", f".backup.core-{pid}"):
+        (tmp_path / name / "core").mkdir(parents=True)
+    back_up(data, tmp_path / "backup", builds=no_builds)
+    assert [each.name for each in tmp_path.iterdir() if each.name.startswith(".")] == []
+
+
 def test_a_build_that_tables_name_and_the_archive_lacks_is_no_backup(data, tmp_path):
     with pytest.raises(Corrupt, match="of hello@1"):
         back_up(data, tmp_path / "backup", builds=lambda _: {"ab" * 32: ("hello@1",)})
     assert not (tmp_path / "backup").exists()
-    assert not (tmp_path / ".backup.tmp").exists()
+    assert [each.name for each in tmp_path.iterdir() if each.name.startswith(".")] == []
 
 
 def test_something_else_is_never_replaced_by_a_backup(data, tmp_path):

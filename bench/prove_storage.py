@@ -53,7 +53,7 @@ class Section:
 
 SECTIONS = (
     Section("power", "whatever a power cut leaves opens, and has all that was acknowledged", (2_000,) * 3, (150,)),
-    Section("io_errors", "any write or flush may fail: nothing acknowledged is lost, and it goes on", (1,), (12,)),
+    Section("io_errors", "any write or flush may fail: nothing acknowledged is lost, and it goes on", (1,), (20,)),
     Section("kills", "a killed node loses nothing acknowledged and leaves no gap", (100, 100), (15,), on_disk=True),
     Section("migrations", "a migration that is killed goes on where it was", (60,), (6,)),
     Section("rotations", "a renewal of keys that is killed loses no secret, and ends", (40,), (5,)),

@@ -11,6 +11,6 @@
 | `backups` | writes in the middle of a backup |
 
 `ledger` writes and checks, `shim` stands between a process and its file system (`disk_shim.c`), `crash_states` is what
-a disk may hold after a cut, `workers` survives checks that die. Each module has `run(...) -> dict` whose "problems"
-are empty when the promise held. `bench/prove_storage.py` runs them all.
+a disk may hold after a cut, `cuts` has every such disk looked at, `workers` survives checks that die. Each module has
+`run(...) -> dict` whose "problems" are empty when the promise held. `bench/prove_storage.py` runs them all.
 """

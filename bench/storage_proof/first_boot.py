@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench.storage_proof import power, shim
+from bench.storage_proof import cuts, power, shim
 
 
 def run(count: int, seed: int, folder: Path) -> dict[str, Any]:
@@ -13,7 +13,6 @@ def run(count: int, seed: int, folder: Path) -> dict[str, Any]:
     if why := shim.missing():
         return {"skipped": why, "problems": []}
     records, root = power.trace(folder, seed), folder / "root"
-    acks = next(record.file for record in records if record.op == "C" and record.paths[0] == str(root / power.ACKS))
-    first = next(at for at, record in enumerate(records) if record.op == "W" and record.file == acks)
+    first = cuts.first_ack(records, root)
     found = power.states(records, root, count, seed, flushes=True, until=first)
     return {"states": count, "bad": found.total(), "log_records": first, "problems": [*found][:20]}

@@ -18,23 +18,24 @@ import os
 import random
 import shutil
 import sys
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.storage_proof import ledger, shim, workers
+from bench.storage_proof import cuts, ledger, shim
 from bench.storage_proof.crash_states import Disk
+from bench.storage_proof.cuts import Told
 from bench.storage_proof.ledger import Acknowledged, Ledger
 from bench.storage_proof.shim import Faults, Kinds, Mode
 from henslowe.errors import HensloweError, StorageDegraded
 
 STEPS = 6
-RECOVERY_S_MAX = 5.0
+STEP_S_MAX = 20.0
+REFUSALS_MAX = 3
 SOON = 15
 """Records after a failed flush within which the power is cut: some two commits."""
-ACKS = "acks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,55 +79,42 @@ class _Life:
                     if number == STEPS // 2:
                         await self._try(book.share(1))
                 self.found["hit"] += self._faults.disarm()
-                await self._recover(book)
-                if wrong := ledger.wrong_with(store, self._acknowledged):
+                wrong = await self._recover(book) + ledger.wrong_with(store, self._acknowledged)
+                if wrong:
                     return [f"in memory: {one}" for one in wrong]
-        except HensloweError as error:
+        except HensloweError:
+            # Opening the store, or a table in it.
             self.found["opening refused"] += 1
             self.found["hit"] += self._faults.disarm()
-            if store_was_open(error):
-                return [f"unusable afterwards: {error.message[:100]}"]
         except Exception as error:
             self.found["hit"] += self._faults.disarm()
             return [f"raised {type(error).__name__}: {error}"[:150]]
         clean = not (self._folder / "running").exists()
         return ledger.check(self._folder, self._acknowledged, clean=clean)
 
-    async def _try(self, step: Any) -> None:
+    async def _try(self, step: Any) -> bool:
+        """Whether the step passed."""
         try:
-            told = await asyncio.wait_for(step, RECOVERY_S_MAX)
+            told = await asyncio.wait_for(step, STEP_S_MAX)
         except StorageDegraded:
             self.found["refused"] += 1
-            return
+            return False
         self._acknowledged.add(told)
         os.write(self._acks, json.dumps({"life": self._number, **told}).encode())
+        return True
 
-    async def _recover(self, book: Ledger) -> None:
-        """The disk is well: of a few steps in a row the last must pass."""
-        loop = asyncio.get_running_loop()
-        refused, end = self.found["refused"], loop.time() + RECOVERY_S_MAX
-        while True:
-            await self._try(book.step())
-            if self.found["refused"] == refused or loop.time() > end:
-                break
-            refused = self.found["refused"]
-        await self._must(book)
-
-    async def _must(self, book: Ledger) -> None:
-        told = await asyncio.wait_for(book.step(), RECOVERY_S_MAX)
-        self._acknowledged.add(told)
-        os.write(self._acks, json.dumps({"life": self._number, **told}).encode())
-
-
-def store_was_open(error: HensloweError) -> bool:
-    """Whether a commit was refused, rather than the opening."""
-    return isinstance(error, StorageDegraded)
+    async def _recover(self, book: Ledger) -> list[str]:
+        """The disk is well: soon a step must pass, and then each."""
+        for _ in range(REFUSALS_MAX):
+            if await self._try(book.step()):
+                return [] if await self._try(book.step()) else ["refuses again on a disk that is well"]
+        return ["still refuses on a disk that is well"]
 
 
 async def _sweep(root: Path, way_numbers: list[int], stride: int, *, keep: bool) -> dict[str, Any]:
     """What the child does: life after life, until no operation is left to fail."""
     faults = Faults()
-    acks = os.open(root / ACKS, os.O_WRONLY | os.O_CREAT)
+    acks = os.open(root / cuts.ACKS, os.O_WRONLY | os.O_CREAT)
     found: Counter[str] = Counter()
     problems: list[str] = []
     for way_number in way_numbers:
@@ -161,44 +149,31 @@ def run(stride: int, seed: int, folder: Path) -> dict[str, Any]:
     cut_root, log = folder / "cut-root", folder / "log"
     cut_root.mkdir()
     shim.run_child(library, module, str(cut_root), doubtful, str(stride * 3), "keep", root=cut_root, log=log)
-    cuts = max(50, 1_000 // stride)
-    bad = _cuts(log, cut_root, cuts, seed)
-    return {**found, "cuts": cuts, "bad": bad.total(), "problems": [*found["problems"], *bad][:20]}
+    cut_count = max(50, 2_000 // stride)
+    bad = _cut(log, cut_root, cut_count, seed)
+    return {**found, "cuts": cut_count, "bad": bad.total(), "problems": [*found["problems"], *bad][:20]}
 
 
-def _cuts(log: Path, root: Path, count: int, seed: int) -> Counter[str]:
-    records = list(shim.read_log(log))
-    ack_file = next(record.file for record in records if record.op == "C" and record.paths[0] == str(root / ACKS))
-    dice, failed = random.Random(seed), [at for at, record in enumerate(records) if record.op == "F"]
+def _cut(log: Path, root: Path, count: int, seed: int) -> Counter[str]:
+    """Problems of disks after a cut soon after a failed flush."""
+    records, dice = list(shim.read_log(log)), random.Random(seed)
+    failed = [at for at, record in enumerate(records) if record.op == "F"]
     moments = sorted(min(dice.choice(failed) + dice.randrange(1, SOON), len(records)) for _ in range(count))
+    begun = [at for at, record in enumerate(records) if record.op == "M" and Path(record.paths[0]).parent == root]
     scratch = root.with_name("cut")
 
-    def check(first: int, count: int) -> Iterator[list[str]]:
-        disk, at, life = Disk(root), 0, 0
-        acknowledged: dict[int, Acknowledged] = {}
-        for number in range(count):
-            while at < moments[number]:
-                record = records[at]
-                at += 1
-                if record.op == "M" and Path(record.paths[0]).parent == root:
-                    life = int(record.paths[0].rpartition("life")[2])
-                if record.file == ack_file and record.op == "W":
-                    told = json.loads(record.payload)
-                    acknowledged.setdefault(told["life"], Acknowledged()).add(told)
-                else:
-                    disk.apply(record)
-            if number >= first:
-                disk.state(random.Random(f"{seed} {number}"), scratch, only=f"life{life}")
-                data = scratch / f"life{life}"
-                data.mkdir(exist_ok=True)
-                clean = not (data / "running").exists()
-                yield ledger.check(data, acknowledged.get(life, Acknowledged()), clean=clean)
+    def look(disk: Disk, dice: random.Random, at: int, told: Told) -> list[str]:
+        life = bisect_left(begun, at) - 1
+        disk.state(dice, scratch, only=f"life{life}")
+        acknowledged = Acknowledged()
+        for one in told:
+            if one["life"] == life:
+                acknowledged.add(one)
+        data = scratch / f"life{life}"
+        data.mkdir(exist_ok=True)
+        return ledger.check(data, acknowledged, clean=not (data / "running").exists())
 
-    found: Counter[str] = Counter()
-    for number, wrong in enumerate(workers.survive(check, count)):
-        for one in [workers.CRASHED] if wrong == workers.CRASHED else wrong:
-            found[f"{one} (cut {number} after a failure)"] += 1
-    return found
+    return cuts.cut(records, root, moments, seed, look)
 
 
 if __name__ == "__main__":

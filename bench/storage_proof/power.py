@@ -13,23 +13,22 @@ import os
 import random
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.storage_proof import ledger, shim, workers
+from bench.storage_proof import cuts, ledger, shim
 from bench.storage_proof.crash_states import Disk
+from bench.storage_proof.cuts import Told
 from bench.storage_proof.ledger import Acknowledged, Ledger
 from bench.storage_proof.shim import Record
 
 STEPS = 120
-ACKS = "acks"
 
 
 async def _live(root: Path, seed: int) -> None:
     """What the child does: two lives, each acknowledgement in a file that the log holds too."""
     dice = random.Random(seed)
-    acks = os.open(root / ACKS, os.O_WRONLY | os.O_CREAT)
+    acks = os.open(root / cuts.ACKS, os.O_WRONLY | os.O_CREAT)
     captured = 0
     for life in range(2):
         async with ledger.opened(root / "data") as store:
@@ -62,35 +61,18 @@ def states(records: list[Record], root: Path, count: int, seed: int, *, flushes:
     moments = sorted(random.Random(seed).randrange(1, (until or len(records)) + 1) for _ in range(count))
     scratch = root.with_name("cut")
 
-    def check(first: int, count: int) -> Iterator[list[str]]:
-        disk, acknowledged, at = Disk(root, flushes=flushes), Acknowledged(), 0
-        ack_files: set[int] = set()
-        for number in range(count):
-            while at < moments[number]:
-                record = records[at]
-                at += 1
-                if record.op == "C" and record.paths[0] == str(root / ACKS):
-                    ack_files.add(record.file)
-                elif record.file in ack_files:
-                    acknowledged.add(json.loads(record.payload))
-                else:
-                    disk.apply(record)
-            if number >= first:
-                disk.state(random.Random(f"{seed} {number}"), scratch)
-                yield _wrong_with(scratch / "data", acknowledged)
+    def look(disk: Disk, dice: random.Random, _at: int, told: Told) -> list[str]:
+        disk.state(dice, scratch)
+        acknowledged = Acknowledged()
+        for one in told:
+            acknowledged.add(one)
+        data = scratch / "data"
+        data.mkdir(exist_ok=True)
+        # Laying it anew costs more than the rest of the check.
+        (data / "ballast").touch()
+        return ledger.check(data, acknowledged, clean=not (data / "running").exists())
 
-    found: Counter[str] = Counter()
-    for number, wrong in enumerate(workers.survive(check, count)):
-        for one in [workers.CRASHED] if wrong == workers.CRASHED else wrong:
-            found[f"{one} (state {number})"] += 1
-    return found
-
-
-def _wrong_with(data: Path, acknowledged: Acknowledged) -> list[str]:
-    data.mkdir(exist_ok=True)
-    # Laying it anew costs more than the rest of the check.
-    (data / "ballast").touch()
-    return ledger.check(data, acknowledged, clean=not (data / "running").exists())
+    return cuts.cut(records, root, moments, seed, look, flushes=flushes)
 
 
 def run(count: int, seed: int, folder: Path) -> dict[str, Any]:

@@ -57,7 +57,7 @@ from henslowe.transport.connections import Runner
 from henslowe.transport.http_guard import Guard, guard_middleware
 from henslowe.transport.listener import bind_tcp, bind_unix
 from henslowe.transport.rate_limit import RateLimiter
-from henslowe.transport.tokens import authorised, ensure_token
+from henslowe.transport.tokens import ensure_token
 
 T = TypeVar("T")
 
@@ -282,7 +282,7 @@ async def serve(workspace: Path, *, rate_per_s: float = 1_000.0, socket: bool = 
     runners: list[web.AppRunner] = []
 
     async def guarded_mcp(request: web.Request) -> web.StreamResponse:
-        if node.mcp_token and not authorised(request.headers.get("Authorization"), node.mcp_token):
+        if node.mcp_token and request.headers.get("Authorization") != f"Bearer {node.mcp_token}":
             error = {"code": -32000, "message": "expected a valid bearer token"}
             return web.json_response({"jsonrpc": "2.0", "id": None, "error": error}, status=401)
         return await mcp_hello(request)

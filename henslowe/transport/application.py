@@ -6,11 +6,13 @@ state are made once and outlive them.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Final
 
 import orjson
 from aiohttp import web, web_response
+from prometheus_client import Counter, Gauge
 
 from henslowe.actors.access.board import AccessBoard
 from henslowe.actors.launch import Resolve
@@ -30,6 +32,8 @@ from henslowe.transport.admin.edge import Admin
 from henslowe.transport.gateway import Gateway, add_gateway
 from henslowe.transport.http_guard import Guard, guard_middleware
 from henslowe.transport.rate_limit import RateLimiter
+
+log = logging.getLogger(__name__)
 
 SERVER: Final = "henslowe"
 """The `Server` header: aiohttp's own tells strangers which versions of itself and of Python to look up."""
@@ -75,12 +79,23 @@ def application_maker(
         origins=settings.gateway.origins,
     )
 
+    refused = Counter(
+        "henslowe_access_refused", "Requests that the guard or the door turned away", ["code"], registry=admin.registry
+    )
+    cut = Gauge("henslowe_access_cut", "Requests ended because their token ended", registry=admin.registry)
+    cut.set_function(lambda: live.cut)
+    if not address.loopback and settings.tls.cert_file is None:
+        log.warning("listening_without_tls", extra={"listen": str(address), "hint": "add --tls-cert and --tls-key"})
+
     # aiohttp has no setting for it, and its signals miss the answers to what is not HTTP.
     web_response.SERVER_SOFTWARE = SERVER  # type: ignore[attr-defined]  # it imports the name
 
     def make() -> web.Application:
         app = web.Application(
-            middlewares=[guard_middleware(guard, door, live)], client_max_size=settings.gateway.request_bytes_max
+            middlewares=[
+                guard_middleware(guard, door, live, on_denied=lambda denied: refused.labels(denied.code).inc())
+            ],
+            client_max_size=settings.gateway.request_bytes_max,
         )
         add_resource_metadata(app, resources)
         add_gateway(app, gateway)

@@ -11,6 +11,7 @@ preflights included. What a request means is not judged here: see `henslowe.tran
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -100,8 +101,12 @@ class Guard:
         return bool(separator) and scheme in ("http", "https") and self._host_allowed(host)
 
 
-def guard_middleware(guard: Guard, door: Door, live: LiveRequests) -> Middleware:
+def guard_middleware(
+    guard: Guard, door: Door, live: LiveRequests, *, on_denied: Callable[[Denied], None] = lambda _denied: None
+) -> Middleware:
     """The guard and the door as a middleware for `web.Application(middlewares=[...])`; it should be the first.
+
+    `on_denied` hears of each refusal, for metrics.
 
     Requests over a Unix socket pass, as their user's: whoever can open it is the node's owner.
     """
@@ -116,6 +121,7 @@ def guard_middleware(guard: Guard, door: Door, live: LiveRequests) -> Middleware
             header = ""  # two readers might see two clients
         who = await door.admit(headers[hdrs.HOST].lower(), request.path, header, request.remote or "?")
         if isinstance(who, Denied):
+            on_denied(who)
             return response_of(request.path, who)
         request[WHO] = who
         if not _ends(who):
@@ -134,6 +140,7 @@ def guard_middleware(guard: Guard, door: Door, live: LiveRequests) -> Middleware
         origin = headers.get(hdrs.ORIGIN)
         denied = guard.judge(request.path, headers.get(hdrs.HOST), origin)
         if denied is not None:
+            on_denied(denied)
             return response_of(request.path, denied)
         if origin is None:
             return await admitted(request, handler, preflight=False)

@@ -1,12 +1,12 @@
-"""Bearer tokens in files of mode 0600: made once, read strictly, compared in constant time.
+"""The root token in a file of mode 0600: made once, read strictly.
 
-The admin API asks for the token on TCP; the CLI reads the same file. Nothing here knows HTTP beyond the one header.
+The node lets in whoever shows it (`henslowe.transport.access.authenticator`); the CLI reads the same file. Tokens that
+can be limited, expire and be revoked are `henslowe.actors.access`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hmac
 import os
 import secrets
 import stat
@@ -82,10 +82,3 @@ def read_token(path: Path) -> str:
             path=str(path),
         )
     return token
-
-
-def authorised(header: str | None, token: str) -> bool:
-    """Whether an `Authorization` header carries the token; takes the same time wherever they differ."""
-    scheme, _, given = (header or "").partition(" ")
-    matches = hmac.compare_digest(given.strip().encode(errors="replace"), token.encode())
-    return matches and scheme.lower() == "bearer"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from henslowe.errors import ConfigError
-from henslowe.transport.tokens import authorised, ensure_token, read_token
+from henslowe.transport.tokens import ensure_token, read_token
 
 
 def test_a_new_token_file_is_closed_to_others_and_keeps_its_token(tmp_path: Path) -> None:
@@ -46,20 +46,3 @@ def test_a_token_that_is_not_one_is_refused(tmp_path: Path, content: str) -> Non
 def test_a_missing_token_file_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_token(tmp_path / "none")
-
-
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        ("Bearer secret-secret-secret", True),
-        ("bearer secret-secret-secret", True),
-        ("Bearer secret-secret-secreT", False),
-        ("Basic secret-secret-secret", False),
-        ("secret-secret-secret", False),
-        ("Bearer ", False),
-        ("Bearer \udcff", False),
-        (None, False),
-    ],
-)
-def test_only_the_bearer_scheme_with_the_exact_token_is_authorised(header: str | None, expected: bool) -> None:
-    assert authorised(header, "secret-secret-secret") is expected

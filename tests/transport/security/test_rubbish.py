@@ -184,3 +184,11 @@ def test_a_client_that_asks_too_often_gets_429_on_every_kind_of_route(house: Hou
     assert statuses[-1] == 429
     assert int(headers["retry-after"]) >= 1
     assert house.ask("GET", "/admin/v1/status", token=house.root)[0] == 200, "others have a bucket of their own"
+
+
+def test_what_is_turned_away_is_counted_by_its_reason(house: House) -> None:
+    house.ask("GET", "/metrics", Host="evil.example")
+    house.ask("GET", "/mcp/echo")
+    metrics = house.ask("GET", "/metrics", token=house.root)[2].decode()
+    for code in ("host_refused", "unauthorised"):
+        assert re.search(rf'henslowe_access_refused_total{{code="{code}"}} [1-9]', metrics)

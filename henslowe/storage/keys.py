@@ -1,7 +1,8 @@
 """Order-preserving keys: comparing two packed keys as bytes orders them as the values are ordered.
 
 A key is a str, a bytes, an int or a tuple of keys. Between types the order is bytes < str < tuple < int; within a
-type it is Python's. Packed keys are self-delimiting, so that a suffix (a bag's counter) never mixes two keys up.
+type it is Python's. Where one packed key begins another, that goes on with 0xff; a suffix that never begins so (a bag's
+counter, below 2^63) never mixes two keys up.
 
 Not a general codec: `bool` and `float` are refused, because `1`, `True` and `1.0` are one key of a dict and three keys
 of a file, and a row would change its value after a restart. Values are packed by `henslowe.storage.codec`.

@@ -7,7 +7,8 @@ kernel and of the supervisors until one fails, the most likely ones first. Mutan
 `bench/mutants_explained.json` says why each known one cannot matter, or is not worth a test; `--check` fails when fewer
 than nine of ten are noticed, when one survives without an explanation, or when an explanation explains nothing any
 more. With `--json` each result is written as it comes, and `--resume` goes on from there: mutants that were noticed
-are not tried again. How they are made is in `mutation/changes.py`, how they are tried in `mutation/trial.py`.
+or are explained are not tried again. How they are made is in `mutation/changes.py`, how they are tried in
+`mutation/trial.py`.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the sample")
     parser.add_argument("--jobs", type=int, default=1, help="mutants at a time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as they come")
-    parser.add_argument("--resume", action="store_true", help="do not try again what FILE knows as noticed")
+    parser.add_argument("--resume", action="store_true", help="do not try again what FILE knows, but for riddles")
     parser.add_argument("--check", action="store_true", help="fail when too many survive, or one without explanation")
     options = parser.parse_args()
     everything = [mutant for file, names in TARGETS.items() for mutant in mutants(file, names)]
@@ -103,8 +104,9 @@ def main() -> int:
         print(f"seed {options.seed}")
         chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))
     earlier = json.loads(options.json.read_text(encoding="utf-8")) if options.resume and options.json.exists() else {}
-    results = {mutant.key: "killed" for mutant in chosen if earlier.get(mutant.key, "survived") != "survived"}
     explained = json.loads((ROOT / "bench" / "mutants_explained.json").read_text(encoding="utf-8"))
+    settled = {key for key, outcome in earlier.items() if outcome != "survived" or key in explained}
+    results = {mutant.key: earlier[mutant.key] for mutant in chosen if mutant.key in settled}
 
     def note(mutant: Mutant, outcome: str) -> None:
         results[mutant.key] = outcome
@@ -119,7 +121,9 @@ def main() -> int:
     share = 1 - len(survivors) / max(1, len(results))
     unexplained = [key for key in survivors if key not in explained]
     stale = sorted(set(explained) - {mutant.key for mutant in everything})
-    print(f"{len(results)} mutants, {share:.1%} noticed, {len(survivors)} survived, {len(unexplained)} not explained")
+    hung = sum(outcome == "hung" for outcome in results.values())
+    print(f"{len(results)} mutants, {share:.1%} noticed, {hung} of them by a test that hung")
+    print(f"{len(survivors)} survived, {len(unexplained)} not explained")
     for key in stale:
         print(f"STALE {key}: no such mutant")
     return 1 if options.check and (share < KILLED_AT_LEAST or unexplained or stale) else 0

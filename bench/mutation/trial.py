@@ -24,9 +24,10 @@ import pytest
 
 from .changes import ROOT, Mutant
 
+PASSED, FAILED, HUNG = range(3)
 MUTANT_S = 60
 LONG_TEST_S = 15
-TEST_S = 5
+TEST_S = 8
 """A mutant that hangs is the dearest: most tests take some milliseconds, those in `LONG` some seconds."""
 LONG = ("oracle", "machine")
 
@@ -84,7 +85,7 @@ def _fork(session: pytest.Session, mutant: Mutant | None, likely: str) -> tuple[
     pid = os.fork()
     if pid == 0:
         os.setsid()
-        failed = True
+        code = FAILED
         try:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 1)
@@ -95,32 +96,43 @@ def _fork(session: pytest.Session, mutant: Mutant | None, likely: str) -> tuple[
             for item in session.items:
                 if not any(word in item.path.name for word in LONG):
                     item.add_marker(pytest.mark.timeout(TEST_S))
-            failed = _fails(session)
+            code = _run(session)
         finally:
-            os._exit(1 if failed else 0)
+            os._exit(code)
     return pid, time.monotonic() + MUTANT_S
 
 
-def _fails(session: pytest.Session) -> bool:
+def _run(session: pytest.Session) -> int:
     from _pytest.main import pytest_runtestloop
 
+    hung = _Hung()
+    session.config.pluginmanager.register(hung)
     try:
         pytest_runtestloop(session)
     except session.Failed:
-        return True
-    return session.testsfailed > 0
+        return HUNG if hung.seen else FAILED
+    return FAILED if session.testsfailed else PASSED
+
+
+class _Hung:
+    """Notices whether a test failed by running out of time, which may be the machine's fault."""
+
+    seen = False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seen = self.seen or (report.failed and "Timeout (>" in report.longreprtext)
 
 
 def _poll(pid: int, deadline: float) -> str:
     done, status = os.waitpid(pid, os.WNOHANG)
     if done:
-        return "killed" if status else "survived"
+        return {PASSED: "survived", HUNG: "hung"}.get(os.waitstatus_to_exitcode(status), "killed")
     if time.monotonic() < deadline:
         return ""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    return "timeout"
+    return "hung"
 
 
 def _wait_for(pid: int, deadline: float) -> str:

@@ -9,7 +9,7 @@ from pykka._introspection import get_attr_directly
 from pykka.messages import ProxyCall, ProxyGetAttr
 
 from ._exits import NORMAL
-from ._messages import PROXY, SPECIAL, ActorStop, Down, Exit, Info, Signal, Stop, StopRequest, SystemRequest
+from ._messages import SPECIAL, ActorStop, Down, Exit, Info, Signal, Stop, StopRequest, SystemRequest
 from ._ref import Ref
 
 
@@ -51,9 +51,7 @@ def _special(ref: Ref, actor: Any, item: Any) -> Any:
         return actor.handle_info(item)
     if kind is ActorStop:
         return Stop(NORMAL)
-    if kind in PROXY:
-        return _proxy(actor, item)
-    return actor.handle_info(item)
+    return _proxy(actor, item)
 
 
 def _proxy(actor: Any, item: Any) -> Any:

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from kernel_specimens import KINDS, Boom, OnLoop, gone
+from kernel_specimens import BOUND_S, KINDS, Boom, OnLoop, eventually, gone
 from pykka.messages import _ActorStop
 
 from henslowe.actors.kernel import (
@@ -13,11 +13,13 @@ from henslowe.actors.kernel import (
     ActorExit,
     Continue,
     LoopActor,
+    Reply,
     StartFailed,
     Stop,
     is_clean,
     statistics,
 )
+from henslowe.actors.kernel._lifecycle import DEFERRED_COMPACT_AT
 from henslowe.testing import run_virtually
 
 both_kinds = pytest.mark.parametrize("kind", KINDS)
@@ -35,7 +37,7 @@ async def test_a_loop_is_never_blocked_by_a_stop(kind):
     ref = await kind.start_link()
     with pytest.raises(RuntimeError, match="runs an event loop"):
         ref.stop()
-    assert ref.is_alive()
+    assert await ref.call("log") == ["init"]
     ref.exit(KILL)
 
 
@@ -128,6 +130,57 @@ async def test_a_stopped_actor_that_is_stopped_again_says_that_it_was_dead():
     assert ref.stop() is False  # nothing to wait for, so nothing is blocked
 
 
+@both_kinds
+async def test_casts_that_an_ending_actor_has_not_handled_are_dead_letters(kind):
+    ref = await kind.start_link()
+    ref.suspend()
+    for number in range(3):
+        ref.cast(number)
+    before = statistics().dead_letters
+    ref.exit(KILL)
+    await eventually(lambda: statistics().dead_letters >= before + 3)
+
+
+@both_kinds
+async def test_callers_that_were_answered_late_are_not_kept(kind):
+    ref = await kind.start_link()
+    owed = ref._actor.owed
+    for _ in range(200):
+        reply = ref.ask("later", block=False)
+        await eventually(lambda: owed)
+        owed.pop().set("now")
+        assert await reply == "now"
+        assert len(ref._deferred) <= DEFERRED_COMPACT_AT
+    ref.exit(KILL)
+
+
+@both_kinds
+async def test_a_reply_that_is_deferred_in_the_moment_of_a_kill_is_answered(kind):
+    ref = await kind.start_link()
+    ref.exit(KILL)
+    reply = Reply()
+    ref._defer(reply)  # what a thread does that was just coming back from its callback
+    with pytest.raises(ActorExit):
+        await reply
+
+
+@both_kinds
+async def test_many_callers_that_still_wait_hear_of_the_end_although_others_were_answered(kind):
+    ref = await kind.start_link()
+    owed = ref._actor.owed
+    replies = [ref.ask("later", block=False) for _ in range(DEFERRED_COMPACT_AT)]
+    await eventually(lambda: len(owed) == DEFERRED_COMPACT_AT)
+    for sender in owed[::2]:
+        sender.set("now")
+    replies += [ref.ask("later", block=False) for _ in range(DEFERRED_COMPACT_AT)]
+    await eventually(lambda: len(owed) == 2 * DEFERRED_COMPACT_AT)
+    ref.exit(KILL)
+    async with asyncio.timeout(BOUND_S):
+        ends = await asyncio.gather(*replies, return_exceptions=True)
+    assert ends.count("now") == DEFERRED_COMPACT_AT / 2
+    assert sum(isinstance(end, ActorExit) for end in ends) == 1.5 * DEFERRED_COMPACT_AT
+
+
 def test_clean_is_normal_shutdown_and_any_tuple_that_begins_with_it():
     for reason in (NORMAL, SHUTDOWN, (SHUTDOWN,), (SHUTDOWN, "detail")):
         assert is_clean(reason)
@@ -139,3 +192,8 @@ def test_the_exit_of_a_crashed_actor_carries_its_error_as_the_cause():
     error = Boom("why")
     assert ActorExit(error).__cause__ is error
     assert ActorExit("odd").__cause__ is None
+
+
+def test_an_exit_reads_as_its_text_or_else_as_its_reason():
+    assert str(ActorExit("odd")) == "actor exited: 'odd'"
+    assert str(ActorExit("odd", "it was odd")) == "it was odd"

@@ -37,6 +37,28 @@ async def test_start_link_returns_after_init(kind):
     ref.exit(KILL)
 
 
+async def test_a_start_for_a_supervisor_is_one_step_where_init_is():
+    ref = OnLoop.begin_link((), {})
+    assert ref.info().state == "running"
+    ref.exit(KILL)
+
+
+async def test_an_actor_whose_name_is_taken_is_not_even_made():
+    made = []
+
+    class Made(LoopActor):
+        def __init__(self):
+            super().__init__()
+            made.append(self)
+
+    ref = await Made.start_link(name="taken-before")
+    with pytest.raises(StartFailed) as failed:
+        await Made.start_link(name="taken-before")
+    assert failed.value.reason == ("already_started", ref)
+    assert len(made) == 1
+    ref.exit(KILL)
+
+
 @both_kinds
 async def test_a_failing_init_is_raised_by_start_link_and_terminate_does_not_run(kind):
     log = []

@@ -295,6 +295,8 @@ async def test_the_sweep_at_boot_kills_other_incarnations_only():
         mark: await OsProcess.spawn(["sleep", "600"], stdin=False, marker=mark)
         for mark in ("sweep-a:1", "sweep-a:2", "sweep-a:3", "sweep-ab:1")
     }
+    for process in processes.values():  # a process has no environment in the moment in which it becomes the command
+        await eventually(lambda pid=process.pid: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
     killed = sweep_orphans("sweep-a", 3)
     assert set(killed) == {processes["sweep-a:1"].pid, processes["sweep-a:2"].pid}
     for mark in ("sweep-a:1", "sweep-a:2"):

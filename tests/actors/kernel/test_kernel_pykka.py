@@ -6,6 +6,7 @@ import threading
 import pykka
 import pytest
 from kernel_specimens import BOUND_S, OnLoop
+from pykka._envelope import Envelope
 
 from henslowe.actors.kernel import KILL, ActorExit, LoopActor, Ref, ThreadActor, ask_async
 
@@ -91,6 +92,21 @@ async def test_pykkas_hooks_and_proxy_work_unchanged(kind):
 
 
 @both
+async def test_an_envelope_that_expects_no_answer_is_a_cast(kind):
+    class Remembers(kind):
+        def on_receive(self, message):
+            self.diary.append(message)
+            return len(self.diary)
+
+    diary = []
+    ref = await Remembers.start_link(diary)
+    ref.actor_inbox.put(Envelope("told"))
+    assert await ref.call("asked") == 3
+    assert diary == ["start", "told", "asked"]
+    ref.exit(KILL)
+
+
+@both
 async def test_a_failing_tell_runs_on_failure_and_ends_the_actor(kind):
     diary = []
     ref = kind.start(diary)
@@ -112,6 +128,15 @@ async def test_replies_can_be_awaited_without_stalling_the_loop(kind):
     assert await ref.proxy().add(1) == 2
     assert await ref.ask("y", block=False).map(str.upper) == "Y"
     ref.exit(KILL)
+
+
+@both
+async def test_waiting_for_the_end_in_vain_leaves_nothing_behind(kind):
+    ref = await kind.start_link([])
+    assert not await asyncio.to_thread(ref.actor_stopped.wait, 0.001)
+    assert not ref._watchers
+    await ref.stop(block=False)
+    assert await asyncio.to_thread(ref.actor_stopped.wait, BOUND_S)
 
 
 async def test_a_foreign_actor_is_awaited_without_stalling_the_loop():

@@ -145,7 +145,7 @@ class OsProcess:
         if child.stdin is not None:
             self._unconnected.remove(child.stdin)
             protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=self._loop), loop=self._loop)
-            transport, _ = await self._loop.connect_write_pipe(lambda: protocol, child.stdin)
+            transport, _ = await self._loop.connect_write_pipe(lambda: protocol, _PipeEnd(child.stdin, self._loop))
             self._transports.append(transport)
             self.stdin = asyncio.StreamWriter(transport, protocol, None, self._loop)
         self.stdout = await self._reader(child.stdout, line_bytes_max)
@@ -157,7 +157,7 @@ class OsProcess:
         self._unconnected.remove(pipe)  # its transport closes it from here on, also when connecting is cancelled
         reader = asyncio.StreamReader(limit=line_bytes_max, loop=self._loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=self._loop)
-        transport, _ = await self._loop.connect_read_pipe(lambda: protocol, pipe)
+        transport, _ = await self._loop.connect_read_pipe(lambda: protocol, _PipeEnd(pipe, self._loop))
         self._transports.append(transport)
         return reader
 
@@ -251,6 +251,30 @@ class OsProcess:
     def __repr__(self) -> str:
         state = f"returncode={self.returncode}" if self.returncode is not None else "running"
         return f"<OsProcess {self.pid} {state}>"
+
+
+class _PipeEnd:
+    """A pipe's end as a transport wants it, whose descriptor is closed once.
+
+    asyncio's transports close the file that they are given. uvloop's close the descriptor and the file after it, which
+    by then may be another thread's descriptor of the same number; when connecting is cancelled they leave the file to
+    the collector. Either closes what belongs to somebody else, and libuv aborts the process when it is the loop's.
+    """
+
+    def __init__(self, pipe: IO[bytes], loop: asyncio.AbstractEventLoop) -> None:
+        self._fd = os.dup(pipe.fileno())
+        self._closed = type(loop).__module__.startswith("uvloop")  # by the transport, not here
+        pipe.close()
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._fd
+
+    def close(self) -> None:
+        """Close it, unless the transport does."""
+        if not self._closed:
+            self._closed = True
+            os.close(self._fd)
 
 
 class _Housekeeping:

@@ -77,6 +77,7 @@ from henslowe.transport.access.managed import ManagedTokens
 from henslowe.transport.access.resources import resources_of
 from henslowe.transport.admin.edge import Admin
 from henslowe.transport.admin.keeping import Keeping
+from henslowe.transport.admin.traffic import TrafficTables
 from henslowe.transport.application import application_maker
 from henslowe.transport.gateway import (
     Gateway,
@@ -399,6 +400,14 @@ class Node:
             shared.metrics,
             ManagedTokens(self.store.table(TOKENS)),
             Keeping(self.store, settings),
+            TrafficTables(
+                self.store.table(SESSIONS),
+                self.store.table(TASKS),
+                replay=self._gateway.replay,
+                results=self._gateway.results,
+                routes=shared.routes,
+                directory=shared.directory,
+            ),
             RateLimiter(settings.admin.rate_per_s),
             keepalive_s=settings.gateway.sse_keepalive_s,
         )

@@ -40,6 +40,10 @@ COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
         Entry("logs", "events", "What the stages and instances of a service printed."),
         Entry("captures", "captures", "Recorded calls, without their secrets."),
         Entry("tree", "status", "The supervision tree."),
+        Entry("sessions", "traffic", "Open sessions of clients."),
+        Entry("tools", "traffic", "The tools that clients may call now."),
+        Entry("tasks", "traffic", "Tasks that clients may ask for."),
+        Entry("results", "traffic", "Results that are answered without their server."),
     ),
     "Decide": (
         Entry("build", "control", "Run a service's pipeline again."),

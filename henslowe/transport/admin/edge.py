@@ -27,6 +27,7 @@ from henslowe.transport.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
     from henslowe.transport.admin.keeping import Keeping
+    from henslowe.transport.admin.traffic import TrafficTables
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Admin:
     registry: CollectorRegistry
     tokens: ManagedTokens
     keeping: Keeping
+    traffic: TrafficTables
     limiter: RateLimiter
     """Per principal."""
     keepalive_s: float = 15.0

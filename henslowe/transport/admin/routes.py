@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from henslowe.actors.access.scopes import ADMIN_TOKENS
-from henslowe.transport.admin import capture_models, captures, handlers, keeping, models, tokens
+from henslowe.transport.admin import (
+    capture_models,
+    captures,
+    handlers,
+    keeping,
+    models,
+    tokens,
+    traffic,
+    traffic_models,
+)
 from henslowe.transport.admin.edge import Route
 from henslowe.transport.admin.stream import export_events, follow_events
 
@@ -59,6 +68,46 @@ ROUTES: Final[tuple[Route, ...]] = (
         query=capture_models.CapturesQuery,
     ),
     Route("GET", f"{V1}/captures/{{seq}}", captures.one, "One recorded exchange", capture_models.CaptureReply),
+    Route(
+        "GET",
+        f"{V1}/sessions",
+        traffic.sessions,
+        "Open sessions of clients, and what is kept for them",
+        traffic_models.SessionsReply,
+        query=traffic_models.RowsQuery,
+    ),
+    Route(
+        "GET",
+        f"{V1}/tools",
+        traffic.tools,
+        "The tools of the versions that serve",
+        traffic_models.ToolsReply,
+        query=traffic_models.RowsQuery,
+    ),
+    Route(
+        "GET",
+        f"{V1}/tasks",
+        traffic.tasks,
+        "Tasks that clients may ask for",
+        traffic_models.TasksReply,
+        query=traffic_models.RowsQuery,
+    ),
+    Route(
+        "GET",
+        f"{V1}/results",
+        traffic.kept_results,
+        "Results that are answered without their server",
+        traffic_models.ResultsReply,
+        query=traffic_models.RowsQuery,
+    ),
+    Route(
+        "POST",
+        f"{V1}/results/purge",
+        traffic.purge,
+        "Forget such results",
+        traffic_models.PurgeReply,
+        body=traffic_models.PurgeRequest,
+    ),
     Route("GET", f"{V1}/tokens", tokens.listed, "The tokens of this node", models.TokensReply, scope=ADMIN_TOKENS),
     Route(
         "POST",

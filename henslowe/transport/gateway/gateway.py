@@ -142,7 +142,7 @@ class Gateway:
         self._streams.on_added = lambda stream: self._ranges.watch() if "@" in stream.scope else None
         self._ranges.listened = lambda: [scope for scope in self._streams.scopes() if "@" in scope]
         sticky = StickyKeys(sticky_epoch_s, clock)
-        replay = ReplayLog(
+        self.replay = replay = ReplayLog(
             memory.replay, settings, lambda session_id: sessions.get(session_id) is not None, clock=clock
         )
         serving = Serving(settings, sessions, self._streams, sticky, self._metrics, watches, replay, privates)
@@ -194,7 +194,7 @@ class Gateway:
     def start(self) -> None:
         """Take up what the last life of the node left under way. Runs in: the node's loop, once its actors stand."""
         self._tasks.start()
-        self._serving.replay.recover()
+        self.replay.recover()
         self.results.recover()
 
     def end_streams(self) -> None:

@@ -187,6 +187,10 @@ class ReplayLog:
     def __len__(self) -> int:
         return sum(map(len, self._of.values()))
 
+    def of(self, session: str) -> tuple[ReplayStream, ...]:
+        """The streams of a session."""
+        return tuple(self._of.get(session, {}).values())
+
     def recover(self) -> None:
         """Take up what the last life of the node left."""
         for row in self._store.rows():

@@ -22,7 +22,11 @@ from prometheus_client import CollectorRegistry, Counter
 
 from henslowe.actors import names
 from henslowe.actors.access import TOKENS, AccessBoard, AccessKeeper
+from henslowe.actors.endpoints import EndpointDirectory
 from henslowe.actors.kernel import Scheduler
+from henslowe.actors.routes import Observations, RouteTable
+from henslowe.actors.sessions import SESSIONS
+from henslowe.actors.tasks import TASKS
 from henslowe.config.listen import Address
 from henslowe.config.loading import load
 from henslowe.config.node_file import NodeFile, admin_socket, announce, boot_id
@@ -53,7 +57,9 @@ from henslowe.transport.admin.models import (
     VersionReply,
     VersionsReply,
 )
+from henslowe.transport.admin.traffic import TrafficTables
 from henslowe.transport.connections import Runner
+from henslowe.transport.gateway import Gateway, MemorySessions
 from henslowe.transport.http_guard import Guard, guard_middleware
 from henslowe.transport.listener import bind_tcp, bind_unix
 from henslowe.transport.rate_limit import RateLimiter
@@ -266,6 +272,24 @@ async def serve(workspace: Path, *, rate_per_s: float = 1_000.0, socket: bool = 
     migrations = await MigrationRunner.start_link(store.migrator, fast, store.rotation, name=RUNNER_NAME)
     tokens = ManagedTokens(store.table(TOKENS))
     keeping = Keeping(store, loaded.settings)
+    routes, directory = RouteTable(), EndpointDirectory()
+    gateway = Gateway(
+        routes=routes,
+        directory=directory,
+        observations=Observations(),
+        sessions=MemorySessions(),
+        settings=loaded.settings.gateway,
+        registry=CollectorRegistry(),
+        node_info={"name": "henslowe", "version": "0"},
+    )
+    traffic = TrafficTables(
+        store.table(SESSIONS),
+        store.table(TASKS),
+        replay=gateway.replay,
+        results=gateway.results,
+        routes=routes,
+        directory=directory,
+    )
     admin = Admin(
         node,
         store.events,
@@ -273,6 +297,7 @@ async def serve(workspace: Path, *, rate_per_s: float = 1_000.0, socket: bool = 
         registry,
         tokens,
         keeping,
+        traffic,
         RateLimiter(rate_per_s, burst=rate_per_s),
         keepalive_s=0.05,
     )

@@ -60,7 +60,7 @@ SECTIONS = (
     Section("flips", "damage is an error or harmless, never another value, never silence", (600,), (45,)),
     Section("first_boot", "whatever a power cut leaves of a store's creation opens", (1_000,), (100,)),
     Section("disk_full", "a full disk refuses writes, not reads, and is forgiven when space returns", on_disk=True),
-    Section("backups", "a backup made while writing verifies, and restores byte for byte"),
+    Section("backups", "a backup made while writing verifies, and restores byte for byte", (12,), (2,)),
 )
 
 

@@ -38,8 +38,8 @@ APPENDERS = 4
 TREES = 6
 GRACE_S = 5.0
 """A backup's second look at the archive is sooner than that."""
-ROUNDS = 4
-DAMAGES = 12
+PAUSE_S = 0.005
+"""Between the steps of an appender: what is written while a backup is checked has to be compared, too."""
 MARGIN_EVENTS = 200
 """Written between two backups at least."""
 _OWN = (b"seq",)
@@ -74,6 +74,7 @@ async def _write(folder: Path, acks: int, seed: int) -> None:
         async def count() -> None:
             while not stopping.is_set():
                 os.write(acks, json.dumps(await book.step()).encode() + b"\n")
+                await asyncio.sleep(PAUSE_S)
 
         async def archive() -> None:
             for number in itertools.count():
@@ -83,6 +84,7 @@ async def _write(folder: Path, acks: int, seed: int) -> None:
                 told = await asyncio.to_thread(book.archive, folder.parent / f"tree{tree}")
                 await named.insert(Named(tree=tree, build=told["build"]))
                 os.write(acks, json.dumps(await book.share(number)).encode() + b"\n")
+                await asyncio.sleep(PAUSE_S)
                 pins = {row.build for row in named.rows()}
                 await store.archive.gc_async(pins=pins, grace_s=GRACE_S)
 
@@ -195,7 +197,7 @@ def _wrong_builds(folder: Path) -> list[str]:
 
 def _round(number: int, folder: Path, writer: _Writer, found: Counter[str]) -> list[str]:
     source = folder / "data"
-    path = folder / ("backup.tar.zst" if number % 3 == 2 else "backup")
+    path = folder / ("backup.tar.zst" if number % 2 else "backup")
     promised = Acknowledged(writer.acknowledged.seq, writer.acknowledged.context)
     made = back_up(source, path, builds=builds)
     manifest, report = verify_backup(path, audit="")
@@ -253,8 +255,8 @@ def _last_seq(path: Path) -> int:
     return int(json.loads((path / "manifest.json").read_text())["last_seq"])
 
 
-def run(seed: int, folder: Path, rounds: int = ROUNDS, damages: int = DAMAGES) -> dict[str, Any]:
-    """Backs up `rounds` times beside a writer, then damages backups `damages` times."""
+def run(rounds: int, seed: int, folder: Path) -> dict[str, Any]:
+    """Backs up `rounds` times beside a writer, then damages as many backups."""
     dice = random.Random(seed)
     found: Counter[str] = Counter()
     problems: list[str] = []
@@ -271,6 +273,6 @@ def run(seed: int, folder: Path, rounds: int = ROUNDS, damages: int = DAMAGES) -
     back_up(folder / "data", still, builds=builds)
     if _raw(folder / "data") != _raw(still):
         problems.append("a backup of a store at rest has other bytes")
-    for _ in range(damages):
+    for _ in range(rounds):
         problems += _damaged(still, folder, dice)
-    return {"backups": rounds + 1, "damaged": damages, **found, "problems": problems}
+    return {"backups": rounds + 1, "damaged": rounds, **found, "problems": problems}

@@ -171,12 +171,16 @@ def check(folder: Path, acknowledged: Acknowledged, *, clean: bool = False) -> l
         store = Store.open(folder, NODE, SETTINGS)
     except HensloweError as error:
         return [f"does not open: {error.message[:100]}"]
+    except Exception as error:
+        return [f"does not open, and not in words: {type(error).__name__}: {error}"[:150]]
     try:
         if clean is store.recovered:
             return ["the kind of the last stop was not noticed"]
         return wrong_with(store, acknowledged)
     except HensloweError as error:
         return [f"cannot be read: {error.message[:100]}"]
+    except Exception as error:
+        return [f"cannot be read, and not in words: {type(error).__name__}: {error}"[:150]]
     finally:
         store.close()
 

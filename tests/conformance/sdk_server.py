@@ -20,7 +20,13 @@ import uvicorn
 from mcp.server.lowlevel import Server
 from mcp.server.runner import serve_loop
 from mcp.server.stdio import stdio_server
-from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, PromptsListChanged, ToolsListChanged
+from mcp.server.subscriptions import (
+    InMemorySubscriptionBus,
+    ListenHandler,
+    PromptsListChanged,
+    ResourceUpdated,
+    ToolsListChanged,
+)
 from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
 from mcp.shared.message import ServerMessageMetadata
 from pydantic import TypeAdapter
@@ -93,6 +99,35 @@ def changes(event):
     return tool
 
 
+WATCHED = "test://watched-resource"
+hanging = {"now": 0, "cancelled": 0}
+
+
+async def update(request: Request) -> dict:
+    """Says that a resource changed, to listeners of either era."""
+    await bus.publish(ResourceUpdated(uri=WATCHED))
+    if request.ctx.protocol_version != MODERN:
+        await request.ctx.session.send_resource_updated(WATCHED)
+    return suite.text("It was updated.")
+
+
+async def hang(_request: Request) -> dict:
+    """Does not answer, and counts who gave up."""
+    hanging["now"] += 1
+    try:
+        await asyncio.Event().wait()
+    except BaseException:
+        hanging["cancelled"] += 1
+        raise
+    finally:
+        hanging["now"] -= 1
+    return suite.text("never")
+
+
+async def hung(_request: Request) -> dict:
+    return suite.text(json.dumps(hanging))
+
+
 async def nothing(_ctx, _params) -> types.EmptyResult:
     return types.EmptyResult()
 
@@ -103,6 +138,7 @@ def make() -> Server:
     made.extensions[tasks.EXTENSION] = {}
     suite.TOOLS["test_trigger_tool_change"] = changes(ToolsListChanged())
     suite.TOOLS["test_trigger_prompt_change"] = changes(PromptsListChanged())
+    suite.TOOLS |= {"test_resource_update": update, "test_hang": hang, "test_hung": hung}
     for method, params in {
         "tools/list": types.PaginatedRequestParams,
         "tools/call": types.CallToolRequestParams,

@@ -15,6 +15,7 @@ from henslowe.actors.access import AccessBoard, Principal, board
 from henslowe.actors.access.board import Grant
 from henslowe.actors.access.credentials import SECRET_BYTES, digest, mint, mint_id
 from henslowe.transport.access import ROOT, Authenticator, authenticator
+from tests.transport.gateway.world import initialize_body
 from tests.transport.security.house import House
 
 
@@ -24,20 +25,10 @@ def test_tokens_sessions_and_states_have_at_least_128_random_bits(house: House) 
     assert len(made) == 1_000
     assert all(re.fullmatch(r"hns_[0-9a-f]{12}_[\w-]{43}", token, re.ASCII) for token in made)
     assert len(house.root) >= 43
-    initialize = {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "initialize",
-        "params": {
-            "protocolVersion": "2025-11-25",
-            "capabilities": {},
-            "clientInfo": {"name": "t", "version": "1"},
-        },
-    }
     headers = {"Content_Type": "application/json", "Accept": "application/json, text/event-stream"}
     sessions = set()
     for _ in range(3):
-        status, found, _ = house.ask("POST", "/mcp/echo", json.dumps(initialize).encode(), house.root, **headers)
+        status, found, _ = house.ask("POST", "/mcp/echo", json.dumps(initialize_body()).encode(), house.root, **headers)
         assert status == 200
         sessions.add(found["mcp-session-id"])
     assert len(sessions) == 3

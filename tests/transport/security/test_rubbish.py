@@ -12,6 +12,7 @@ import pytest
 
 from henslowe.transport.gateway.inbound import DEPTH_MAX
 from henslowe.transport.listener import HEADERS_MAX
+from tests.transport.gateway.world import initialize_body
 from tests.transport.security.house import DEEP, House
 
 JSON = {"Content_Type": "application/json", "Accept": "application/json, text/event-stream"}
@@ -30,16 +31,8 @@ def test_nothing_that_a_stranger_says_starts_a_line_of_the_log(house: House) -> 
             _, headers, _ = house.ask("GET", path, token=token, User_Agent="a\x1b[2Jb")
             assert "x-forged" not in headers
             assert not any(CONTROL.search(value) for value in headers.values())
-    initialize = {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "initialize",
-        "params": {
-            "protocolVersion": "2025-11-25",
-            "capabilities": {},
-            "clientInfo": {"name": evil, "version": evil},
-        },
-    }
+    initialize = initialize_body()
+    initialize["params"]["clientInfo"] = {"name": evil, "version": evil}
     assert house.ask("POST", "/mcp/echo", json.dumps(initialize).encode(), house.root, **JSON)[0] == 200
     assert not CONTROL.search(house.log())
     assert all(line.startswith("{") for line in house.log().splitlines())

@@ -38,7 +38,9 @@ _ZSTD_LEVEL: Final = 3
 _DIGEST_CHARS: Final = 64
 _STAT_CACHE_MAX: Final = 200_000
 _RACY_NS: Final = 2_000_000_000
-"""A file changed this recently may change again without another time stamp: it is not cached."""
+"""A file changed this recently may change again without another time stamp: it is not cached. For FAT's stamps."""
+_RACY_FINE_NS: Final = 100_000_000
+"""The same for stamps of the kernel's clock, which goes on every 1 to 10 ms."""
 _READ_TRIES: Final = 5
 
 Ignore: TypeAlias = Callable[[str], bool]
@@ -280,7 +282,9 @@ class Archive:
         return entry
 
     def _remember(self, path: str, status: os.stat_result, entry: Entry) -> None:
-        if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < _RACY_NS:
+        # A stamp below the millisecond tells a fine clock.
+        racy_ns = _RACY_FINE_NS if status.st_ctime_ns % 1_000_000 else _RACY_NS
+        if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < racy_ns:
             return
         if len(self._seen) >= _STAT_CACHE_MAX:
             self._seen.clear()
@@ -344,7 +348,7 @@ def _walk(tree: Path, ignore: Ignore) -> Iterator[tuple[str, os.DirEntry[str]]]:
     while waiting:
         prefix = waiting.pop()
         with os.scandir(tree / prefix) as found:
-            children = sorted(found, key=lambda child: child.name)
+            children = list(found)
         for child in children:
             path = f"{prefix}{child.name}"
             folder = child.is_dir(follow_symlinks=False)

@@ -85,7 +85,7 @@ def test_other_content_is_another_build(archive, tmp_path, changed):
 
 def test_an_edit_is_seen_though_the_archive_remembers_files(archive, tmp_path, monkeypatch):
     # As if the files had been there for long: nothing young is remembered.
-    monkeypatch.setattr("henslowe.storage.archive._RACY_NS", 0)
+    monkeypatch.setattr("henslowe.storage.archive._RACY_FINE_NS", 0)
     plant(tmp_path / "tree", {"a": b"old", "b": b"kept"})
     for name in ("a", "b"):
         os.utime(tmp_path / "tree" / name, (1, 1))
@@ -98,7 +98,8 @@ def test_an_edit_is_seen_though_the_archive_remembers_files(archive, tmp_path, m
     assert archive.read(second.files[0]) == b"new"
 
 
-def test_a_file_that_is_young_is_not_remembered(archive, tmp_path):
+def test_a_file_that_is_young_is_not_remembered(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr("henslowe.storage.archive._RACY_FINE_NS", 3_600 * 10**9)
     plant(tmp_path / "tree", {"a": b"1"})
     archive.put(tmp_path / "tree")
     assert archive._seen == {}

@@ -382,3 +382,40 @@ def test_a_declaration_that_cannot_work_is_refused_when_it_is_made() -> None:
         replace(new_spec(), upcast={1: dict})
     with pytest.raises(TypeError, match="expected migrations of table 'other'"):
         replace(new_spec(), name="other")
+
+
+async def test_what_a_rolled_back_migration_had_copied_is_not_there_in_the_next_one(open_store: OpenStore) -> None:
+    await fill(open_store)
+    async with open_store() as store:
+        people = store.table(new_spec())
+        await lead(store, Phase.VERIFY)
+        await store.migrator.roll_back("people", by="ada")
+        assert entries(store, "t.people@1") == 0
+        await people.delete(key(3))
+        await people.insert(new(4, age_s=1))
+        expected = people.rows()
+        await lead(store, Phase.DROP)
+        assert store.migrator.rows()[0].problem == ""
+        assert (people.rows(), entries(store, "t.people@1")) == (expected, ROWS - 1)
+
+
+async def test_a_row_that_changes_twice_in_one_commit_leaves_nothing_in_the_old_form(open_store: OpenStore) -> None:
+    class Renamed(Person1, frozen=True):
+        number: int
+
+    by_number = Migration("people", 1, 2, dict, dict, from_key="name")
+    before = TableSpec(name="people", row_type=Renamed, key="name")
+    after = TableSpec(name="people", row_type=Renamed, key="number", schema=2, migrations=(by_number,))
+    async with open_store() as store:
+        await store.table(before).insert(*(Renamed(name=name, number=n, age_s=0) for n, name in enumerate("ab")))
+    async with open_store() as store:
+        people = store.table(after)
+        for phase in ORDER[:-1]:
+            await lead(store, phase)
+            txn = store.transaction()
+            # Two rows change their names with each other, one of them by way of a third one.
+            names = [people.lookup(number).name for number in (0, 1)]
+            for number, name in ((0, "c"), (1, names[0]), (0, names[1])):
+                txn.put(people, Renamed(name=name, number=number, age_s=1))
+            await txn.commit()
+            assert {row.name: row.number for row in read_by(store, before)} == {names[1]: 0, names[0]: 1}

@@ -37,7 +37,8 @@ _SHORT: Final = 8
 """No secret of a known shape is shorter; a name of a field may tell of one."""
 _MARGIN: Final = 4_096
 """Looked at beyond what is kept, so that a secret across the cut is seen whole."""
-_MARKER: Final = re.compile(r"\[(?:redacted|truncated|omitted):[^\]]*\]")
+_MARKER: Final = re.compile(r"\[(?:redacted|truncated|omitted):[A-Za-z0-9_-]{1,40}:len=\d{1,12}\]")
+"""So narrow that nothing secret passes in the shape of one."""
 _BINARY_FIELDS: Final = frozenset({"data", "blob"})
 """Of MCP's images, audio and resources: base64 of what nobody reads here."""
 
@@ -177,11 +178,13 @@ class _Walk:
             return {str(key): self._secret(name, each, depth + 1) for key, each in list(value.items())[:100]}
         if isinstance(value, list | tuple) and depth < _DEPTH_MAX:
             return [self._secret(name, each, depth + 1) for each in value[:100]]
+        if isinstance(value, str) and _MARKER.fullmatch(value):
+            return value
         return self._marker(name, len(str(value)))
 
     def _marker(self, kind: str, length: int) -> str:
         self.redactions += 1
-        marker = f"[redacted:{kind[:40]}:len={length}]"
+        marker = f"[redacted:{kind[:40] if kind.isascii() else 'field'}:len={length}]"
         self._left -= len(marker)
         return marker
 

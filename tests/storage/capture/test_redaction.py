@@ -6,7 +6,7 @@ import string
 import uuid
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from henslowe.config.settings import CaptureSettings
@@ -213,6 +213,7 @@ JSON_VALUES = st.recursive(
 )
 
 
+@example({"SECRETKEY": 0}, 0)
 @given(JSON_VALUES, st.integers(0, 400))
 @settings(max_examples=200, deadline=None)
 def test_any_value_is_redacted_bounded_the_same_way_each_time(value, bytes_max):
@@ -232,6 +233,11 @@ def test_a_secret_across_the_cut_is_not_cut_in_two():
         clean = REDACTOR.redact("x " * 8 + secret + " y" * 3_000, bytes_max=room)
         assert clean.truncated
         assert "aB3d" not in clean.value
+
+
+def test_no_secret_hides_in_the_shape_of_a_marker():
+    hidden = "[redacted:jwt:len=ghp_" + "aB3dE5gH7j" * 4 + "]"
+    assert "aB3d" not in json.dumps(REDACTOR.redact({"text": hidden, "password": hidden}, bytes_max=ROOM).value)
 
 
 def test_what_is_cut_says_so():

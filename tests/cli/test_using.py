@@ -86,15 +86,11 @@ def test_the_snippet_is_what_a_client_wants(node: Background, henslowe: Henslowe
     assert henslowe("client", "snippet", "--json").json == {
         "mcpServers": {"henslowe": {"type": "http", "url": f"{url}/mcp"}}
     }
-    assert henslowe("client", "snippet", "hello", "--with-token", "--json").json == {
-        "mcpServers": {
-            "hello": {
-                "type": "http",
-                "url": f"{url}/mcp/hello",
-                "headers": {"Authorization": f"Bearer {node.served.token}"},
-            }
-        }
-    }
+    entry = henslowe("client", "snippet", "hello", "--token", "laptop", "--json").json["mcpServers"]["hello"]
+    assert (entry["type"], entry["url"]) == ("http", f"{url}/mcp/hello")
+    assert entry["headers"]["Authorization"].startswith("Bearer hns_")
+    (token,) = henslowe("token", "list", "--json").json["tokens"]
+    assert (token["name"], token["scopes"]) == ("laptop", ["mcp:hello"]), "no more than the client needs"
     run = henslowe("client", "snippet")
     text, _, following = run.out.partition("\n\nnext: ")
     assert "henslowe" in json.loads(text)["mcpServers"]
@@ -105,8 +101,8 @@ def test_the_snippet_of_a_node_for_others_says_that_the_token_is_missing(workspa
     toml = 'listen = "0.0.0.0:8400"\nallow_remote = true\nadmin.token_file = ".henslowe/admin.token"\n'
     (workspace / "henslowe.toml").write_text(toml)
     with background(workspace):
-        assert henslowe("client", "snippet").out.rstrip().endswith("this node asks every client for it")
-        assert "SERVICE TOOL" in henslowe("client", "snippet", "--with-token").out
+        assert henslowe("client", "snippet").out.rstrip().endswith("this node asks every client for one")
+        assert "SERVICE TOOL" in henslowe("client", "snippet", "--token", "laptop").out
 
 
 def test_without_a_socket_a_call_carries_the_token_where_the_user_may_read_it(

@@ -25,7 +25,7 @@ import pytest
 from .changes import ROOT, Mutant
 
 PASSED, FAILED, HUNG = range(3)
-MUTANT_S = 60
+MUTANT_S = 300
 LONG_TEST_S = 15
 TEST_S = 8
 """A mutant that hangs is the dearest: most tests take some milliseconds, those in `LONG` some seconds."""

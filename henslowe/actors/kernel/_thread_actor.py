@@ -76,9 +76,13 @@ class ThreadRef(Ref):
         """As `Ref.exit`. Other signals than a kill wait for the callback under way: a thread cannot be preempted."""
         if isinstance(reason, str) and reason == KILL:
             self._kill()
-        elif self._takes_signal(reason, sender):
+            return
+        actor = self._actor
+        if self._takes_signal(reason, sender):
             self.put(Signal(reason))
             self._resumed.set()
+        elif actor is not None and actor.trap_exit and sender is self._parent:
+            self._resumed.set()  # the parent's exit ends also one that traps, and that is suspended
 
     def _kill(self) -> None:
         thread = self._thread

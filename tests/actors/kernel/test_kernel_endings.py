@@ -8,6 +8,8 @@ from pykka.messages import _ActorStop
 
 from henslowe.actors.kernel import (
     KILL,
+    KILLED,
+    NOPROC,
     NORMAL,
     SHUTDOWN,
     ActorExit,
@@ -20,6 +22,7 @@ from henslowe.actors.kernel import (
     statistics,
 )
 from henslowe.actors.kernel._lifecycle import DEFERRED_COMPACT_AT
+from henslowe.errors import Conflict
 from henslowe.testing import run_virtually
 
 both_kinds = pytest.mark.parametrize("kind", KINDS)
@@ -128,6 +131,90 @@ async def test_a_stopped_actor_that_is_stopped_again_says_that_it_was_dead():
     assert await ref.stop(block=False) is True
     assert await ref.stop(block=False) is False
     assert ref.stop() is False  # nothing to wait for, so nothing is blocked
+
+
+@pytest.mark.parametrize("trap", [False, True])
+@both_kinds
+async def test_the_child_of_a_dead_parent_ends_as_if_it_had_just_died(kind, trap):
+    parent = await OnLoop.start_link()
+    parent.exit(KILL)
+    child = await kind.start_link(trap, parent=parent)
+    assert await gone(child) == NOPROC
+
+
+@pytest.mark.parametrize("trap", [False, True])
+@both_kinds
+async def test_a_suspended_child_ends_with_its_parent(kind, trap):
+    parent = await OnLoop.start_link()
+    child = await kind.start_link(trap, parent=parent)
+    child.suspend()
+    parent.exit(KILL)
+    await gone(child)
+    assert child.reason == KILLED
+
+
+async def test_the_caller_of_an_actor_that_kills_itself_and_fails_gets_the_error():
+    class Suicidal(LoopActor):
+        def handle_call(self, message, sender):
+            self.ref.exit(KILL)
+            raise Boom(message)
+
+    ref = await Suicidal.start_link()
+    with pytest.raises(Boom, match="last words"):
+        await ref.call("last words")
+    assert ref.reason == KILLED
+
+
+@both_kinds
+async def test_what_waits_behind_an_operating_error_is_handled(kind):
+    class Answering(kind):
+        def handle_call(self, message, sender):
+            if message == "conflict":
+                raise Conflict("an answer")
+            return message
+
+    ref = await Answering.start_link()
+    replies = [ref.ask(message, block=False) for message in ("conflict", "behind it")]
+    async with asyncio.timeout(BOUND_S):
+        conflict, behind = await asyncio.gather(*replies, return_exceptions=True)
+    assert isinstance(conflict, Conflict)
+    assert behind == "behind it"
+    ref.exit(KILL)
+
+
+async def test_an_actor_that_says_goodbye_takes_no_more_messages():
+    goodbye = asyncio.Event()
+
+    class Polite(LoopActor):
+        async def terminate(self, reason):
+            await goodbye.wait()
+
+        def handle_call(self, message, sender):
+            return message
+
+    ref = await Polite.start_link()
+    ref.exit(SHUTDOWN)
+    await eventually(lambda: ref.info().state == "stopping")
+    late = ref.call("late")
+    await asyncio.sleep(0)
+    assert not late.done()
+    goodbye.set()
+    with pytest.raises(ActorExit) as exited:
+        await late
+    assert exited.value.reason == SHUTDOWN
+
+
+async def test_an_async_callback_may_end_its_actor_before_it_first_suspends():
+    class Ending(LoopActor):
+        steps_first = True
+
+        async def handle_cast(self, message):
+            self.ref.exit(message)
+            await asyncio.sleep(0)
+
+    ref = await Ending.start_link()
+    ref.cast("enough")
+    assert await gone(ref) == "enough"
 
 
 @both_kinds

@@ -19,6 +19,8 @@ from pathlib import Path
 from henslowe.storage import Archive
 
 FILES, FOLDERS, EDITS = 600, 30, 5
+SETTLE_S = 0.2
+"""What is younger is read again by all sides: its stamp may repeat."""
 _GIT = ("-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "gc.auto=0", "-c", "commit.gpgsign=false")
 
 
@@ -45,13 +47,14 @@ def measure(folder: Path, *, quick: bool, order: int) -> dict[str, float]:
         steps[name] = partial(_git_commit, git)
     for step in steps.values():
         step()
-    time.sleep(2.1)  # what all sides take for too young to be remembered
+    time.sleep(SETTLE_S)
     for step in steps.values():
         step()
     spent: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(4 if quick else 12):
         for edited in dice.sample(range(FILES), EDITS):
             (tree / f"package{edited % FOLDERS}" / f"module{edited}.py").write_text(_source(edited, dice))
+        time.sleep(SETTLE_S)
         sides = list(steps.items())
         for name, step in sides if (number + order) % 2 else sides[::-1]:
             started = time.perf_counter()

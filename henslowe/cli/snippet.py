@@ -1,4 +1,4 @@
-"""`henslowe client snippet`: what to paste into an MCP client's configuration."""
+"""`henslowe client`: this node in the configuration of MCP clients, written by the command or pasted by hand."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any, Final
 import click
 
 from henslowe.cli.client import NodeClient, service_path
-from henslowe.cli.console import Console, node_options
+from henslowe.cli.console import Console, json_option, node_options
 from henslowe.config.listen import parse_listen
 from henslowe.config.node_file import NodeFile
+from henslowe.errors import HensloweError, NotFound
 
 TOKEN_S: Final = 90 * 86_400.0
 """How long a client's token is good, as `henslowe token create` has it."""
@@ -24,7 +25,10 @@ def client_command() -> None:
 @client_command.command("snippet")
 @click.argument("service", required=False)
 @click.option(
-    "--token", "token_name", metavar="NAME", help="Make a token of this name for the client, good for 90 days, and put it in."
+    "--token",
+    "token_name",
+    metavar="NAME",
+    help="Make a token of this name for the client, good for 90 days, and put it in.",
 )
 @node_options
 def snippet_command(*, service: str | None, token_name: str | None, console: Console, node: NodeFile) -> None:
@@ -50,3 +54,94 @@ def _asks_for_token(client: NodeClient) -> bool:
     settings = {each["key"]: each["value"] for each in client.get("/config")["settings"]}
     mode = settings["access.mode"]
     return mode in ("token", "oauth") or (mode == "auto" and not parse_listen(settings["listen"]).loopback)
+
+
+@client_command.command("add")
+@click.argument("client")
+@click.argument("service", required=False)
+@click.option("--name", default="", help="Of the entry; default: the service, or henslowe.")
+@click.option("--with-token", is_flag=True, help="Put the token in, as a node beyond loopback asks for it.")
+@click.option("--file", "path", type=click.Path(path_type=Path, dir_okay=False), help="Another file than the client's.")
+@click.option("--print", "only_print", is_flag=True, help="Write nothing; print what the file would be.")
+@node_options
+def add_command(  # noqa: PLR0917 - the options of a command line
+    client: str,
+    service: str | None,
+    name: str,
+    with_token: bool,
+    path: Path | None,
+    only_print: bool,
+    console: Console,
+    node: NodeFile,
+) -> None:
+    """Write one entry into CLIENT's own configuration: all services, or one SERVICE.
+
+    The file is replaced at once, a backup is kept beside it, and everything else in it stays as it is.
+    """
+    from henslowe.cli.clients import Edit, change_file, client_of, edited
+    from henslowe.cli.clients.files import read_text
+
+    known = client_of(client)
+    file = path or known.path()
+    asked = NodeClient(node)
+    endpoint = "/mcp" if service is None else asked.get(service_path(service))["path"]
+    headers = {"Authorization": f"Bearer {read_token_of(node)}"} if with_token else {}
+    name = name or service or "henslowe"
+    edit = Edit(name, known.entry(name, node.url + endpoint, headers))
+    shown = {"client": known.id, "file": str(file), "name": name, "entry": edit.value}
+    if only_print:
+        text = edited(known, read_text(file) or "", edit)
+        console.show({**shown, "text": text}, text.splitlines())
+        return
+    backup = change_file(file, lambda text: edited(known, text, edit))
+    lines = [f"{known.title}: {name} is in {file}"]
+    lines += [f"before: {backup}"] if backup is not None else []
+    following = known.after
+    if not with_token and _asks_for_token(asked):
+        following = "add --with-token: this node asks every client for it"
+    console.show({**shown, "backup": str(backup or "")}, lines, following)
+
+
+@client_command.command("remove")
+@click.argument("client")
+@click.argument("name", required=False, default="henslowe")
+@click.option("--file", "path", type=click.Path(path_type=Path, dir_okay=False), help="Another file than the client's.")
+@json_option
+def remove_command(client: str, name: str, path: Path | None, console: Console) -> None:
+    """Take the entry NAME out of CLIENT's own configuration."""
+    from henslowe.cli.clients import Edit, change_file, client_of, edited, entries
+    from henslowe.cli.clients.files import read_text
+
+    known = client_of(client)
+    file = path or known.path()
+    if name not in entries(known, read_text(file) or ""):
+        raise NotFound(f"cannot remove {name} from {file}: there is no such entry", hint="henslowe client list")
+    backup = change_file(file, lambda text: edited(known, text, Edit(name, None)))
+    shown = {"client": known.id, "file": str(file), "name": name, "backup": str(backup or "")}
+    console.show(shown, [f"{known.title}: {name} is no longer in {file}", f"before: {backup}"], known.after)
+
+
+@client_command.command("list")
+@json_option
+def list_command(console: Console) -> None:
+    """The clients that are known, where their configurations are, and which servers those name."""
+    from henslowe.cli.clients import CLIENTS, entries
+    from henslowe.cli.clients.files import read_text
+
+    found = []
+    for client in CLIENTS:
+        file, names, problem = client.path(), [], ""
+        try:
+            text = read_text(file)
+            names = sorted(entries(client, text or ""))
+        except HensloweError as error:
+            text, problem = "", error.message
+        found.append(
+            {"client": client.id, "file": str(file), "there": text is not None, "servers": names, "problem": problem}
+        )
+    lines = (
+        f"{each['client']:<16}{each['problem'] or ', '.join(each['servers']) or ('no servers' if each['there'] else '-')}"
+        f"   {each['file']}"
+        for each in found
+    )
+    console.show({"clients": found}, lines, "henslowe client add CLIENT")

@@ -219,9 +219,9 @@ class Gateway:
         if isinstance(scope, AggregateScope):
             scope = scope.seen_by(permit.service)
 
-        def challenge(scopes: Iterable[str]) -> str:
-            host, path = request.host, request.path
-            return self._resources.challenge(host, path, error="insufficient_scope", scopes=scopes)[1]
+        def challenge(scopes: Iterable[str], ours: bool) -> str:
+            host, path, error = request.host, request.path, "insufficient_scope"
+            return self._resources.challenge(host, path, error=error, scopes=scopes, ours=ours)[1]
 
         return PermittedScope(scope, permit, who.name, challenge)
 

@@ -65,13 +65,18 @@ class Resources:
             document["scopes_supported"] = list(self.oauth.scopes_supported)
         return document
 
-    def challenge(self, host: str, path: str, *, error: str = "", scopes: Iterable[str] = ()) -> tuple[str, str]:
-        """The `WWW-Authenticate` header; `scopes` are ours, or the issuer's own."""
+    def challenge(
+        self, host: str, path: str, *, error: str = "", scopes: Iterable[str] = (), ours: bool = True
+    ) -> tuple[str, str]:
+        """The `WWW-Authenticate` header; `scopes` are ours, which the issuer may call otherwise, or its own words."""
         if self.oauth is None:
             words = ['realm="henslowe"']
         else:
             words = [f'resource_metadata="{self.base(host)}{WELL_KNOWN}{_quotable(path)}"']
-            wanted = self.theirs(scopes) if error == "insufficient_scope" else self._initial(scopes)
+            if error != "insufficient_scope":
+                wanted = self._initial(scopes)
+            else:
+                wanted = self.theirs(scopes) if ours else list(scopes)
             wanted = [scope for scope in wanted if _SCOPE.fullmatch(scope)]  # a path's may be anything
             if wanted:
                 words.append(f'scope="{" ".join(wanted)}"')

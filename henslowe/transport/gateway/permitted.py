@@ -40,8 +40,8 @@ _REFERENCES: Final[Mapping[str, tuple[Kind, str]]] = {
     "ref/resource": (Kind.RESOURCE, "uri"),
 }
 
-Challenge = Callable[[Iterable[str]], str]
-"""The `WWW-Authenticate` header that asks for scopes."""
+Challenge = Callable[[Iterable[str], bool], str]
+"""The `WWW-Authenticate` header that asks for scopes: ours (True), or those that a policy names in the issuer's words."""
 
 
 class PermittedScope:
@@ -137,7 +137,9 @@ class PermittedScope:
             hint = f"see access.policy.{refusal.policy} in henslowe.toml"
             return jsonrpc.error(NODE_ERROR, message, {**data, "hint": hint})
         data |= {"code": "insufficient_scope", "scopes": list(refusal.scopes), "hint": "use a token with these scopes"}
-        raise Refused(403, NODE_ERROR, message, data, WWW_Authenticate=self._challenge(refusal.scopes))
+        raise Refused(
+            403, NODE_ERROR, message, data, WWW_Authenticate=self._challenge(refusal.scopes, not refusal.policy)
+        )
 
 
 def _asked(ask: Ask) -> tuple[Kind, str] | None:

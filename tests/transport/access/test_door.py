@@ -237,3 +237,13 @@ async def test_a_node_may_be_one_resource_to_its_issuer(server: IssuerServer) ->
     for audience in ("api://other", "", "://"):
         assert isinstance(await answer(door, "/mcp/hello", server.token(aud=audience)), Denied)
         assert isinstance(await answer(oauth_door(server), "/mcp/hello", server.token(aud=audience)), Denied)
+
+
+async def test_the_scopes_of_a_policy_are_asked_for_as_they_are_written(server: IssuerServer) -> None:
+    resources = oauth_door(server, scope_map={"everything": ["mcp"]}).resources
+    asked = {
+        ours: resources.challenge(HOST, "/mcp", error="insufficient_scope", scopes=["mcp:write"], ours=ours)[1]
+        for ours in (True, False)
+    }
+    assert 'scope="everything"' in asked[True]
+    assert 'scope="mcp:write"' in asked[False], "the issuer's own word, whatever it would mean to us"

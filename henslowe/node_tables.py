@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from henslowe.actors.access.rows import TOKENS
+from henslowe.actors.replay.rows import REPLAY
+from henslowe.actors.results.rows import RESULTS
 from henslowe.actors.router.rows import EVIDENCE
 from henslowe.actors.sessions.rows import SESSIONS
 from henslowe.actors.tasks.rows import TASKS
@@ -19,6 +21,8 @@ TABLES: Final[tuple[TableSpec[Any], ...]] = (
     CONTRACTS,
     EVIDENCE,
     OUTBOX,
+    REPLAY,
+    RESULTS,
     SERVICES,
     SESSIONS,
     TASKS,

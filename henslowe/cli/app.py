@@ -60,7 +60,7 @@ COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
         Entry("call", "call", "Call a tool of a service."),
         Entry("token", "token", "Make, list, rotate and revoke tokens."),
         Entry("secrets", "secrets", "Keep what services need and nobody may see."),
-        Entry("client", "snippet", "Print the configuration for an MCP client."),
+        Entry("client", "snippet", "Put this node into the configuration of an MCP client."),
         Entry("config", "config", "Show or check the configuration."),
     ),
     "Keep": (Entry("storage", "storage", "Look at what is stored, check it, back it up."),),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from henslowe.cli.client import NodeClient, service_path
-from henslowe.cli.console import Console, json_option, node_options
+from henslowe.cli.console import Console, clean, json_option, node_options
 from henslowe.config.listen import parse_listen
 from henslowe.config.node_file import NodeFile
 from henslowe.errors import HensloweError, NotFound
@@ -39,14 +40,18 @@ def snippet_command(*, service: str | None, token_name: str | None, console: Con
         path, name = client.get(service_path(service))["path"], service
     entry: dict[str, Any] = {"type": "http", "url": node.url + path}
     if token_name is not None:
-        scope = "mcp" if service is None else f"mcp:{service}"
-        wanted = {"name": token_name, "scopes": [scope], "expires_in_s": TOKEN_S}
-        entry["headers"] = {"Authorization": f"Bearer {client.post('/tokens', wanted)['token']}"}
+        entry["headers"] = _with_new_token(client, token_name, service)
     snippet = {"mcpServers": {name: entry}}
     following = f"henslowe call {service or 'SERVICE'} TOOL '{{}}'"
     if token_name is None and _asks_for_token(client):
         following = "add --token NAME: this node asks every client for one"
     console.show(snippet, json.dumps(snippet, indent=2).splitlines(), following)
+
+
+def _with_new_token(client: NodeClient, name: str, service: str | None) -> dict[str, str]:
+    """Headers with a token that was made for this."""
+    wanted = {"name": name, "scopes": ["mcp" if service is None else f"mcp:{service}"], "expires_in_s": TOKEN_S}
+    return {"Authorization": f"Bearer {client.post('/tokens', wanted)['token']}"}
 
 
 def _asks_for_token(client: NodeClient) -> bool:
@@ -60,7 +65,7 @@ def _asks_for_token(client: NodeClient) -> bool:
 @click.argument("client")
 @click.argument("service", required=False)
 @click.option("--name", default="", help="Of the entry; default: the service, or henslowe.")
-@click.option("--with-token", is_flag=True, help="Put the token in, as a node beyond loopback asks for it.")
+@click.option("--token", "token_name", metavar="NAME", help="Make a token of this name for it, good for 90 days.")
 @click.option("--file", "path", type=click.Path(path_type=Path, dir_okay=False), help="Another file than the client's.")
 @click.option("--print", "only_print", is_flag=True, help="Write nothing; print what the file would be.")
 @node_options
@@ -68,7 +73,7 @@ def add_command(  # noqa: PLR0917 - the options of a command line
     client: str,
     service: str | None,
     name: str,
-    with_token: bool,
+    token_name: str | None,
     path: Path | None,
     only_print: bool,
     console: Console,
@@ -85,7 +90,7 @@ def add_command(  # noqa: PLR0917 - the options of a command line
     file = path or known.path()
     asked = NodeClient(node)
     endpoint = "/mcp" if service is None else asked.get(service_path(service))["path"]
-    headers = {"Authorization": f"Bearer {read_token_of(node)}"} if with_token else {}
+    headers = {} if token_name is None or only_print else _with_new_token(asked, token_name, service)
     name = name or service or "henslowe"
     edit = Edit(name, known.entry(name, node.url + endpoint, headers))
     shown = {"client": known.id, "file": str(file), "name": name, "entry": edit.value}
@@ -97,8 +102,8 @@ def add_command(  # noqa: PLR0917 - the options of a command line
     lines = [f"{known.title}: {name} is in {file}"]
     lines += [f"before: {backup}"] if backup is not None else []
     following = known.after
-    if not with_token and _asks_for_token(asked):
-        following = "add --with-token: this node asks every client for it"
+    if token_name is None and _asks_for_token(asked):
+        following = "add --token NAME: this node asks every client for one"
     console.show({**shown, "backup": str(backup or "")}, lines, following)
 
 
@@ -128,20 +133,16 @@ def list_command(console: Console) -> None:
     from henslowe.cli.clients import CLIENTS, entries
     from henslowe.cli.clients.files import read_text
 
-    found = []
+    found: list[dict[str, Any]] = []
+    lines = []
     for client in CLIENTS:
-        file, names, problem = client.path(), [], ""
+        file, text, names, problem = client.path(), None, list[str](), ""
         try:
             text = read_text(file)
             names = sorted(entries(client, text or ""))
         except HensloweError as error:
-            text, problem = "", error.message
-        found.append(
-            {"client": client.id, "file": str(file), "there": text is not None, "servers": names, "problem": problem}
-        )
-    lines = (
-        f"{each['client']:<16}{each['problem'] or ', '.join(each['servers']) or ('no servers' if each['there'] else '-')}"
-        f"   {each['file']}"
-        for each in found
-    )
-    console.show({"clients": found}, lines, "henslowe client add CLIENT")
+            problem = error.message
+        there = text is not None
+        found.append({"client": client.id, "file": str(file), "there": there, "servers": names, "problem": problem})
+        lines.append(f"{client.id:<16}{problem or ', '.join(names) or ('no servers' if there else '-')}   {file}")
+    console.show({"clients": found}, map(clean, lines), "henslowe client add CLIENT")

@@ -107,6 +107,8 @@ class Permit:
 
     scopes: frozenset[str]
     rules: tuple[Rule, ...]
+    steps_up: bool = False
+    """Whether the principal can get more scopes by itself: from the issuer of its token."""
     alike: bool = True
     """Whether everybody with all services may use the same, so that what one sees another one may see."""
 
@@ -129,8 +131,12 @@ class Permit:
         return None
 
     def allows(self, service: str, kind: Kind, name: str) -> bool:
-        """Whether a name may be used, and so is listed."""
+        """Whether a name may be used."""
         return self.refusal(service, kind, name) is None
+
+    def lists(self, refusal: Refusal | None) -> bool:
+        """Whether what is refused so is listed all the same: what a client cannot see, it cannot ask more scopes for."""
+        return refusal is None or (self.steps_up and bool(refusal.policy and refusal.scopes))
 
 
 @dataclass(slots=True)
@@ -153,7 +159,9 @@ class Policy:
             if len(self._permits) >= PERMITS_MAX:
                 self._permits.clear()
             applying = tuple(rule for rule in self.rules if rule.applies_to(principal))
-            permit = self._permits[who] = Permit(principal.scopes, applying, alike=not self.rules)
+            permit = self._permits[who] = Permit(
+                principal.scopes, applying, steps_up=principal.audiences is not None, alike=not self.rules
+            )
         return permit
 
 

@@ -41,7 +41,7 @@ _REFERENCES: Final[Mapping[str, tuple[Kind, str]]] = {
 }
 
 Challenge = Callable[[Iterable[str], bool], str]
-"""The `WWW-Authenticate` header that asks for scopes: ours (True), or those that a policy names in the issuer's words."""
+"""The `WWW-Authenticate` header that asks for scopes: ours (True), or a policy's, in the issuer's words."""
 
 
 class PermittedScope:
@@ -120,7 +120,7 @@ class PermittedScope:
 
     def _shows(self, kind: Kind, item: Any, key: str) -> bool:
         name = item.get(key) if isinstance(item, dict) else None
-        return isinstance(name, str) and self._refusal(kind, name) is None
+        return isinstance(name, str) and self._permit.lists(self._refusal(kind, name))
 
     def _refusal(self, kind: Kind, name: str) -> Refusal | None:
         """Why a name as the client knows it may not be used; None for what does not exist, which is said elsewhere."""

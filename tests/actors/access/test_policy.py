@@ -140,3 +140,20 @@ def test_an_issuers_scopes_are_taken_by_its_words_and_not_by_ours() -> None:
     enough = Principal("oauth:ada", frozenset({"mcp"}), claims=frozenset({"mcp:write"}), audiences=frozenset({"x"}))
     allowed = [policy.permit(who).allows("mail", Kind.TOOL, "send") for who in (ours, theirs, enough)]
     assert allowed == [True, False, True]
+
+
+def test_what_a_client_can_get_scopes_for_is_listed_and_not_allowed() -> None:
+    policy = Policy.of(
+        {
+            "never": PolicyRule(deny_tools=("delete",)),
+            "step-up": PolicyRule(deny_tools=("send",), unless_scopes=("mail.send",)),
+        }
+    )
+    theirs = policy.permit(Principal("oauth:ada", frozenset({"mcp"}), audiences=frozenset({"x"})))
+    ours = policy.permit(Principal("token:ci", frozenset({"mcp"})))
+    for permit, listed in ((theirs, ["look", "send"]), (ours, ["look"])):
+        names = ["delete", "look", "send"]
+        assert [n for n in names if permit.lists(permit.refusal("mail", Kind.TOOL, n))] == listed
+        assert [n for n in names if permit.allows("mail", Kind.TOOL, n)] == ["look"]
+    other = policy.permit(Principal("oauth:ada", frozenset({"mcp:files"}), audiences=frozenset({"x"})))
+    assert not other.lists(other.refusal("mail", Kind.TOOL, "send")), "a service that no scope opens is not shown"

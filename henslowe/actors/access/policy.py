@@ -135,7 +135,7 @@ class Permit:
         return self.refusal(service, kind, name) is None
 
     def lists(self, refusal: Refusal | None) -> bool:
-        """Whether what is refused so is listed all the same: what a client cannot see, it cannot ask more scopes for."""
+        """Whether what is refused so is listed all the same: for what it cannot see, a client asks no scopes."""
         return refusal is None or (self.steps_up and bool(refusal.policy and refusal.scopes))
 
 

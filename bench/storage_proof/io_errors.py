@@ -27,11 +27,13 @@ from typing import Any
 from bench.storage_proof import cuts, ledger, shim
 from bench.storage_proof.crash_states import Disk
 from bench.storage_proof.cuts import Told
-from bench.storage_proof.ledger import Acknowledged, Ledger
+from bench.storage_proof.ledger import Acknowledged, Counted, Ledger
 from bench.storage_proof.shim import Faults, Kinds, Mode
 from henslowe.errors import HensloweError, StorageDegraded
+from henslowe.storage import Store, TableSpec
 
 STEPS = 6
+LATE = TableSpec(name="late", row_type=Counted, key="row")
 STEP_S_MAX = 20.0
 REFUSALS_MAX = 3
 SOON = 15
@@ -78,6 +80,7 @@ class _Life:
                     await self._try(book.step())
                     if number == STEPS // 2:
                         await self._try(book.share(1))
+                        self._open_late(store)
                 self.found["hit"] += self._faults.disarm()
                 wrong = await self._recover(book) + ledger.wrong_with(store, self._acknowledged)
                 if wrong:
@@ -91,6 +94,13 @@ class _Life:
             return [f"raised {type(error).__name__}: {error}"[:150]]
         clean = not (self._folder / "running").exists()
         return ledger.check(self._folder, self._acknowledged, clean=clean)
+
+    def _open_late(self, store: Store) -> None:
+        """A table that is opened while the store works: its first commit is none of the writer's."""
+        try:
+            store.table(LATE)
+        except HensloweError:
+            self.found["tables refused"] += 1
 
     async def _try(self, step: Any) -> bool:
         """Whether the step passed."""

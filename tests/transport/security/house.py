@@ -141,14 +141,16 @@ class House:
         status, found, content = self.ask("POST", path, json.dumps(message).encode(), token, **sent)
         return status, found, json.loads(content) if content else None
 
-    def raw(self, data: bytes, *, timeout_s: float = 10.0) -> bytes:
-        """What the node answers to these bytes until it closes the connection."""
+    def raw(self, data: bytes, *, timeout_s: float = 10.0, begin_only: bool = False) -> bytes:
+        """What the node answers to these bytes until it closes the connection, or how that begins."""
         with socket.create_connection(self.address, timeout=timeout_s) as connection:
             connection.sendall(data)
             answer = bytearray()
             with contextlib.suppress(ConnectionError):
                 while chunk := connection.recv(65536):
                     answer += chunk
+                    if begin_only:
+                        break
             return bytes(answer)
 
     def log(self) -> str:
@@ -223,6 +225,9 @@ issuer = "{issuer.url}"
 principals = ["token:guest"]
 allow_resources = ["file:///public/*"]
 deny_tools = ["write"]
+
+[admin]
+rate_per_s = 50.0
 
 [gateway]
 read_timeout_s = 1.0

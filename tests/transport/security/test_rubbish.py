@@ -43,10 +43,10 @@ def test_a_body_that_is_too_big_is_refused_before_it_is_read(house: House) -> No
     port = house.address[1]
     head = f"POST /mcp/echo HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {house.root}\r\n"
     head += "Content-Type: application/json\r\nConnection: close\r\n"
-    announced = house.raw(f"{head}Content-Length: 999999999999\r\n\r\n{{".encode())
+    announced = house.raw(f"{head}Content-Length: 999999999999\r\n\r\n{{".encode(), begin_only=True)
     assert announced.startswith(b"HTTP/1.1 413 ")
     chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
-    streamed = house.raw(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunk * 5)
+    streamed = house.raw(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunk * 5, begin_only=True)
     assert streamed.startswith(b"HTTP/1.1 413 ")
     assert house.ask("POST", "/admin/v1/tokens", b" " * 70_000, house.root)[0] == 413
     assert house.alive()

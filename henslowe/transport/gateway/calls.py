@@ -40,6 +40,8 @@ class _Attempt:
     choice: Choice
     endpoint: Endpoint
     began_s: float
+    thought_s: float
+    """How long its client had thought before."""
     ticket: Ticket | None
     """None for a connection that belongs to one client: its calls take as long as that client thinks."""
 
@@ -163,7 +165,7 @@ class Caller:
                 choice.endpoint, ask, timeout_s=progress.deadline_s - time.monotonic()
             )
             pin = resumed = None
-            attempt = _Attempt(choice, way.endpoint, time.monotonic(), self._ticket(choice, way))
+            attempt = _Attempt(choice, way.endpoint, time.monotonic(), ask.thinking_s(), self._ticket(choice, way))
             try:
                 answer = await self._dialogues.run(way, ask, timeout_s=progress.deadline_s - attempt.began_s)
             except UpstreamLost as lost:
@@ -223,7 +225,8 @@ class Caller:
         self, ask: Ask, attempt: _Attempt, outcome: Outcome, error: str, answer: JsonObject | None = None
     ) -> None:
         """An attempt ended in a way that says something."""
-        self._recording.attempt(ask, attempt.choice, attempt.began_s, outcome, error, answer=answer)
+        began_s = attempt.began_s + ask.thinking_s() - attempt.thought_s  # thinking is not the server's time
+        self._recording.attempt(ask, attempt.choice, began_s, outcome, error, answer=answer)
         self._give_back(attempt, outcome)
 
     def _give_back(self, attempt: _Attempt, outcome: Outcome | None) -> None:

@@ -13,7 +13,7 @@ the business of `calls`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
@@ -27,6 +27,10 @@ from henslowe.transport.gateway.sticky import Unit
 from henslowe.transport.mcp import eras
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def _never() -> float:
+    return 0.0
 
 
 @dataclass(slots=True, frozen=True)
@@ -49,6 +53,8 @@ class Ask:
     """Who the client is known to be; "" for anybody."""
     size: int = 0
     """Bytes of the request."""
+    thinking_s: Callable[[], float] = _never
+    """How long its client has thought about questions so far, in this and earlier calls: no server's time."""
     request_id: Any = None
     """The client's own, for the record."""
 

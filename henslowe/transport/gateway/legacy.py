@@ -203,6 +203,7 @@ class Legacy:
                 session=own,
                 principal="" if exchange is None else exchange.principal,
                 size=0 if exchange is None else exchange.size,
+                thinking_s=partial(self._serving.thinking.total_s, session.id),
                 request_id=None if exchange is None else exchange.request_id,
             )
         )

@@ -47,7 +47,7 @@ class Recording:
         answer: JsonObject | None = None,
     ) -> None:
         """An attempt ended that began at `began_s` (monotonic), with an answer or without one."""
-        ended = Ended(outcome, time.monotonic() - began_s, error)
+        ended = Ended(outcome, max(0.0, time.monotonic() - began_s), error)
         if self.capture is not None and self.capture.wants(choice.endpoint.version.service, ask.method, ask.unit.key):
             self.capture.record(_exchange(ask, choice.endpoint, answer, ended))
         if choice.arm is None:

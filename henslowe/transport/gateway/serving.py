@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -28,6 +29,7 @@ from henslowe.transport.gateway.replay import ReplayLog
 from henslowe.transport.gateway.sessions import Sessions
 from henslowe.transport.gateway.sticky import StickyKeys
 from henslowe.transport.gateway.streams import ChangeStream, Streams
+from henslowe.transport.gateway.thinking import Thinking
 from henslowe.transport.gateway.unsent import Unsent
 from henslowe.transport.gateway.watches import Watches
 from henslowe.transport.http_guard import cors_headers
@@ -60,6 +62,7 @@ class Serving:
     replay: ReplayLog
     privates: Privates | None = None
     unsent: Unsent = field(init=False)
+    thinking: Thinking = field(default_factory=lambda: Thinking(time.monotonic))
     _open: dict[Exchange, float] = field(default_factory=dict)
     _by_request: dict[tuple[str, Any], Exchange] = field(default_factory=dict)
     _questions: dict[tuple[str, str], asyncio.Future[JsonObject]] = field(default_factory=dict)
@@ -169,8 +172,9 @@ class Serving:
         future: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
         self._questions[session_id, question_id] = future
         try:
-            send({"jsonrpc": "2.0", "id": question_id, "method": method, "params": params})
-            return await future
+            with self.thinking.question(session_id):
+                send({"jsonrpc": "2.0", "id": question_id, "method": method, "params": params})
+                return await future
         finally:
             del self._questions[session_id, question_id]
 

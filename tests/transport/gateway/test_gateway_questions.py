@@ -12,7 +12,9 @@ from mcp_types import CreateMessageResult, ElicitResult, ErrorData, ListRootsRes
 from pydantic import FileUrl
 
 from henslowe.actors.endpoints import Era, JsonObject, OnNotification
+from henslowe.transport.gateway import thinking as thinking_module
 from henslowe.transport.gateway.questions import QUESTIONS_MAX, ROUNDS_MAX
+from henslowe.transport.gateway.thinking import Thinking
 from tests.transport.gateway.world import CAPABILITIES, LOG_LEVEL, LocalServer, World, text, version, world
 
 V1 = version("hello", 1)
@@ -68,6 +70,40 @@ async def test_a_client_answers_what_a_stateless_server_asks(gw: World) -> None:
     assert set(got[0]["_meta"][CAPABILITIES]) == {"elicitation", "sampling", "roots"}
     assert got[0]["_meta"][LOG_LEVEL] == "debug"
     assert [r.outcome.value for r in gw.observations.take() if r.tool == "ask"] == ["ok"]
+
+
+async def test_the_time_that_a_client_thinks_is_not_the_servers(gw: World) -> None:
+    function, _ = asking({"form": {"method": "elicitation/create", "params": FORM}})
+    gw.serve(LocalServer(V1, {"ask": function}, era=Era.MODERN))
+    now_s = [0.0]
+    gw.gateway._serving.thinking.now_s = lambda: now_s[0]
+
+    async def ponder(_context: Any, _params: Any) -> ElicitResult:
+        now_s[0] += 3_600.0
+        return ElicitResult(action="decline")
+
+    async with Client(f"{gw.url}/mcp/hello", mode="legacy", elicitation_callback=ponder) as client:
+        await asyncio.wait_for(client.call_tool("ask", {}), 5)
+    (latency_s,) = [r.latency_s for r in gw.observations.take() if r.tool == "ask"]
+    assert latency_s == 0.0  # an hour of thinking is taken off what took milliseconds
+
+
+def test_questions_at_the_same_time_count_once_and_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thinking_module, "SESSIONS_MAX", 2)
+    now_s = [0.0]
+    thinking = Thinking(lambda: now_s[0])
+    with thinking.question("a"):
+        now_s[0] = 1.0
+        with thinking.question("a"):
+            now_s[0] = 3.0
+            assert thinking.total_s("a") == 3.0
+        now_s[0] = 4.0
+    now_s[0] = 9.0
+    assert thinking.total_s("a") == 4.0
+    for session in ("b", "c"):
+        with thinking.question(session):
+            pass
+    assert thinking.total_s("a") == 0.0
 
 
 async def test_a_client_that_refuses_is_no_evidence_against_the_version(gw: World) -> None:

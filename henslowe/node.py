@@ -32,7 +32,7 @@ from henslowe.actors.endpoints import EndpointDirectory
 from henslowe.actors.health import HealthBoard, policy_of, say_breaker
 from henslowe.actors.holds import HoldKeeper
 from henslowe.actors.ids import ServiceName, service_name
-from henslowe.actors.instances import InstanceManager
+from henslowe.actors.instances import InstanceManager, Prober
 from henslowe.actors.journal import draft, say
 from henslowe.actors.kernel import (
     SHUTDOWN,
@@ -316,6 +316,14 @@ class Node:
                     marker,
                     supervisor=contained_supervisor,
                     secrets=store.secrets.resolve,
+                ),
+                _child(
+                    "prober",
+                    names.PROBER,
+                    Prober,
+                    shared.directory,
+                    settings.instances,
+                    settings.gateway.call_timeout_s,
                 ),
                 _child(
                     "hold keeper",

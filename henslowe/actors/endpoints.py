@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
 
@@ -183,6 +183,31 @@ class OwnedEndpoint(Endpoint, Protocol):
 
     async def close(self) -> None:
         """State GONE: fail what is in flight with `UpstreamLost` and release the connection."""
+        ...
+
+
+@runtime_checkable
+class Probed(Protocol):
+    """An endpoint that can be asked whether its server is still there. What is on another node need not be one."""
+
+    @property
+    def version(self) -> VersionKey: ...
+    @property
+    def instance(self) -> InstanceId: ...
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def answered_s(self) -> float:
+        """Loop time of the server's last answer."""
+        ...
+
+    async def probe(self, timeout_s: float) -> None:
+        """Ask something that any server answers at once.
+
+        Raises:
+            UpstreamLost, LimitReached: As `Endpoint.request`.
+            TimeoutError: No answer within `timeout_s`.
+        """
         ...
 
 

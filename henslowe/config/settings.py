@@ -162,6 +162,11 @@ class InstanceSettings(Section):
     """Most lines of one instance that are kept, on average; ten seconds of it at once. The rest is counted."""
     output_bytes_per_s: Annotated[float, Field(ge=1024)] = 64.0 * 1024
     """The same in bytes. A line is cut at 8 KiB."""
+    probe_s: Annotated[float, Field(ge=0)] = 30.0
+    """An instance that was silent and idle for so long is asked whether it is there; 0 for never."""
+    probe_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    probe_failures: Annotated[int, Field(ge=1)] = 3
+    """Probes in a row without an answer after which it counts as stuck, and is started anew."""
     private_max: Annotated[int, Field(ge=0)] = 32
     """Most connections of a service that belong to one client each (with a process of their own for servers on pipes),
     so that a server of the handshake era can ask that client something. Clients beyond it share one that cannot ask."""

@@ -38,6 +38,14 @@ class Release:
 
 
 @dataclass(slots=True, frozen=True)
+class Stuck:
+    """Cast to an instance: this server of it is there and does not answer: end it, so that another is started."""
+
+    instance: InstanceId
+    reason: str
+
+
+@dataclass(slots=True, frozen=True)
 class StartRefused:
     """Cast to INSTANCES: the first start of a version failed."""
 
@@ -151,8 +159,12 @@ class Instance(LoopActor):
         self._ready(self._server, time.monotonic() - started_s)
         return None
 
-    async def handle_cast(self, message: Any) -> Stop:
-        """Take `Release`."""
+    async def handle_cast(self, message: Any) -> Stop | None:
+        """Take `Release` and `Stuck`."""
+        if isinstance(message, Stuck):
+            if message.instance == self._id:
+                await self.handle_info(_Lost(message.reason))
+            return None
         assert isinstance(message, Release)
         assert self._server is not None
         endpoint = self._server.endpoint

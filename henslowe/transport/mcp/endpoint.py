@@ -20,7 +20,7 @@ from henslowe.actors.endpoints import (
 )
 from henslowe.actors.ids import InstanceId, VersionKey
 from henslowe.errors import UpstreamLost
-from henslowe.transport.mcp import bridge, jsonrpc
+from henslowe.transport.mcp import bridge, eras, jsonrpc
 from henslowe.transport.mcp.changes import Changes
 from henslowe.transport.mcp.headers import param_headers
 from henslowe.transport.mcp.link import NO_HEADERS, Link
@@ -57,6 +57,8 @@ class McpEndpoint:
         self._node = node
         self._state = EndpointState.READY
         self._in_flight = 0
+        self.answered_s = asyncio.get_running_loop().time()
+        """Loop time of the server's last answer."""
         self._idle: asyncio.Event | None = None
         self._changes = Changes(link, facts, contract, node, lambda event: on_server_event(version, event))
 
@@ -118,6 +120,7 @@ class McpEndpoint:
                 answer = await self._link.exchange(
                     method, sent, timeout_s=timeout_s, headers=headers, on_notification=on_notification
                 )
+            self.answered_s = asyncio.get_running_loop().time()
         finally:
             self._in_flight -= 1
             if self._in_flight == 0 and self._idle is not None:
@@ -153,6 +156,14 @@ class McpEndpoint:
             await self._changes.settled()
             answer = await attempt()
         return answer
+
+    async def probe(self, timeout_s: float) -> None:
+        """See `Probed.probe`: `ping`, or `server/discover` where that is no more. Whatever is answered will do."""
+        method, params = "ping", None
+        if self._facts.era is Era.MODERN:
+            method, params = "server/discover", {"_meta": eras.envelope(self._facts.protocol_version, self._node)}
+        await self._link.exchange(method, params, timeout_s=timeout_s)
+        self.answered_s = asyncio.get_running_loop().time()
 
     def notify(self, method: str, params: JsonObject | None) -> None:
         """Send a notification; silently dropped when the connection is gone."""

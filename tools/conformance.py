@@ -2,7 +2,8 @@
 
     make conformance                 installs the suite and runs everything, in about a minute
     python tools/conformance.py      with the suite in build/npm already
-    python tools/conformance.py --only pipes --keep /tmp/results
+    python tools/conformance.py --only pipes --keep FOLDER
+    python tools/conformance.py --client   the scenarios for clients: 32 and 18, in ten minutes
 
 What is judged, each in both revisions:
 
@@ -17,6 +18,9 @@ What is judged, each in both revisions:
 The last two pass 36 of 37: one scenario wants a question by its name, which no question of their era has. On a slow
 machine old-pipes passes 35: another one has no time for the start of a client's own process. Nodes in front of servers
 that have the Tasks extension are judged in its scenarios, too.
+
+With `--client` the suite plays the server and watches what arrives there from a client behind a node; in the scenarios
+of authorization the node is the resource server (see tests/conformance/client.py and auth_client.py).
 Exits with 1 when any other required scenario fails. Needs `.ci/run npm`. Everything listens on loopback only.
 """
 
@@ -61,6 +65,12 @@ SUITE_S: Final = 120.0
 """Longest run of one revision; it takes 2 to 5 seconds."""
 START_S: Final = 30.0
 
+CLIENT_S: Final = 60.0
+"""Longest run of one scenario for clients, the start of a node included."""
+CLIENT_REQUIRED: Final = {MODERN: 32, LEGACY: 18}
+"""Scenarios for clients that a revision requires, those of authorization among them."""
+
+CLIENT: Final = ROOT / "tests" / "conformance" / "client.py"
 FIXTURE: Final = ROOT / "tests" / "conformance" / "sdk_server.py"
 BARE: Final = ROOT / "tests" / "conformance" / "server.py"
 
@@ -124,7 +134,28 @@ def judge(programs: Path, url: str, judgement: str, results: Path) -> Score:
     """The score of whatever answers at `url`; what the suite printed is left in `results`."""
     if judgement != "tasks":
         return Score.read(_suite(programs, url, results, "--requirements", judgement)[0])
-    ended = {name: _suite(programs, url, results / name, "--scenario", name)[1] for name in TASKS}
+    return _by_status({name: _suite(programs, url, results / name, "--scenario", name)[1] for name in TASKS})
+
+
+def judge_client(programs: Path, revision: str, results: Path) -> Score:
+    """The score of a client whose requests pass through a node on their way to the suite's own server.
+
+    One scenario after the other: each has a node of its own, and the suite would run them all at once.
+    """
+    listed = _run(programs, results, SUITE_S, "list", "--requirements", revision)[0]
+    required = re.findall(r"^  - (\S+)$", listed.partition("Client scenarios")[2], re.MULTILINE)
+    which = ("--command", f"{sys.executable} {CLIENT}", "--spec-version", revision)
+    which += ("--timeout", str(round(1_000 * CLIENT_S)))
+    ended = {}
+    for name in required:
+        folder = results / name
+        arguments = ("client", *which, "--scenario", name, "-o", str(folder))
+        ended[name] = _run(programs, folder, 2 * CLIENT_S, *arguments)[1]
+    return _by_status(ended)
+
+
+def _by_status(ended: dict[str, int]) -> Score:
+    """The score from the exit status of each scenario."""
     return Score(
         frozenset(name for name, status in ended.items() if status == 0),
         frozenset(name for name, status in ended.items() if status != 0),
@@ -132,18 +163,19 @@ def judge(programs: Path, url: str, judgement: str, results: Path) -> Score:
 
 
 def _suite(programs: Path, url: str, results: Path, *which: str) -> tuple[str, int]:
-    """What the suite printed, and its exit status."""
+    """What the suite printed about a server, and its exit status."""
+    return _run(programs, results, SUITE_S, "server", "--url", url, *which, "-o", str(results))
+
+
+def _run(programs: Path, results: Path, timeout_s: float, *arguments: str) -> tuple[str, int]:
+    """What the suite printed, and its exit status; its records are left in `results`."""
     results.mkdir(parents=True, exist_ok=True)
     run = subprocess.run(
-        [
-            str(programs / "node"),
-            str(programs / "conformance"),
-            *("server", "--url", url, *which, "-o", str(results)),
-        ],
+        [str(programs / "node"), str(programs / "conformance"), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
-        timeout=SUITE_S,
+        timeout=timeout_s,
         check=False,
     )
     said = run.stdout.decode(errors="replace")
@@ -196,6 +228,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Runs the MCP conformance suite; see the top of this file.")
     parser.add_argument("--only", action="append", choices=[target.name for target in TARGETS], metavar="TARGET")
     parser.add_argument("--keep", type=Path, help="a folder for what the suite prints and records")
+    parser.add_argument("--client", action="store_true", help="the scenarios for clients, and no others; ten minutes")
     arguments = parser.parse_args()
     programs = Path(os.environ.get("HENSLOWE_NPM_BIN") or ROOT / "build/npm/node_modules/.bin").absolute()
     if not (programs / "conformance").exists():
@@ -205,14 +238,24 @@ def main() -> int:
     short = False
     with tempfile.TemporaryDirectory(prefix="henslowe-conformance-") as folder:
         print(f"{'target':<12}{'judged in':<13}passed/required", flush=True)
-        for target, judgement, score in run(programs, targets, arguments.keep or Path(folder)):
-            required = target.judgements()[judgement]
-            complete = len(score.passed) + len(score.failed) == required
-            short = short or not complete or not score.failed <= target.excused
-            failed = ", ".join(sorted(score.failed)) or ("" if complete else "the suite itself")
-            note = f"   failed: {failed}" if failed else ""
-            print(f"{target.name:<12}{judgement:<13}{len(score.passed)}/{required}{note}", flush=True)
+        results = arguments.keep or Path(folder)
+        if arguments.client:
+            for revision, required in CLIENT_REQUIRED.items():
+                score = judge_client(programs, revision, results / "client" / revision)
+                short |= show("client", revision, score, required, frozenset())
+            return 1 if short else 0
+        for target, judgement, score in run(programs, targets, results):
+            short |= show(target.name, judgement, score, target.judgements()[judgement], target.excused)
     return 1 if short else 0
+
+
+def show(name: str, judgement: str, score: Score, required: int, excused: frozenset[str]) -> bool:
+    """Prints one line; whether it fell short."""
+    complete = len(score.passed) + len(score.failed) == required
+    failed = ", ".join(sorted(score.failed)) or ("" if complete else "the suite itself")
+    note = f"   failed: {failed}" if failed else ""
+    print(f"{name:<12}{judgement:<13}{len(score.passed)}/{required}{note}", flush=True)
+    return not complete or not score.failed <= excused
 
 
 if __name__ == "__main__":

@@ -33,6 +33,10 @@ def request_params(params: JsonObject | None, client: Era, facts: ServerFacts, n
 def answer(answer: JsonObject, method: str, params: JsonObject | None, client: Era, facts: ServerFacts) -> JsonObject:
     """The answer as a client of era `client` expects it; `params` are the client's own."""
     if client is facts.era:
+        result = answer.get("result")
+        if client is Era.MODERN and result is not None and "resultType" not in result:
+            # Servers leave it out, which means "complete", and there are clients that insist on it.
+            return {"result": {**result, "resultType": "complete"}}
         return answer
     failure = answer.get("error")
     if failure is not None:

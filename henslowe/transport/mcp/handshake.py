@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from henslowe.actors.endpoints import Era, JsonObject, ServerFacts
 from henslowe.errors import InstanceFailed
-from henslowe.transport.mcp import eras
+from henslowe.transport.mcp import eras, jsonrpc
 from henslowe.transport.mcp.link import Link
 
 PROBE_S: Final = 3.0
@@ -99,10 +99,7 @@ async def _conclude(link: Link, probe: asyncio.Future[JsonObject] | None, answer
 def _modern_facts(answer: JsonObject) -> ServerFacts | None:
     """The facts when the answer to `server/discover` proves a modern server of a revision that is known here."""
     result = answer.get("result", {})
-    supported = result.get("supportedVersions")
-    if not isinstance(supported, list):
-        return None
-    version = next((v for v in reversed(eras.MODERN_VERSIONS) if v in supported), None)
+    version = _known_of(result.get("supportedVersions"))
     if version is None:
         return None
     return ServerFacts(
@@ -115,8 +112,25 @@ def _modern_facts(answer: JsonObject) -> ServerFacts | None:
 
 
 async def _discover(link: Link, client_info: JsonObject, timeout_s: float) -> JsonObject:
+    """The answer to the question; asked once more where the server refuses a revision and names one known here."""
     params = {"_meta": eras.envelope(eras.LATEST_MODERN, client_info)}
+    answer = await link.exchange("server/discover", params, timeout_s=timeout_s)
+    failure = _object(answer.get("error"))
+    if failure.get("code") != jsonrpc.UNSUPPORTED_VERSION:
+        return answer
+    version = _known_of(_object(failure.get("data")).get("supported"))
+    if version is None:
+        return answer
+    link.speak(Era.MODERN, version)
+    params = {"_meta": eras.envelope(version, client_info)}
     return await link.exchange("server/discover", params, timeout_s=timeout_s)
+
+
+def _known_of(supported: Any) -> str | None:
+    """The newest of these revisions of the stateless era that is known here."""
+    if not isinstance(supported, list):
+        return None
+    return next((version for version in reversed(eras.MODERN_VERSIONS) if version in supported), None)
 
 
 async def _initialize(

@@ -91,7 +91,6 @@ class LoopEndings(LoopMailbox):
         def ended(task: asyncio.Task[Any]) -> None:
             error = error_of(task)
             if self._state != DEAD:
-                self._task = None
                 if error is None:
                     self._die(reason, goodbye=True)
                 else:

@@ -19,8 +19,10 @@ from henslowe.actors.kernel import (
     StartFailed,
     Stop,
     is_clean,
+    names,
     statistics,
 )
+from henslowe.actors.kernel._gauges import zombies
 from henslowe.actors.kernel._lifecycle import DEFERRED_COMPACT_AT
 from henslowe.errors import Conflict
 from henslowe.testing import run_virtually
@@ -202,6 +204,120 @@ async def test_an_actor_that_says_goodbye_takes_no_more_messages():
     with pytest.raises(ActorExit) as exited:
         await late
     assert exited.value.reason == SHUTDOWN
+
+
+@pytest.mark.parametrize("error", [Boom("no goodbye"), KeyboardInterrupt()])
+async def test_who_ends_a_suspended_actor_meets_no_error_of_its_terminate_but_an_interrupt(error):
+    class Rude(LoopActor):
+        def terminate(self, reason):
+            raise error
+
+    ref = await Rude.start_link()
+    ref.suspend()
+    if isinstance(error, KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            ref.exit(SHUTDOWN)
+    else:
+        ref.exit(SHUTDOWN)
+    assert ref.reason is error
+
+
+@pytest.mark.parametrize("by_itself", [False, True])
+async def test_a_kill_cuts_an_async_goodbye_off(by_itself):
+    cut_off = asyncio.Event()
+
+    class Lingering(LoopActor):
+        async def terminate(self, reason):
+            if by_itself:
+                self.ref.exit(KILL)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cut_off.set()
+
+    ref = await Lingering.start_link()
+    ref.exit(SHUTDOWN)
+    if not by_itself:
+        await eventually(lambda: ref.info().state == "stopping")
+        await asyncio.sleep(0)
+        ref.exit(KILL)
+    async with asyncio.timeout(BOUND_S):
+        await cut_off.wait()
+    assert ref.reason == KILLED
+    await eventually(lambda: not zombies)
+
+
+async def test_an_exit_signal_ends_an_async_start():
+    class Slow(LoopActor):
+        async def init(self):
+            await asyncio.Event().wait()
+
+    starting = asyncio.ensure_future(Slow.start_link(name="slow-start"))
+    await eventually(lambda: names.whereis("slow-start") is not None)
+    names.whereis("slow-start").exit("changed our mind")
+    with pytest.raises(StartFailed) as failed:
+        async with asyncio.timeout(BOUND_S):
+            await starting
+    assert failed.value.reason == "changed our mind"
+
+
+async def test_a_call_that_comes_back_during_handle_continue_waits_for_its_end():
+    log, answers = [], []
+
+    class Mirror(LoopActor):
+        def handle_call(self, message, sender):
+            answers.append(message.call("back"))
+
+    class Beginner(LoopActor):
+        def __init__(self, mirror):
+            super().__init__()
+            self.mirror = mirror
+
+        def init(self):
+            return Continue("go")
+
+        def handle_continue(self, arg):
+            log.append("begin")
+            self.mirror.call(self.ref)
+            log.append("end")
+
+        def handle_call(self, message, sender):
+            log.append(message)
+
+    mirror = await Mirror.start_link()
+    ref = await Beginner.start_link(mirror)
+    await answers[0]
+    assert log == ["begin", "end", "back"]
+    for each in (ref, mirror):
+        each.exit(KILL)
+
+
+@both_kinds
+async def test_a_suspended_actor_that_holds_a_message_back_ends_by_a_signal(kind):
+    ref = await kind.start_link()
+    ref.suspend()
+    ref.cast("held back")
+    if kind is not OnLoop:
+        await eventually(lambda: ref.info().mailbox_depth == 0)  # the thread has it in hand
+    ref.exit(SHUTDOWN)
+    await gone(ref)
+    assert ref.reason == SHUTDOWN
+
+
+async def test_the_reply_of_a_stop_comes_after_an_async_goodbye():
+    said = []
+
+    class Polite(LoopActor):
+        def handle_call(self, message, sender):
+            return Stop(NORMAL, "farewell")
+
+        async def terminate(self, reason):
+            await asyncio.sleep(0)
+            said.append(reason)
+
+    ref = await Polite.start_link()
+    assert await ref.call("leave") == "farewell"
+    assert said == [NORMAL]
 
 
 async def test_an_async_callback_may_end_its_actor_before_it_first_suspends():

@@ -78,6 +78,9 @@ prove-live: setup
 
 prove-gateway: setup
 	$(PY) bench/recover.py --check $(ARGS)
+	$(PY) bench/abuse.py --check $(filter --quick --json,$(ARGS))
+	$(PY) bench/fuzz_mcp.py --check $(filter --quick --json,$(ARGS))
+	$(PY) bench/fuzz_admin.py $(filter --quick,$(ARGS))
 
 prove-kernel: setup
 	$(PY) bench/prove_kernel.py --check $(ARGS)
@@ -85,6 +88,7 @@ prove-kernel: setup
 conformance: setup
 	.ci/run npm
 	$(PY) tools/conformance.py $(ARGS)
+	$(PY) tools/conformance.py --client
 	$(PY) tools/conformance_auth.py
 
 wheel: setup

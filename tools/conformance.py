@@ -3,7 +3,7 @@
     make conformance                 installs the suite and runs everything, in about a minute
     python tools/conformance.py      with the suite in build/npm already
     python tools/conformance.py --only pipes --keep FOLDER
-    python tools/conformance.py --client   the scenarios for clients: 32 and 18, in ten minutes
+    python tools/conformance.py --client   the scenarios for clients without authorization: 7 and 4
 
 What is judged, each in both revisions:
 
@@ -19,8 +19,9 @@ The last two pass 36 of 37: one scenario wants a question by its name, which no 
 machine old-pipes passes 35: another one has no time for the start of a client's own process. Nodes in front of servers
 that have the Tasks extension are judged in its scenarios, too.
 
-With `--client` the suite plays the server and watches what arrives there from a client behind a node; in the scenarios
-of authorization the node is the resource server (see tests/conformance/client.py and auth_client.py).
+With `--client` the suite plays the server and watches what arrives there from a client behind a node (see
+tests/conformance/client.py). The scenarios of authorization, where a node is the resource server, are the business of
+`tools/conformance_auth.py`.
 Exits with 1 when any other required scenario fails. Needs `.ci/run npm`. Everything listens on loopback only.
 """
 
@@ -67,8 +68,8 @@ START_S: Final = 30.0
 
 CLIENT_S: Final = 60.0
 """Longest run of one scenario for clients, the start of a node included."""
-CLIENT_REQUIRED: Final = {MODERN: 32, LEGACY: 18}
-"""Scenarios for clients that a revision requires, those of authorization among them."""
+CLIENT_REQUIRED: Final = {MODERN: 7, LEGACY: 4}
+"""Scenarios for clients that a revision requires, but for those of authorization, which `conformance_auth` runs."""
 
 CLIENT: Final = ROOT / "tests" / "conformance" / "client.py"
 FIXTURE: Final = ROOT / "tests" / "conformance" / "sdk_server.py"
@@ -143,7 +144,8 @@ def judge_client(programs: Path, revision: str, results: Path) -> Score:
     One scenario after the other: each has a node of its own, and the suite would run them all at once.
     """
     listed = _run(programs, results, SUITE_S, "list", "--requirements", revision)[0]
-    required = re.findall(r"^  - (\S+)$", listed.partition("Client scenarios")[2], re.MULTILINE)
+    named = re.findall(r"^  - (\S+)$", listed.partition("Client scenarios")[2], re.MULTILINE)
+    required = [name for name in named if not name.startswith("auth/")]
     which = ("--command", f"{sys.executable} {CLIENT}", "--spec-version", revision)
     which += ("--timeout", str(round(1_000 * CLIENT_S)))
     ended = {}
@@ -228,7 +230,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Runs the MCP conformance suite; see the top of this file.")
     parser.add_argument("--only", action="append", choices=[target.name for target in TARGETS], metavar="TARGET")
     parser.add_argument("--keep", type=Path, help="a folder for what the suite prints and records")
-    parser.add_argument("--client", action="store_true", help="the scenarios for clients, and no others; ten minutes")
+    parser.add_argument("--client", action="store_true", help="the scenarios for clients, and no others")
     arguments = parser.parse_args()
     programs = Path(os.environ.get("HENSLOWE_NPM_BIN") or ROOT / "build/npm/node_modules/.bin").absolute()
     if not (programs / "conformance").exists():

@@ -1,11 +1,10 @@
-"""A client for the suite's scenarios for clients, whose requests reach the suite's server through a node.
+"""A client for the suite's scenarios without authorization, whose requests reach the suite's server through a node.
 
     conformance client --command "python tests/conformance/client.py" --scenario tools_call
 
 The suite gives the address of a server of its own and watches what arrives there. Here a node stands between: it is
 started with that address as a declared service, and the SDK's client does at the node what the scenario asks for. So
-what is judged are the requests that the node makes on behalf of its client. Scenarios of authorization are for
-`auth_client`, where the node takes the place of the suite's server.
+what is judged are the requests that the node makes on behalf of its client.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import runpy
 import sys
 import tempfile
 from pathlib import Path
@@ -85,9 +83,6 @@ async def work(url: str) -> None:
 
 def main() -> int:
     """The exit status."""
-    if os.environ.get("MCP_CONFORMANCE_SCENARIO", "").startswith("auth/"):
-        runpy.run_path(str(Path(__file__).with_name("auth_client.py")), run_name="__main__")
-        return 0
     with tempfile.TemporaryDirectory(prefix="henslowe-conformance-") as folder:
         workspace = Path(folder) / "workspace"
         workspace.mkdir()

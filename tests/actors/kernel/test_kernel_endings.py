@@ -1,9 +1,10 @@
 """Ends of actors that are easy to get wrong: found by breaking the kernel on purpose."""
 
 import asyncio
+import threading
 
 import pytest
-from kernel_specimens import BOUND_S, KINDS, Boom, OnLoop, eventually, gone
+from kernel_specimens import BOUND_S, KINDS, Boom, OnLoop, OnThread, eventually, gone
 from pykka.messages import _ActorStop
 
 from henslowe.actors.kernel import (
@@ -290,6 +291,34 @@ async def test_a_call_that_comes_back_during_handle_continue_waits_for_its_end()
     assert log == ["begin", "end", "back"]
     for each in (ref, mirror):
         each.exit(KILL)
+
+
+async def test_a_thread_actor_that_says_goodbye_is_stopping():
+    goodbye = threading.Event()
+
+    class Polite(OnThread):
+        def terminate(self, reason):
+            goodbye.wait(BOUND_S)
+
+    ref = await Polite.start_link()
+    ref.exit(SHUTDOWN)
+    await eventually(lambda: ref.info().state == "stopping")
+    goodbye.set()
+    await gone(ref)
+    assert ref.reason == SHUTDOWN
+
+
+@both_kinds
+async def test_a_caller_is_answered_before_what_continues(kind):
+    class Continuing(kind):
+        def handle_call(self, message, sender):
+            return Continue(message, "soon") if message == "work" else super().handle_call(message, sender)
+
+    ref = await Continuing.start_link()
+    async with asyncio.timeout(BOUND_S):
+        assert await ref.call("work") == "soon"
+        assert await ref.call("log") == ["init", ("continue", "work")]
+    ref.exit(KILL)
 
 
 @both_kinds

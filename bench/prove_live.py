@@ -33,6 +33,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.traffic import Traffic
 from henslowe.actors.versions import SERVICES, VERSIONS, replay
 from henslowe.storage import open_readonly
 from tests.e2e.harness import Node, server
@@ -45,20 +46,12 @@ CANARY_S = 300.0
 
 
 @dataclass(slots=True)
-class Figures:
+class Figures(Traffic):
     """What one part of the proof measured."""
 
     part: str
     rounds: int
     clients: int
-    calls: int = 0
-    failed_calls: int = 0
-    sessions_lost: int = 0
-    retries: int = 0
-    call_p50_ms: float = 0.0
-    call_p99_ms: float = 0.0
-    gap_ms_max: float = 0.0
-    """Longest time without any successful call."""
     round_s: list[float] = field(default_factory=list)
     """From the edit to every client's new list, or from the kill to the node's readiness."""
     unheard: int = 0
@@ -68,8 +61,6 @@ class Figures:
     """Starts with an older version than before the kill, or verdicts that kept the bad version."""
     rows_differ: int = 0
     """Whether replaying the history gave other rows than the tables have."""
-    failures: list[str] = field(default_factory=list)
-    """The first few, in words."""
 
     @property
     def broken(self) -> list[str]:
@@ -86,13 +77,7 @@ class Figures:
 
     def take(self, load: Load) -> Figures:
         """The figures with those of a finished load."""
-        tally = load.tally
-        self.calls, self.failed_calls = tally.calls, len(tally.failures)
-        self.sessions_lost = tally.sessions_lost
-        self.retries = tally.retries
-        self.call_p50_ms, self.call_p99_ms = round(tally.latency_ms(0.5), 2), round(tally.latency_ms(0.99), 2)
-        self.gap_ms_max = round(1_000 * tally.gap_s_max, 1)
-        self.failures = [f"{f.at_s:.1f} s, client {f.client} ({f.era}): {f.what}" for f in tally.failures[:10]]
+        self.take_traffic(load)
         return self
 
 

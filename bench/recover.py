@@ -37,6 +37,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.proxies import Proxy, fastmcp, mcp_proxy, supergateway
+from bench.traffic import Traffic
 from tests.e2e.harness import Node, wait_until
 from tests.e2e.load import ERAS, LEGACY, Load, client
 
@@ -48,41 +49,25 @@ CALLS_BETWEEN = 20
 """Successful calls between two kills: most are made while there is a server, as in life."""
 PEER_PAUSE_S = 1.5
 """From a kill behind a peer to the next: enough for a server that starts in 50 ms."""
-SHOWN_MAX = 5
 PLAIN_SOURCE = Path(__file__).parent / "servers" / "plain.py"
 PLAIN = [sys.executable, "-S", str(PLAIN_SOURCE)]
 
 
 @dataclass(slots=True)
-class Figures:
+class Figures(Traffic):
     """What one part of the proof measured."""
 
     part: str
     faults: int
     clients: int
-    calls: int = 0
-    failed_calls: int = 0
-    sessions_lost: int = 0
-    retries: int = 0
-    call_p50_ms: float = 0.0
-    call_p99_ms: float = 0.0
-    gap_ms_max: float = 0.0
-    """Longest time without any successful call."""
     fault_s: list[float] = field(default_factory=list)
     """From each fault to the end of its repair."""
     eras: str = "both"
-    failures: list[str] = field(default_factory=list)
-    """The first few, in words."""
 
     def take(self, load: Load) -> Figures:
-        """The figures with those of a finished load."""
-        tally = load.tally
-        calls = [failure for failure in tally.failures if not failure.what.startswith("session ended")]
-        self.calls, self.failed_calls, self.sessions_lost = tally.calls, len(calls), tally.sessions_lost
-        self.retries = tally.retries
-        self.call_p50_ms, self.call_p99_ms = round(tally.latency_ms(0.5), 2), round(tally.latency_ms(0.99), 2)
-        self.gap_ms_max = round(1_000 * tally.gap_s_max, 1)
-        self.failures = [f"{f.at_s:.1f} s, client {f.client} ({f.era}): {f.what}" for f in tally.failures[:SHOWN_MAX]]
+        """The figures with those of a finished load; of its failures the calls are counted."""
+        self.take_traffic(load)
+        self.failed_calls = sum(not failure.what.startswith("session ended") for failure in load.tally.failures)
         return self
 
     def took(self, began_s: float) -> None:

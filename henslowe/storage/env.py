@@ -66,7 +66,8 @@ class Environment:
     """A handle that stays valid while what is behind it is closed and opened again.
 
     Made by `Environment.open` (one per directory and process, the writer) or `Environment.open_readonly`.
-    `db` and `read` may be called from any thread; `begin` and `reopen` belong to the one writer.
+    `db` and `read` may be called from any thread; `begin` and `reopen` belong to the one writer. Whoever else changes
+    something (`declare`, `write`) takes its turn with the writer.
     """
 
     def __init__(self, path: Path, *, map_bytes: int, durability: Durability, readonly: bool) -> None:
@@ -77,6 +78,10 @@ class Environment:
         self._dbs: dict[str, tuple[Any, bool]] = {}
         # Opening sub-databases must not overlap (mdb_dbi_open); reopening must not overlap readers.
         self._gate = threading.Condition(threading.RLock())
+        self.turn = threading.RLock()
+        """Held by who writes, until it is known what became of that; taken before the gate."""
+        self._doubtful = False
+        """Whether a write or a flush failed, and no flush has passed since."""
         self._reading = 0
         self._reads = Reads()
         self._lmdb: lmdb.Environment | None = self._open_lmdb()
@@ -136,7 +141,16 @@ class Environment:
         return found[0]
 
     def declare(self, names: Mapping[str, bool]) -> None:
-        """Opens many sub-databases (name to `dup`) in one transaction, creating what is missing; as `db` does one."""
+        """Opens many sub-databases (name to `dup`) in one transaction, creating what is missing; as `db` does one.
+
+        Waits while the writer commits.
+        """
+        with self.turn:
+            if not self.readonly:
+                self.dispel()
+            self._declare(names)
+
+    def _declare(self, names: Mapping[str, bool]) -> None:
         with self._gate:
             env = self._opened()
             wanted = {name: dup for name, dup in names.items() if name not in self._dbs}
@@ -144,11 +158,15 @@ class Environment:
                 if self.readonly:
                     # py-lmdb keeps ended read transactions for reuse, and handles opened in them never come to be.
                     opened = {name: _open_db(env, name, dup, None) for name, dup in wanted.items()}
+                    with env.begin() as txn:
+                        _refuse_zeroed(txn, opened)
                 else:
                     # Without changes the commit writes nothing.
                     with env.begin(write=True) as txn:
                         opened = {name: _open_db(env, name, dup, txn) for name, dup in wanted.items()}
+                        _refuse_zeroed(txn, opened)
             except lmdb.Error as error:
+                self._doubtful = True
                 raise StorageError(f"cannot open {', '.join(wanted)[:80]} in {self.path}: {error}") from error
             self._dbs.update({name: (db, wanted[name]) for name, db in opened.items()})
 
@@ -215,21 +233,33 @@ class Environment:
 
     @contextmanager
     def write(self) -> Iterator[Txn]:
-        """A write transaction, committed at the end: for the little that is written where no writer runs.
+        """A write transaction, committed at the end: for the little that is not the writer's. Waits while that commits.
 
         Raises:
             StorageError: The disk refused it.
         """
-        try:
-            txn = self.begin()
+        with self.turn:
+            self.dispel()
             try:
-                yield txn
-                txn.commit()
-            except BaseException:
-                txn.abort()
-                raise
-        except lmdb.Error as error:
-            raise StorageError(f"cannot write to {self.path}: {error}") from error
+                txn = self.begin()
+                try:
+                    yield txn
+                    txn.commit()
+                except BaseException:
+                    txn.abort()
+                    raise
+            except lmdb.Error as error:
+                self._doubtful = True
+                raise StorageError(f"cannot write to {self.path}: {error}") from error
+
+    def doubt(self) -> None:
+        """Notes that a write failed, so that nothing is built on it before a flush."""
+        self._doubtful = True
+
+    def dispel(self) -> None:
+        """Flushes if a write or a flush failed and none has passed since. Raises what `flush` raises."""
+        if self._doubtful:
+            self.flush()
 
     def flush(self) -> None:
         """Makes sure that what is seen now is on disk, before anything is built on it.
@@ -243,7 +273,9 @@ class Environment:
         try:
             self._opened().sync(True)
         except lmdb.Error as error:
+            self._doubtful = True
             raise StorageError(f"cannot flush {self.path}: {error}") from error
+        self._doubtful = False
 
     def last_txn_id(self) -> int:
         """Number of the last commit, by any process."""
@@ -261,12 +293,12 @@ class Environment:
 
         Waits for readers at most 5 s; later ones find their transaction ended.
         """
-        with self._gate:
+        with self.turn, self._gate:
             self._gate.wait_for(lambda: not self._reading, _REOPEN_WAIT_S)
             self._close_lmdb()
             self._lmdb = self._open_lmdb()
             declared, self._dbs = self._dbs, {}
-            self.declare({name: dup for name, (_, dup) in declared.items()})
+            self._declare({name: dup for name, (_, dup) in declared.items()})
 
     def clean_readers(self) -> int:
         """Frees the reader slots of processes that died; returns how many."""
@@ -359,7 +391,10 @@ class Environment:
             ) from error
         self._dbs[META] = (meta, False)
         with self.read() as txn:
+            _refuse_zeroed(txn, {"the list of sub-databases": None, META: meta})
             found = int.from_bytes(txn.get(_FORMAT_KEY, db=meta) or b"", "big")
+        if not found:
+            raise Corrupt(f"cannot open {self.path}: its format number is gone", hint="restore it from a backup")
         if found > FORMAT:
             raise FormatTooNew(
                 f"cannot open {self.path}: expected format {FORMAT} or older, got {found}",
@@ -367,6 +402,21 @@ class Environment:
                 found=found,
                 supported=FORMAT,
             )
+
+
+def _refuse_zeroed(txn: Txn, dbs: Mapping[str, Any]) -> None:
+    """Returns only if no sub-database begins with an empty key.
+
+    LMDB stores none, so it is an entry that a lost sector made zeros. Before others it sorts well, and neither
+    verification nor a search would miss what it was; behind others, verification finds it.
+
+    Raises:
+        Corrupt: One does.
+    """
+    for name, db in dbs.items():
+        cursor = txn.cursor(db=db)
+        if cursor.first() and not cursor.key():
+            raise Corrupt(f"cannot read {name}: its first entry is gone", hint="restore it from a backup")
 
 
 def _open_db(env: lmdb.Environment, name: str, dup: bool, txn: Txn) -> Any:

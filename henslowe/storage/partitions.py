@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from henslowe.errors import Corrupt
 from henslowe.storage import codec
 from henslowe.storage.env import META, Environment, Txn
 from henslowe.storage.keys import SEQ
@@ -144,6 +145,30 @@ class Layout:
             found.append(Partition(first_seq, slot, first_time_ns))
             more = cursor.next()
         return found
+
+    def check(self) -> None:
+        """Returns only if the map is that of the partitions: what it does not name would silently not be read.
+
+        Raises:
+            Corrupt: An entry is damaged or missing, or there are events behind the newest one.
+        """
+        with self._env.read() as txn:
+            mapped: set[tuple[int, int]] = set()
+            for key, record in txn.cursor(db=self._env.db(PARTS)):
+                body = codec.unseal(key, record)[1]
+                if len(key) != _PART_KEY.size or len(body) != _PART_VALUE.size:
+                    raise Corrupt(f"cannot read the map of partitions: {key!r:.40} is no entry of it")
+                mapped.add((_PART_KEY.unpack(key)[0], _PART_VALUE.unpack(body)[0]))
+            last_seq = self.last_seq(txn)
+            for stream, ring in self.rings.items():
+                for number in range(ring.slots):
+                    cursor = txn.cursor(db=self.slot(stream, number).log)
+                    if not cursor.last():
+                        continue
+                    if (self._numbers[stream], number) not in mapped:
+                        raise Corrupt(f"cannot read the map of partitions: it lacks one of {stream!r} that has events")
+                    if cursor.key() > SEQ.pack(last_seq):
+                        raise Corrupt(f"cannot read the log: {stream!r} goes on behind its newest event, {last_seq}")
 
     def last_seq(self, txn: Txn) -> int:
         """Sequence number of the newest event ever appended, 0 for none."""

@@ -154,6 +154,7 @@ class Store:
         self._settings = settings
         self._env = core
         layout = Layout(core, RINGS)
+        layout.check()
         retention = {
             "activity": Retention(settings.activity_events_max, settings.activity_age_max_s or None),
             "output": Retention(settings.output_lines_max, settings.output_age_max_s or None),

@@ -262,3 +262,38 @@ def test_removing_a_tree_does_not_follow_links(tmp_path):
     assert (outside / "kept").exists()
     assert not tree.exists()
     shutil.rmtree(outside)
+
+
+def zeroed_entry(core, name, key):
+    """Makes the entry under `key` zeros where it stands, as a sector that was lost would."""
+    data = core / "data.mdb"
+    whole = data.read_bytes()
+    env = lmdb.open(str(core), max_dbs=512, map_size=1 << 30, lib_version=0, readonly=True, lock=False)
+    db = env.open_db(name, create=False) if name else None
+    with env.begin() as txn:
+        value = bytes(txn.get(key, db=db))
+    env.close()
+    # A node of LMDB: its value's size, flags, the key's size, key, value.
+    node = key + value
+    places = [at for at in range(len(whole)) if whole.startswith(node, at)]
+    assert places
+    for at in places:
+        whole = whole[: at - 8] + bytes(8 + len(node)) + whole[at + len(node) :]
+    data.write_bytes(whole)
+
+
+@pytest.mark.parametrize("lost", ["the map of partitions", "the end of the log"])
+async def test_a_log_that_would_silently_not_be_read_is_refused(tmp_path, lost):
+    async with running(tmp_path / "data", Faults()) as store:
+        txn = store.transaction()
+        txn.append(EventDraft("lifecycle", "T", "INFO"))
+        await txn.commit()
+        with store._env.read() as txn:
+            (entry,) = [bytes(key) for key, _ in txn.cursor(db=store._env.db("parts"))]
+    core = tmp_path / "data" / "core"
+    name, key = (b"parts", entry) if lost == "the map of partitions" else (b"meta", b"seq")
+    zeroed_entry(core, name, key)
+    (tmp_path / "data" / "running").touch()
+    with pytest.raises(Corrupt):
+        Store.open(tmp_path / "data", "n1", SETTINGS)
+    assert holder(tmp_path / "data") is None

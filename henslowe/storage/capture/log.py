@@ -124,6 +124,7 @@ class CaptureLog:
         try:
             self.salt = _salt(env)
             layout = Layout(env, RINGS)
+            layout.check()
             appender = Appender(env, layout, {STREAM: self._keep})
             appender.load()
         except BaseException:

@@ -4,7 +4,9 @@
 is queued, makes it one LMDB transaction, and hands the whole batch back with one wake-up of the loop.
 
 When a commit fails, LMDB may refuse everything until it is reopened, and the commit may even have reached the disk. So
-the committer reopens the environment and looks: if the disk has the transaction, it is acknowledged after all. A full
+the committer reopens the environment and looks for the mark that the transaction left with its changes: if the disk
+has it, the batch is acknowledged after all. (The numbers of LMDB's transactions tell nothing: those of aborted ones
+return, and opening a table takes one, too.) A full
 disk gives up its ballast once; after that writes are refused (`StorageDegraded`) and tried again with every batch,
 until space returns. An environment that cannot be reopened crashes the actor, and the supervisor decides.
 """
@@ -30,8 +32,9 @@ from henslowe.storage.env import META, Environment, Txn
 from henslowe.storage.migrations.forms import WHOLE
 from henslowe.storage.partitions import Appender, Loggable
 
-_SETTLED: Final = b"settled"
-"""Under it: the last commit whose root was written again in another one."""
+_MARK: Final = b"mark"
+"""Under it: what tells the last transaction of a committer from all others, of this life and earlier ones."""
+_LIFE_BYTES: Final = 8
 _NEARLY_FULL_BYTES: Final = 4 << 20
 """Less free space than this explains an I/O error: LMDB writes at most some megabytes at once."""
 
@@ -50,10 +53,11 @@ class Committer:
         """Why the last batch was refused, "" when it was not. Any thread may look."""
         self.full = False
         """Whether it was refused for want of space."""
-        self._begun: tuple[Sequence[Commit], int] = ((), -1)
-        """The batch that was begun last, and the number of its transaction."""
-        self._unflushed = False
-        """Whether a flush failed, and none has passed since."""
+        self._life = os.urandom(_LIFE_BYTES)
+        self._number = 0
+        """How many transactions were begun."""
+        self._begun: Sequence[Commit] = ()
+        """The batch of the last one."""
 
     def commit(self, batch: Sequence[Commit]) -> None:
         """Makes `batch` durable, in order.
@@ -69,20 +73,21 @@ class Committer:
         """Makes `entries` of a log durable that nobody waits for. Raises as `commit`."""
         appender = self._appender
         assert appender is not None, "expected an environment with a log"
-        self._write(lambda txn: appender.append(txn, entries), ())
+        self._write(lambda txn: appender.append(txn, entries) > 0, ())
 
     def expire(self, now_ns: int) -> int:
         """Drops the events that are too old at `now_ns`; returns how many partitions that were. Raises as `commit`."""
         dropped = 0
 
-        def drop(txn: Txn) -> None:
+        def drop(txn: Txn) -> bool:
             nonlocal dropped
             dropped = self._appender.expire(txn, now_ns) if self._appender is not None else 0
+            return dropped > 0
 
         self._write(drop, ())
         return dropped
 
-    def _write(self, apply: Callable[[Txn], object], batch: Sequence[Commit]) -> None:
+    def _write(self, apply: Callable[[Txn], bool], batch: Sequence[Commit]) -> None:
         if self._env.closed:
             self.recover()
         error = self._attempt(apply, batch)
@@ -101,8 +106,11 @@ class Committer:
 
     def stored(self, batch: Sequence[Commit]) -> bool:
         """Whether the disk has `batch`, if it is the last one that was begun: for the successor of a killed writer."""
-        begun, txn_id = self._begun
-        return begun is batch and txn_id <= self._env.last_txn_id()
+        if self._begun is not batch:
+            return False
+        if self._env.closed:
+            self.recover()
+        return self._marked()
 
     def recover(self) -> None:
         """Brings the memory of the writer in line with the disk, after a failure or a restart."""
@@ -111,34 +119,50 @@ class Committer:
         if self._appender is not None:
             self._appender.load()
 
-    def _attempt(self, apply: Callable[[Txn], object], batch: Sequence[Commit]) -> Exception | None:
-        """Tries once; returns what prevented it, after which the environment is usable again."""
-        txn_id = -1
-        try:
-            if self._unflushed:
-                self._env.flush()
-                self._unflushed = False
-            txn = self._begin()
-            try:
-                txn_id = txn.id()
-                self._begun = (batch, txn_id)
-                apply(txn)
-                txn.commit()
-            except BaseException:
-                with suppress(lmdb.Error):
-                    txn.abort()
-                raise
-        except (lmdb.Error, OSError, StorageError) as error:
-            self._unflushed = True
-            self._env.reopen()
-            stored = 0 <= txn_id <= self._env.last_txn_id()
-            if stored:
-                self._settle(txn_id)
-            self.recover()
-            return None if stored else error
-        return None
+    def _attempt(self, apply: Callable[[Txn], bool], batch: Sequence[Commit]) -> Exception | None:
+        """Tries once; returns what prevented it, after which the environment is usable again.
 
-    def _settle(self, txn_id: int) -> None:
+        `apply` says whether it changed anything: if not, nothing is written.
+        """
+        with self._env.turn:
+            # Before anything is tried: a mark of an earlier transaction must not pass for this one's.
+            self._number += 1
+            self._begun = batch
+            begun = False
+            try:
+                self._env.dispel()
+                txn = self._begin()
+                begun = True
+                try:
+                    if apply(txn):
+                        self._leave_mark(txn)
+                    txn.commit()
+                except BaseException:
+                    with suppress(lmdb.Error):
+                        txn.abort()
+                    raise
+            except (lmdb.Error, OSError, StorageError) as error:
+                self._env.doubt()
+                self._env.reopen()
+                stored = begun and self._marked()
+                if stored:
+                    self._settle()
+                self.recover()
+                return None if stored else error
+            return None
+
+    def _leave_mark(self, txn: Txn) -> None:
+        txn.put(_MARK, self._mark(), db=self._env.db(META))
+
+    def _mark(self) -> bytes:
+        return codec.seal(_MARK, 1, self._life + keys.SEQ.pack(self._number))
+
+    def _marked(self) -> bool:
+        """Whether the disk has the transaction that was begun last."""
+        with self._env.read() as txn:
+            return bool(txn.get(_MARK, db=self._env.db(META)) == self._mark())
+
+    def _settle(self) -> None:
         """Makes sure of a commit that is seen, though an error came with it.
 
         Its content was flushed before its root was written, but the flush of the root may be what failed: then the
@@ -148,7 +172,7 @@ class Committer:
             StorageError: The disk refused that one.
         """
         with self._env.write() as txn:
-            txn.put(_SETTLED, codec.seal(_SETTLED, 1, keys.SEQ.pack(txn_id)), db=self._env.db(META))
+            self._leave_mark(txn)
 
     def _begin(self) -> Txn:
         try:
@@ -168,7 +192,7 @@ class Committer:
         short = code == errno.EIO and filesystem.free_bytes(self._env.path) < _NEARLY_FULL_BYTES
         return short or code in (errno.ENOSPC, errno.EDQUOT)
 
-    def _apply(self, txn: Txn, batch: Sequence[Commit]) -> None:
+    def _apply(self, txn: Txn, batch: Sequence[Commit]) -> bool:
         # Each key once, with its last record. Besides the work saved: LMDB keeps a long value's pages for a short one
         # put over it in the same transaction, which its offline verifier takes for damage.
         final: dict[tuple[str, bytes], bytes | None] = {}
@@ -184,18 +208,20 @@ class Committer:
                 txn.delete(key, db=self._env.db(name))
             else:
                 txn.put(key, record, db=self._env.db(name))
+        dropped = 0
         for commit in batch:
             if commit.expire_ns and self._appender is not None:
-                self._appender.expire(txn, commit.expire_ns)
+                dropped += self._appender.expire(txn, commit.expire_ns)
         appended = [event for commit in batch for event in commit.events]
         if not appended:
-            return
+            return bool(final or dropped)
         assert self._appender is not None, "expected an environment with an event log"
         seq = self._appender.append(txn, appended)
         for commit in batch:
             if commit.events:
                 commit.first_seq = seq
                 seq += len(commit.events)
+        return True
 
 
 class WriterActor(ThreadActor):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 
 import pytest
 from pydantic import BaseModel
@@ -9,6 +10,7 @@ from pydantic import BaseModel
 from henslowe.config.settings import StorageSettings
 from henslowe.errors import StorageDegraded, StorageError
 from henslowe.storage import Archive, Store, TableSpec, filesystem, holder
+from henslowe.storage.env import Environment
 from tests.storage.faults import Fault
 from tests.storage.stores import running
 
@@ -79,6 +81,45 @@ async def test_after_a_failed_commit_nothing_is_begun_before_a_flush_has_passed(
         await table.insert(Row(name="e"))
         assert steps == ["begin", "flush", "flush", "begin", "begin"]
         assert {row.name for row in table.rows()} == {"a", "d", "e"}
+
+
+async def test_after_a_failed_write_of_another_the_writer_begins_nothing_before_a_flush_has_passed(tmp_path, faults):
+    steps = []
+
+    class Noting(faults.env_type):
+        def begin(self):
+            steps.append("begin")
+            return super().begin()
+
+        def flush(self):
+            steps.append("flush")
+            super().flush()
+
+    faults.env_type = Noting
+    async with running(tmp_path / "data", faults) as store:
+        table = store.table(ROWS)
+        steps.clear()
+        faults.plan.append(Fault.REFUSED)
+        with pytest.raises(StorageError, match="cannot write"), store._env.write():
+            pass
+        await table.insert(Row(name="a"))
+        await table.insert(Row(name="b"))
+        assert steps == ["begin", "flush", "begin", "begin"]
+
+
+def test_a_table_is_opened_only_between_two_commits(tmp_path):
+    env = Environment.open(tmp_path / "env", map_bytes=1 << 24)
+    opening = threading.Thread(target=env.declare, args=({"late": False},))
+    with env.turn:
+        opening.start()
+        with env.read() as txn:
+            before = txn.id()
+        opening.join(0.05)
+        assert opening.is_alive()
+        assert env.last_txn_id() == before
+    opening.join(5)
+    assert env.last_txn_id() == before + 1
+    env.close()
 
 
 def test_an_archive_that_the_disk_refuses_says_so_and_has_no_build(tmp_path, monkeypatch):

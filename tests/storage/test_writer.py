@@ -12,6 +12,9 @@ from henslowe.actors.kernel import Scheduler, names
 from henslowe.config.settings import StorageSettings
 from henslowe.errors import StorageDegraded, StorageError
 from henslowe.storage import EventDraft, Store, TableSpec, open_readonly
+from henslowe.storage.commits import Commit
+from henslowe.storage.env import Environment
+from henslowe.storage.writer import Committer
 from henslowe.supervisors import Supervisor
 from tests.storage.faults import Fault, Faults
 from tests.storage.stores import running
@@ -68,6 +71,59 @@ async def test_a_commit_that_reached_the_disk_is_acknowledged_though_its_answer_
     async with open_store() as store:
         assert store.table(ROWS).lookup("a") == Row(name="a")
         assert store.events.last_seq() == 2
+
+
+async def test_a_refused_commit_is_not_taken_for_that_of_another_who_came_between(tmp_path, faults):
+    class Between(faults.env_type):
+        """Where another commits, with the number of the writer's lost transaction, before the writer looks."""
+
+        def reopen(self):
+            number = self.last_txn_id()
+            with self._lmdb.begin(write=True) as txn:
+                self._lmdb.open_db(b"another's", txn)
+            assert self.last_txn_id() == number + 1
+            super().reopen()
+
+    faults.env_type = Between
+    async with running(tmp_path / "data", faults) as store:
+        table = store.table(ROWS)
+        faults.plan.append(Fault.REFUSED)
+        with pytest.raises(StorageDegraded):
+            await table.insert(Row(name="a"))
+        assert table.rows() == ()
+        await table.insert(Row(name="b"))
+    with open_readonly(tmp_path / "data") as disk:
+        assert disk.table(ROWS).rows() == (Row(name="b"),)
+
+
+def test_the_batch_of_a_killed_writer_is_not_taken_for_stored_because_of_what_came_after(tmp_path):
+    class Killed(BaseException):
+        pass
+
+    class Killing(Environment):
+        killing = False
+
+        def db(self, name, *, dup=False):
+            if self.killing:  # in the middle of the transaction
+                raise Killed
+            return super().db(name, dup=dup)
+
+    env = Killing.open(tmp_path / "env", map_bytes=1 << 24)
+    env.declare({"t": False})
+    committer = Committer(env, None, None)
+    stored, lost = [Commit([("t", b"a", b"1")], [], {})], [Commit([("t", b"b", b"1")], [], {})]
+    committer.commit(stored)
+    assert committer.stored(stored)
+    env.killing = True
+    with pytest.raises(Killed):
+        committer.commit(lost)
+    env.killing = False
+    env.declare({"another's": False})
+    assert not committer.stored(lost)
+    committer.commit(lost)
+    assert committer.stored(lost)
+    assert not Committer(env, None, None).stored(lost)
+    env.close()
 
 
 async def test_an_environment_in_panic_is_opened_again_and_the_batch_is_tried(store, faults):

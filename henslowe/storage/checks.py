@@ -21,7 +21,7 @@ from henslowe.storage.env import META, Environment, verify_offline
 from henslowe.storage.events import RINGS, STREAMS
 from henslowe.storage.findings import RESTORE, Finding, FindingKind, Progress, hint_for
 from henslowe.storage.inspection import DATA_FILE, TABLE, DataDir, key_of, records
-from henslowe.storage.keys import SEQ
+from henslowe.storage.keys import seq_of
 from henslowe.storage.partitions import Layout, Slot
 from henslowe.storage.tablespec import Space
 
@@ -146,7 +146,7 @@ def _slot_indexes(txn: Any, slot: Slot, place: str, progress: Progress) -> Itera
             if word:
                 expected[at] += 1
                 if not cursors[at].set_key_dup(word, key):
-                    missing.append(SEQ.unpack(key)[0])
+                    missing.append(seq_of(key))
     if missing:
         yield Finding(FindingKind.INDEX, place, f"an index misses {len(missing)} events, {_some(missing)}", RESTORE)
     for at, index in enumerate(slot.indexes):
@@ -162,7 +162,7 @@ def _surplus(txn: Any, slot: Slot, at: int, place: str) -> Iterator[Finding]:
         record = txn.get(key, db=slot.log)
         words = _words(key, record) if record is not None else None
         if record is None or (words is not None and words[at] != word):
-            surplus.append(SEQ.unpack(key)[0])
+            surplus.append(seq_of(key))
     if surplus:
         yield Finding(
             FindingKind.INDEX, place, f"an index lists {len(surplus)} events that are not so, {_some(surplus)}", RESTORE
@@ -172,7 +172,7 @@ def _surplus(txn: Any, slot: Slot, at: int, place: str) -> Iterator[Finding]:
 def _words(key: bytes, record: bytes) -> tuple[bytes, bytes] | None:
     """What the indexes list an event under, in their order."""
     try:
-        event = events.decode("", SEQ.unpack(key)[0], codec.unseal(key, record)[1])
+        event = events.decode("", seq_of(key), codec.unseal(key, record)[1])
     except Corrupt:
         return None
     return event.type.encode(), event.service.encode()
@@ -193,7 +193,7 @@ def check_log(found: DataDir, progress: Progress) -> Iterator[Finding]:
             filled = {part.slot for part in parts}
             for part, end in zip(parts, ends, strict=False):
                 log = txn.cursor(db=layout.slot(stream, part.slot).log)
-                seqs = [SEQ.unpack(key)[0] for key in log.iternext(keys=True, values=False)]
+                seqs = [seq_of(key) for key in log.iternext(keys=True, values=False)]
                 kept += seqs
                 if seqs and not part.first_seq <= seqs[0] <= seqs[-1] < end:
                     yield Finding(

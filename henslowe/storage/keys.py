@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 from typing import TypeAlias
 
-from henslowe.errors import KeyRefused
+from henslowe.errors import Corrupt, KeyRefused
 
 Key: TypeAlias = str | bytes | int | tuple["Key", ...]
 
@@ -26,6 +26,17 @@ _BYTES, _STR, _TUPLE, _INT_ZERO = 0x01, 0x02, 0x05, 0x14
 _END = b"\x00"
 _ESCAPED_ZERO = b"\x00\xff"
 _INT_BYTES_MAX = 8
+
+
+def seq_of(packed: bytes) -> int:
+    """The sequence number that a key of the log, or an entry of its indexes, is.
+
+    Raises:
+        Corrupt: It is none: what it was read from is damaged.
+    """
+    if len(packed) != SEQ.size:
+        raise Corrupt(f"cannot read the log: expected a number of {SEQ.size} bytes, got {len(packed)} bytes")
+    return int(SEQ.unpack(packed)[0])
 
 
 def check(key: object) -> None:

@@ -138,6 +138,8 @@ class Layout:
         more = cursor.set_range(_PART_KEY.pack(number, 0))
         while more:
             key, record = cursor.item()
+            if len(key) != _PART_KEY.size:
+                raise Corrupt(f"cannot read the map of partitions: {key!r:.40} is no entry of it")
             owner, first_seq = _PART_KEY.unpack(key)
             if owner != number:
                 break

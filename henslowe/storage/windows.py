@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from henslowe.errors import Corrupt
 from henslowe.storage.env import Txn
-from henslowe.storage.keys import SEQ
+from henslowe.storage.keys import SEQ, seq_of
 from henslowe.storage.partitions import Layout, Partition, Slot
 
 SEQ_MAX: Final = (1 << 64) - 1
@@ -32,7 +32,7 @@ class Window:
         """Numbers and records of a stream, all of them or those that an index lists under `words`.
 
         Raises:
-            Corrupt: An index names a record that is not there.
+            Corrupt: An index names a record that is not there, or is out of order.
         """
         parts = layout.partitions(txn, stream)
         ends = [*(part.first_seq for part in parts[1:]), SEQ_MAX]
@@ -43,7 +43,7 @@ class Window:
             slot = layout.slot(stream, part.slot)
             if words is None:
                 for key, record in self._all(txn.cursor(db=slot.log)):
-                    yield SEQ.unpack(key)[0], record
+                    yield seq_of(key), record
             else:
                 yield from self._listed(txn, slot, *words(txn, slot))
 
@@ -55,8 +55,8 @@ class Window:
         for key in heapq.merge(*lists, reverse=self.newest_first):
             record = txn.get(key, db=slot.log)
             if record is None:
-                raise Corrupt(f"cannot read event {SEQ.unpack(key)[0]}: an index names it, the log does not have it")
-            yield SEQ.unpack(key)[0], record
+                raise Corrupt(f"cannot read event {seq_of(key)}: an index names it, the log does not have it")
+            yield seq_of(key), record
 
     def _all(self, cursor: Any) -> Iterator[tuple[bytes, bytes]]:
         """Items of a sub-database keyed by sequence number."""
@@ -64,12 +64,12 @@ class Window:
             placed = cursor.prev() if cursor.set_range(SEQ.pack(self.end)) else cursor.last()
             items = cursor.iterprev() if placed else iter(())
             for key, value in items:
-                if SEQ.unpack(key)[0] < self.first:
+                if seq_of(key) < self.first:
                     return
                 yield key, value
             return
         for key, value in cursor.iternext() if cursor.set_range(SEQ.pack(self.first)) else iter(()):
-            if SEQ.unpack(key)[0] >= self.end:
+            if seq_of(key) >= self.end:
                 return
             yield key, value
 
@@ -80,11 +80,22 @@ class Window:
                 more = cursor.prev_dup()
             else:
                 more = cursor.set_key(word) and cursor.last_dup()
-            while more and SEQ.unpack(cursor.value())[0] >= self.first:
+            last = SEQ_MAX
+            while more and (seq := seq_of(cursor.value())) >= self.first:
+                _refuse_disorder(seq < last, word)
+                last = seq
                 yield cursor.value()
                 more = cursor.prev_dup()
             return
-        more = cursor.set_range_dup(word, SEQ.pack(self.first))
-        while more and SEQ.unpack(cursor.value())[0] < self.end:
+        more, last = cursor.set_range_dup(word, SEQ.pack(self.first)), 0
+        while more and (seq := seq_of(cursor.value())) < self.end:
+            _refuse_disorder(seq > last, word)
+            last = seq
             yield cursor.value()
             more = cursor.next_dup()
+
+
+def _refuse_disorder(sound: bool, word: bytes) -> None:
+    # Entries have no checksum: a damaged one shows in that it is out of order, or names what is not so.
+    if not sound:
+        raise Corrupt(f"cannot read an index of the log: its entries under {word!r:.60} are out of order")

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import heapq
+import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -20,7 +21,7 @@ from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from henslowe.errors import StorageError
+from henslowe.errors import Corrupt, StorageError
 from henslowe.storage import codec, events
 from henslowe.storage.env import Environment, Txn
 from henslowe.storage.events import STREAMS, Event
@@ -33,6 +34,8 @@ from henslowe.storage.windows import SEQ_MAX, Window
 PAGE_EVENTS: Final = 256
 FOLLOW_POLL_S: Final = 0.05
 """How late a follower in another process may be."""
+
+_log = logging.getLogger(__name__)
 
 Listener: TypeAlias = Callable[[tuple[Event, ...]], None]
 _Found: TypeAlias = tuple[int, str, bytes]
@@ -86,7 +89,7 @@ class EventReader:
             limit: Most events returned.
 
         Raises:
-            Corrupt: A record is damaged.
+            Corrupt: A record or an index is damaged.
         """
         window = Window(after_seq, before_seq, newest_first)
         wanted_types, wanted_services = _words(types), _words(services)
@@ -98,8 +101,12 @@ class EventReader:
             ]
             merged = heapq.merge(*found, key=itemgetter(0), reverse=newest_first)
             decoded = (_decode(*hit) for hit in merged)
-            if wanted_types and wanted_services:
-                decoded = (event for event in decoded if _matches(event.type, wanted_types))
+            if wanted_services:
+                decoded = (_listed(event, event.service in wanted_services) for event in decoded)
+                if wanted_types:
+                    decoded = (event for event in decoded if _matches(event.type, wanted_types))
+            elif wanted_types:
+                decoded = (_listed(event, _matches(event.type, wanted_types)) for event in decoded)
             return list(islice(decoded, limit))
 
     def scan(self, *, after_seq: int = 0, **filters: Any) -> Iterator[Event]:
@@ -184,6 +191,8 @@ class EventLog(EventReader):
         self.cursors = cursors
         self._listeners = listeners
         self._save = save
+        self._damaged: set[str] = set()
+        """The cursors of which it was said."""
 
     def on_committed(self, callback: Listener) -> Callable[[], None]:
         """Calls `callback` on the loop with the new events of each group commit, in order; returns what ends that.
@@ -199,24 +208,49 @@ class EventLog(EventReader):
         return cancel
 
     def cursor(self, name: str) -> int:
-        """How far the reader `name` has come, 0 at first."""
-        row = self.cursors.lookup(name)
-        return row.seq if row is not None else 0
+        """How far the reader `name` has come, 0 at first.
+
+        Also 0 if its row is damaged: it gets once more what is still there, which is a reader's risk anyway, and the
+        first advance ends the damage.
+        """
+        return self._position(name, self.cursors.lookup)
+
+    def cursor_to_be(self, name: str) -> int:
+        """The same when everything in flight is committed."""
+        return self._position(name, self.cursors.latest)
 
     async def advance(self, name: str, seq: int) -> None:
         """Makes everything up to `seq` done for the reader `name`, durably; never moves back.
 
         To advance together with the reader's own effect, put a `CursorRow` in that transaction.
         """
-        latest = self.cursors.latest(name)
-        if latest is None or latest.seq < seq:
+        if self.cursor_to_be(name) < seq:
             await self._save(CursorRow(name=name, seq=seq))
+
+    def _position(self, name: str, read: Callable[[str], CursorRow | None]) -> int:
+        try:
+            row = read(name)
+        except Corrupt as error:
+            if name not in self._damaged:
+                self._damaged.add(name)
+                _log.warning("storage.cursor_damaged", extra={"cursor": name, "reason": error.message})
+            return 0
+        return row.seq if row is not None else 0
 
 
 def _stored_types(txn: Txn, by_type: Any, patterns: Sequence[str]) -> list[bytes]:
     cursor = txn.cursor(db=by_type)
     words = cursor.iternext_nodup(keys=True, values=False)
-    return [word for word in words if _matches(word.decode(), patterns)]
+    try:
+        return [word for word in words if _matches(word.decode(), patterns)]
+    except UnicodeDecodeError as error:
+        raise Corrupt(f"cannot read an index of the log: {error.object[:60]!r} is no type of an event") from error
+
+
+def _listed(event: Event, rightly: bool) -> Event:
+    if not rightly:
+        raise Corrupt(f"cannot read event {event.seq}: an index lists it under another word than its own")
+    return event
 
 
 def _decode(seq: int, stream: str, record: bytes) -> Event:

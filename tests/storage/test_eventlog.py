@@ -8,13 +8,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from henslowe.config.settings import StorageSettings
-from henslowe.errors import LimitReached, StorageError
+from henslowe.errors import Corrupt, LimitReached, StorageError
 from henslowe.storage import STREAMS, CursorRow, EventDraft
 from henslowe.storage.clock import HybridClock
 from henslowe.storage.env import Environment
 from henslowe.storage.eventlog import EventReader
 from henslowe.storage.events import RINGS, encode
+from henslowe.storage.keys import SEQ, pack
 from henslowe.storage.partitions import RING, Appender, Layout, Retention
+from tests.storage.test_quarantine import flip
 
 TYPES = ("DEPLOY_START", "DEPLOY_COMPLETE", "LINT_COMPLETE", "CANARY_HEALTH")
 SERVICES = ("", "hello", "world")
@@ -129,6 +131,62 @@ async def test_a_cursor_moves_together_with_its_reader_effect(store):
     txn.append(EventDraft("lifecycle", "AUDITED", "SUCCESS"))
     await txn.commit()
     assert store.events.cursor("audit") == 9
+
+
+async def test_a_damaged_cursor_is_at_the_beginning_until_it_is_written_again(open_store):
+    async with open_store() as store:
+        await store.events.advance("audit", 5)
+        await store.events.advance("other", 6)
+        folder = store.data_dir
+    flip(folder, pack("audit"), "t.cursors")
+    async with open_store() as store:
+        assert (store.events.cursor("audit"), store.events.cursor_to_be("audit")) == (0, 0)
+        assert store.events.cursor("other") == 6
+        await store.events.advance("audit", 2)
+        assert store.events.cursor("audit") == 2
+    async with open_store() as store:
+        assert store.events.cursor("audit") == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "said"),
+    [
+        ("e.lifecycle.0", SEQ.pack(1)[1:], b"", "expected a number of 8 bytes"),
+        ("e.lifecycle.0.type", b"T", SEQ.pack(2), "under another word than its own"),
+        ("e.lifecycle.0.type", b"T", SEQ.pack(9), "the log does not have it"),
+        ("e.lifecycle.0.type", b"T\xff", SEQ.pack(1), "is no type of an event"),
+    ],
+)
+async def test_entries_that_cannot_be_are_damage(store, name, key, value, said):
+    await append(store, *(EventDraft("lifecycle", type_, "INFO") for type_ in "TUTT"))
+    with store._env.write() as txn:
+        txn.put(key, value, db=store._env.db(name))
+    types = "T*" if key.startswith(b"T") else ()
+    with pytest.raises(Corrupt, match=said):
+        store.events.read(types=types)
+
+
+async def test_a_service_that_an_index_lists_wrongly_is_damage(store):
+    await append(store, *(EventDraft("lifecycle", "T", "INFO", service) for service in "ab"))
+    with store._env.write() as txn:
+        txn.put(b"a", SEQ.pack(2), db=store._env.db("e.lifecycle.0.service"))
+    assert [event.service for event in store.events.read(services="b")] == ["b"]
+    with pytest.raises(Corrupt, match="under another word"):
+        store.events.read(services="a", types="T")
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+async def test_an_index_entry_that_became_another_is_noticed_by_its_order(open_store, newest_first):
+    async with open_store() as store:
+        await append(store, *(EventDraft("lifecycle", "T", "INFO") for _ in range(9)))
+        data = store.data_dir / "core" / "data.mdb"
+    content, listed = data.read_bytes(), b"".join(map(SEQ.pack, range(1, 10)))
+    assert listed in content
+    data.write_bytes(content.replace(listed, b"".join(map(SEQ.pack, (1, 2, 3, 4, 5, 6, 7, 9, 9)))))
+    async with open_store() as store:
+        assert len(store.events.read()) == 9
+        with pytest.raises(Corrupt, match="out of order"):
+            store.events.read(types="T", newest_first=newest_first)
 
 
 async def test_listeners_hear_every_event_in_order_before_the_committer_goes_on(store):

@@ -243,8 +243,7 @@ class EventBus(LoopActor):
 
     def _cursor(self, name: str) -> int:
         """What is saved under a cursor, or about to be: its last holder may just have ended."""
-        row = self._store.events.cursors.latest(name) if name else None
-        return row.seq if row is not None else 0
+        return self._store.events.cursor_to_be(name) if name else 0
 
     def _save_cursor(self, entry: _Entry, *, last: bool = False) -> None:
         """Write the cursor unless a write is under way: its end will look again, so writes never pile up."""

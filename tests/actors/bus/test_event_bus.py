@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,9 @@ from henslowe.actors.messages import Confirm, Delivery, Publish, Subscribe, Unsu
 from henslowe.actors.vocabulary import EventType, Status, Stream
 from henslowe.errors import ConfigError, Corrupt, LimitReached
 from henslowe.storage import Event, EventDraft, Store
+from henslowe.storage.keys import pack
 from tests.actors.conftest import OpenStore
+from tests.storage.test_quarantine import flip
 
 
 class Listener(LoopActor):
@@ -134,6 +137,28 @@ async def test_a_durable_subscription_gets_again_what_was_not_confirmed(store: S
     second = Listener.start(bus)
     await bus.call(Subscribe(second, cursor="audit"))
     assert numbers(await second.call(3)) == [2, 3, 4]
+
+
+async def test_a_durable_subscription_whose_cursor_is_damaged_gets_everything_once_more_and_goes_on(
+    open_store: OpenStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_store() as store:
+        bus = EventBus.start(store)
+        stored = await bus.call(Publish(tuple(event(n) for n in range(4))))
+        await store.events.advance("audit", stored[2].seq)
+        bus.exit(KILL)
+    flip(tmp_path / "data", pack("audit"), "t.cursors")
+    async with open_store() as store:
+        bus = EventBus.start(store)
+        again = Listener.start(bus)
+        await bus.call(Subscribe(again, cursor="audit"))
+        assert numbers(await again.call(4)) == [0, 1, 2, 3]
+        assert [record.message for record in caplog.records].count("storage.cursor_damaged") == 1
+        await _until(store, lambda: store.events.cursor("audit") == stored[3].seq)
+        assert store.quarantined() == []
+        bus.exit(KILL)
+    async with open_store() as store:
+        assert (store.events.cursor("audit"), store.quarantined()) == (stored[3].seq, [])
 
 
 async def test_a_durable_subscription_survives_the_bus_and_the_node(open_store: OpenStore) -> None:

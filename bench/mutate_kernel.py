@@ -8,7 +8,7 @@ kernel and of the supervisors until one fails, the most likely ones first. Mutan
 than nine of ten are noticed, when one survives without an explanation, or when an explanation explains nothing any
 more. With `--json` each result is written as it comes, and `--resume` goes on from there: mutants that were noticed
 or are explained are not tried again. How they are made is in `mutation/changes.py`, how they are tried in
-`mutation/trial.py`.
+`mutation/trial.py`: a fork each, a quarter of an hour for all.
 """
 
 from __future__ import annotations

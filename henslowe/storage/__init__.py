@@ -21,7 +21,7 @@ The only package that imports lmdb. Start at `store`: it composes the rest.
 | `scrubber`, `scrub_pass`, `heal` | the same in the background, slowly and for ever; damage put right |
 | `quarantine`, `repair` | damaged rows moved aside; deciding about them |
 | `backup`, `backup_files`, `restore`, `compact` | a copy of one moment, the way back, smaller files |
-| `env`, `nodelock`, `filesystem` | LMDB opened safely; one node per directory; renames that last |
+| `env`, `env_files`, `nodelock`, `filesystem` | LMDB opened safely; one node per directory; renames that last |
 | `keys`, `codec`, `clock` | ordered keys, checksummed records, hybrid logical time |
 """
 

@@ -24,7 +24,8 @@ from henslowe.storage.archive import Archive
 from henslowe.storage.backup_files import MANIFEST, BackupManifest, Sink, digest_of, opened, read_manifest, sink_of
 from henslowe.storage.check_process import CheckPlan, Report, run_check
 from henslowe.storage.checks import Builds
-from henslowe.storage.env import FORMAT, Environment
+from henslowe.storage.env import Environment
+from henslowe.storage.env_files import FORMAT
 from henslowe.storage.figures import ARCHIVE
 from henslowe.storage.findings import Finding, FindingKind
 from henslowe.storage.inspection import DATA_FILE, DataDir

@@ -17,7 +17,8 @@ from typing import Any, Final, Protocol, TypeAlias
 from henslowe.errors import Corrupt, HensloweError, KeyRefused, NotFound
 from henslowe.storage import codec, events, quarantine
 from henslowe.storage.archive import Archive
-from henslowe.storage.env import META, Environment, verify_offline
+from henslowe.storage.env import Environment
+from henslowe.storage.env_files import FORMAT_KEY, META, verify_offline
 from henslowe.storage.events import RINGS, STREAMS
 from henslowe.storage.findings import RESTORE, Finding, FindingKind, Progress, hint_for
 from henslowe.storage.inspection import DATA_FILE, TABLE, DataDir, key_of, records
@@ -25,8 +26,6 @@ from henslowe.storage.keys import seq_of
 from henslowe.storage.partitions import Layout, Slot
 from henslowe.storage.tablespec import Space
 
-FORMAT_KEY: Final = b"format"
-"""The one value that has no checksum: it must be readable by every version."""
 _LOG: Final = re.compile(r"e\.\w+\.\d+$")
 _PAGE: Final = 512
 

@@ -1,11 +1,10 @@
 """One LMDB environment: opened safely, read by anybody, reopened in place after a failure.
 
 `Environment` is the indirection between readers and LMDB's handle: whoever holds an `Environment` keeps reading after
-the writer reopened what is behind it. The dangerous options do not exist here: `sync=False` corrupts on power loss,
-`writemap` dies by SIGBUS on a full disk, and a map that is resized live kills its readers, so 64 GiB of address space
-are reserved once (they cost nothing on disk).
+the writer reopened what is behind it.
 
-Not here: who may open it (`nodelock`), what is in it (`tables`, `eventlog`), and who writes (`writer`).
+Not here: the files and how LMDB opens them (`env_files`), who may open them (`nodelock`), what is in them (`tables`,
+`eventlog`), and who writes (`writer`).
 """
 
 from __future__ import annotations
@@ -14,42 +13,23 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 import lmdb
-from lmdb import verify as offline
 
 from henslowe.errors import Corrupt, FormatTooNew, LimitReached, StorageError
-from henslowe.storage import filesystem
+from henslowe.storage import env_files, filesystem
+from henslowe.storage.env_files import FORMAT, FORMAT_KEY, META, READERS_MAX, Durability
 from henslowe.storage.reads import ForeignRead, OpenRead, Reads
 
-FORMAT: Final = 1
-"""Number of this layout of sub-databases and records; a directory with a greater one is refused."""
 MAP_BYTES: Final = 64 << 30
-META: Final = "meta"
-
-_ENGINE: Final = 0
-"""LMDB 0.9. Explicit, because an environment variable changes py-lmdb's default and the formats do not mix."""
-_DBS_MAX: Final = 1024
-_READERS_MAX: Final = 256
 _REOPEN_WAIT_S: Final = 5.0
-_FORMAT_KEY: Final = b"format"
 _CALLER: Final = 2
 """Frames from `Environment.read` to whoever entered it: the context manager's own is between."""
 
 Txn = Any
 """An LMDB transaction. py-lmdb's own types are generic over its buffers, which nobody here uses."""
-
-
-class Durability(StrEnum):
-    """What an acknowledged commit survives. Neither choice can corrupt."""
-
-    POWER_LOSS = "power_loss"
-    """Everything acknowledged is there after power loss. For tables and events."""
-    PROCESS = "process"
-    """All survives the process; power loss may take the last commit. For captured traffic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +79,7 @@ class Environment:
         """
         filesystem.refuse_network(path)
         if not path.exists():
-            _create_aside(path, map_bytes)
+            env_files.create(path, map_bytes)
         environment = cls(path, map_bytes=map_bytes, durability=durability, readonly=False)
         try:
             environment._refuse_newer()
@@ -218,7 +198,7 @@ class Environment:
             return env.begin()
         except lmdb.ReadersFullError as error:
             raise LimitReached(
-                f"cannot read {self.path}: {_READERS_MAX} readers are at work", hint="see henslowe storage info"
+                f"cannot read {self.path}: {READERS_MAX} readers are at work", hint="see henslowe storage info"
             ) from error
 
     def open_reads(self, age_s: float = 0.0) -> tuple[tuple[OpenRead, ...], tuple[ForeignRead, ...]]:
@@ -356,25 +336,9 @@ class Environment:
         return self._lmdb
 
     def _open_lmdb(self) -> lmdb.Environment:
-        try:
-            env = lmdb.open(
-                str(self.path),
-                map_size=self._map_bytes,
-                max_dbs=_DBS_MAX,
-                max_readers=_READERS_MAX,
-                readonly=self.readonly,
-                create=False,
-                metasync=self._durability is Durability.POWER_LOSS,
-                sync=True,
-                writemap=False,
-                lib_version=_ENGINE,
-            )
-        except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:
-            raise Corrupt(f"cannot open {self.path}: {error}", hint="restore it from a backup") from error
-        except (lmdb.Error, OSError, MemoryError) as error:
-            raise StorageError(f"cannot open {self.path}: {error}") from error
-        filesystem.close_to_children(self.path / "data.mdb", self.path / "lock.mdb")
-        return env
+        return env_files.open_lmdb(
+            self.path, map_bytes=self._map_bytes, durability=self._durability, readonly=self.readonly
+        )
 
     def _close_lmdb(self) -> None:
         if self._lmdb is not None:
@@ -392,7 +356,7 @@ class Environment:
         self._dbs[META] = (meta, False)
         with self.read() as txn:
             _refuse_zeroed(txn, {"the list of sub-databases": None, META: meta})
-            found = int.from_bytes(txn.get(_FORMAT_KEY, db=meta) or b"", "big")
+            found = int.from_bytes(txn.get(FORMAT_KEY, db=meta) or b"", "big")
         if not found:
             raise Corrupt(f"cannot open {self.path}: its format number is gone", hint="restore it from a backup")
         if found > FORMAT:
@@ -421,50 +385,3 @@ def _refuse_zeroed(txn: Txn, dbs: Mapping[str, Any]) -> None:
 
 def _open_db(env: lmdb.Environment, name: str, dup: bool, txn: Txn) -> Any:
     return env.open_db(name.encode(), txn, dupsort=dup, dupfixed=dup, create=txn is not None)
-
-
-def verify_offline(path: Path, *, bytes_max: int) -> bool:
-    """Checks the whole structure of a closed environment without the engine; False if it is larger than `bytes_max`.
-
-    About 90 MB a second, in Python. Never maps the file, so that a damaged one cannot take the process with it.
-
-    Raises:
-        Corrupt: The structure is damaged.
-    """
-    data = path / "data.mdb"
-    if data.stat().st_size > bytes_max:
-        return False
-    try:
-        problems = offline.verify(str(data))  # type: ignore[no-untyped-call]
-    except offline.VerifyError as error:
-        problems = [str(error)]
-    if problems:
-        raise Corrupt(
-            f"cannot open {path}: {problems[0]}",
-            hint="restore it from a backup",
-            problems=list(problems[:20]),
-        )
-    return True
-
-
-def _create_aside(path: Path, map_bytes: int) -> None:
-    """Creates the environment under another name first: of a crash in LMDB's first writes, 4 % cannot be opened."""
-    aside = path.with_name(f"{path.name}.tmp")
-    filesystem.remove_tree(aside)
-    aside.mkdir(parents=True, mode=0o700)
-    try:
-        env = lmdb.open(str(aside), map_size=map_bytes, max_dbs=_DBS_MAX, lib_version=_ENGINE, mode=0o600)
-    except (lmdb.Error, OSError, MemoryError) as error:
-        raise StorageError(f"cannot create {path}: {error}") from error
-    try:
-        meta = env.open_db(META.encode())
-        with env.begin(write=True) as txn:
-            txn.put(_FORMAT_KEY, FORMAT.to_bytes(2, "big"), db=meta)
-        env.sync(True)
-    except lmdb.Error as error:
-        raise StorageError(f"cannot create {path}: {error}") from error
-    finally:
-        env.close()
-    filesystem.sync_dir(aside)
-    aside.rename(path)
-    filesystem.sync_dir(path.parent)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from henslowe.storage import env as environment
 from henslowe.storage import filesystem
+from henslowe.storage.env_files import FORMAT_KEY, META
 from henslowe.storage.eventlog import CURSORS, EventReader
 from henslowe.storage.events import RINGS, STREAMS, Event
 from henslowe.storage.inspection import TABLE, DataDir, SubDb
@@ -24,7 +24,6 @@ from henslowe.storage.partitions import Layout
 ARCHIVE: Final = "archive"
 RUNNING: Final = "running"
 BALLAST: Final = "ballast"
-_FORMAT_KEY: Final = b"format"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +154,7 @@ def _environments(found: DataDir, subs: list[SubDb]) -> Iterator[EnvironmentFigu
     for name, env in found.environments.items():
         info = env.info()
         with env.read() as txn:
-            number = int.from_bytes(txn.get(_FORMAT_KEY, db=env.db(environment.META)) or b"", "big")
+            number = int.from_bytes(txn.get(FORMAT_KEY, db=env.db(META)) or b"", "big")
         count = sum(sub.environment == name for sub in subs)
         yield EnvironmentFigures(
             name, number, info.file_bytes, info.used_bytes, info.readers, info.last_txn_id, sub_dbs=count

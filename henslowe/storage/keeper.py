@@ -25,7 +25,8 @@ from henslowe.storage import codec, filesystem
 from henslowe.storage.ballast import BALLAST_BYTES, Ballast
 from henslowe.storage.capture import Captures
 from henslowe.storage.commits import Commit, CommitQueue
-from henslowe.storage.env import META, Environment
+from henslowe.storage.env import Environment
+from henslowe.storage.env_files import META
 from henslowe.storage.notices import NoticeKind, Notices
 from henslowe.storage.writer import Committer
 

@@ -18,7 +18,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from henslowe.errors import Corrupt
 from henslowe.storage import codec
-from henslowe.storage.env import META, Environment, Txn
+from henslowe.storage.env import Environment, Txn
+from henslowe.storage.env_files import META
 from henslowe.storage.keys import SEQ
 
 SCHEMA: Final = 1

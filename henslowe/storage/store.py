@@ -38,7 +38,8 @@ from henslowe.storage.ballast import Ballast
 from henslowe.storage.capture import CaptureInfo, Captures
 from henslowe.storage.clock import HybridClock
 from henslowe.storage.context import ContextStore
-from henslowe.storage.env import Durability, Environment, EnvironmentInfo, verify_offline
+from henslowe.storage.env import Environment, EnvironmentInfo
+from henslowe.storage.env_files import Durability, verify_offline
 from henslowe.storage.eventlog import CURSORS, CursorRow, EventLog, EventReader
 from henslowe.storage.events import RINGS, EncodedEvent, EventDraft
 from henslowe.storage.keeper import KeeperActor, Kept

@@ -28,7 +28,8 @@ from henslowe.errors import StorageDegraded, StorageError
 from henslowe.storage import codec, filesystem, keys
 from henslowe.storage.ballast import Ballast
 from henslowe.storage.commits import Commit, CommitQueue
-from henslowe.storage.env import META, Environment, Txn
+from henslowe.storage.env import Environment, Txn
+from henslowe.storage.env_files import META
 from henslowe.storage.migrations.forms import WHOLE
 from henslowe.storage.partitions import Appender, Loggable
 

@@ -8,7 +8,7 @@ from typing import Any
 import lmdb
 import pytest
 
-from henslowe.storage.env import FORMAT, META
+from henslowe.storage.env_files import FORMAT, META
 from tests.e2e.harness import Node
 
 

@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from henslowe.config.settings import StorageSettings
 from henslowe.errors import Corrupt, DataDirBusy, FormatTooNew, StorageError
 from henslowe.storage import EventDraft, Store, TableSpec, filesystem, holder, open_readonly, remove_tree
-from henslowe.storage.env import META, Environment, verify_offline
+from henslowe.storage.env import Environment
+from henslowe.storage.env_files import META, verify_offline
 from tests.storage.faults import Faults
 from tests.storage.stores import running
 

@@ -19,7 +19,8 @@ from henslowe.errors import Corrupt, FormatTooNew, StorageDegraded
 from henslowe.storage import codec, filesystem
 from henslowe.storage.capture.reader import CaptureReader
 from henslowe.storage.capture.record import RINGS, STREAM, EncodedCapture
-from henslowe.storage.env import META, Durability, Environment, verify_offline
+from henslowe.storage.env import Environment
+from henslowe.storage.env_files import META, Durability, verify_offline
 from henslowe.storage.partitions import RING, SCHEMA, Appender, Layout, Retention
 from henslowe.storage.writer import Committer
 

@@ -5,6 +5,7 @@ The only package that imports lmdb. Start at `store`: it composes the rest.
 | module | what it is |
 |---|---|
 | `store`, `readonly` | the facade: open, tables, transactions, info, close; the same for another process |
+| `opening`, `lives`, `store_info` | a directory made ready; which life of the node this is; its figures |
 | `tablespace` | one environment with its tables, its queue and its writer: core and cache |
 | `tablespec`, `cells`, `tables`, `bags` | typed rows under ordered keys, read at the speed of a dict |
 | `owners` | who may write a table: claims with an epoch and an heir |
@@ -43,7 +44,8 @@ from henslowe.storage.nodelock import Holder, NodeLock, busy, holder
 from henslowe.storage.owners import Claim, Owners
 from henslowe.storage.readonly import ReadonlyStore, open_readonly
 from henslowe.storage.sealing import Secret
-from henslowe.storage.store import WRITER_NAME, Store, StoreInfo
+from henslowe.storage.store import WRITER_NAME, Store
+from henslowe.storage.store_info import StoreInfo
 from henslowe.storage.tables import Table
 from henslowe.storage.tablespec import Space, TableSpec
 from henslowe.storage.transaction import Transaction

@@ -29,7 +29,7 @@ from henslowe.storage.env_files import FORMAT
 from henslowe.storage.figures import ARCHIVE
 from henslowe.storage.findings import Finding, FindingKind
 from henslowe.storage.inspection import DATA_FILE, DataDir
-from henslowe.storage.store import LIVES
+from henslowe.storage.lives import LIVES
 from henslowe.storage.tablespec import Space
 
 _AGAIN: Final = "make another backup, or use an older one"

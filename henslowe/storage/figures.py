@@ -1,6 +1,6 @@
 """What a data directory holds, in figures: what `henslowe storage info` shows. Read-only, beside a running node.
 
-The running node's own figures, which cost less, are `henslowe.storage.store.StoreInfo`.
+The running node's own figures, which cost less, are `henslowe.storage.StoreInfo`.
 """
 
 from __future__ import annotations

@@ -27,9 +27,9 @@ from henslowe.storage.eventlog import EventReader
 from henslowe.storage.events import RINGS, EventDraft
 from henslowe.storage.figures import ARCHIVE
 from henslowe.storage.inspection import DATA_FILE
+from henslowe.storage.lives import LIVES, LifeRow
 from henslowe.storage.nodelock import LOCK_FILE, NodeLock
 from henslowe.storage.partitions import Appender, Layout
-from henslowe.storage.store import LIVES, LifeRow
 from henslowe.storage.tablespec import Space
 
 TOKEN: Final = "admin.token"  # noqa: S105 - the name of a file

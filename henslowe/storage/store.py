@@ -18,11 +18,7 @@ from __future__ import annotations
 
 import logging
 import os
-import time
-import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -30,24 +26,22 @@ from pydantic import BaseModel
 
 from henslowe.actors.kernel import ChildSpec
 from henslowe.config.settings import CaptureSettings, StorageSettings
-from henslowe.errors import Corrupt, StorageError
-from henslowe.storage import filesystem
+from henslowe.errors import StorageError
+from henslowe.storage import filesystem, lives
 from henslowe.storage.archive import Archive
 from henslowe.storage.bags import Bag
-from henslowe.storage.ballast import Ballast
-from henslowe.storage.capture import CaptureInfo, Captures
-from henslowe.storage.clock import HybridClock
+from henslowe.storage.capture import Captures
 from henslowe.storage.context import ContextStore
-from henslowe.storage.env import Environment, EnvironmentInfo
-from henslowe.storage.env_files import Durability, verify_offline
-from henslowe.storage.eventlog import CURSORS, CursorRow, EventLog, EventReader
+from henslowe.storage.env import Environment
+from henslowe.storage.eventlog import CURSORS, CursorRow, EventLog
 from henslowe.storage.events import RINGS, EncodedEvent, EventDraft
 from henslowe.storage.keeper import KeeperActor, Kept
 from henslowe.storage.keyfile import KeyFile
+from henslowe.storage.lives import IDENTITY, LIVES
 from henslowe.storage.migrations.engine import Migrator
 from henslowe.storage.migrations.runner import RUNNER_NAME, MigrationRunner
-from henslowe.storage.nodelock import NodeLock
 from henslowe.storage.notices import Notices
+from henslowe.storage.opening import RUNNING, Place, ready
 from henslowe.storage.owners import CLAIMS, Claim, Owners
 from henslowe.storage.partitions import Appender, Layout, Retention
 from henslowe.storage.quarantine import Quarantined
@@ -55,6 +49,7 @@ from henslowe.storage.rotation import Rotation
 from henslowe.storage.scrub_pass import SCRUBS, Scrubbing
 from henslowe.storage.scrubber import ScrubberActor
 from henslowe.storage.secrets import SECRETS, SecretStore
+from henslowe.storage.store_info import PinnedRead, StoreInfo
 from henslowe.storage.tables import Table
 from henslowe.storage.tablespace import Tablespace
 from henslowe.storage.tablespec import Space, TableSpec
@@ -68,67 +63,10 @@ WRITER_NAME: Final = "storage.writer"
 CACHE_WRITER_NAME: Final = "storage.cache_writer"
 KEEPER_NAME: Final = "storage.keeper"
 SCRUBBER_NAME: Final = "storage.scrubber"
-_RUNNING: Final = "running"
-_BALLAST: Final = "ballast"
 _ARCHIVE: Final = "archive"
 _CACHE_QUEUE: Final = 10_000
-_CACHE_MAP_BYTES: Final = 4 << 30
-"""What is cached can be fetched again; a full cache refuses."""
-_VERIFY_BYTES_MAX: Final = 2 << 30
-"""Some 25 s of verification; a greater file is opened unverified, and records are checked as they are read."""
 
 _log = logging.getLogger(__name__)
-
-
-class LifeRow(BaseModel, frozen=True, extra="forbid"):
-    """Which life of the node this is."""
-
-    node: str
-    incarnation: int
-    hlc: int
-
-
-LIVES: Final = TableSpec(name="lives", row_type=LifeRow, key="node")
-
-
-class IdentityRow(BaseModel, frozen=True, extra="forbid"):
-    """What a store is called, wherever its directory is moved or restored to."""
-
-    name: str = "store"
-    store_id: str
-
-
-IDENTITY: Final = TableSpec(name="identity", row_type=IdentityRow, key="name")
-
-
-@dataclass(frozen=True, slots=True)
-class PinnedRead:
-    """A read transaction that is open for too long; `site` is known of this process's own."""
-
-    environment: str
-    pid: int
-    age_s: float
-    site: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class StoreInfo:
-    """Figures of a store: sizes, rows by table, events by stream, what waits, why writes are refused ("" if not)."""
-
-    core: EnvironmentInfo
-    cache: EnvironmentInfo | None
-    """None while it cannot be opened."""
-    capture: CaptureInfo
-    rows: dict[str, int]
-    events: dict[str, int]
-    last_seq: int
-    commits_waiting: int
-    degraded: str
-    ballast: bool
-    """Whether space is kept for the moment when the disk is full."""
-    pinned: tuple[PinnedRead, ...]
-    """Reads that are open for longer than `storage.read_s_max`: the file grows meanwhile."""
-    disk_free_bytes: int
 
 
 class Store:
@@ -136,21 +74,18 @@ class Store:
 
     def __init__(
         self,
-        data_dir: Path,
         node: str,
         settings: StorageSettings,
-        lock: NodeLock,
+        place: Place,
         *,
-        core: Environment,
-        cache: Environment,
         capture: CaptureSettings,
-        clean: bool,
         tables: Iterable[TableSpec[Any]] = (),
     ) -> None:
+        data_dir, core, cache, ballast = place.data_dir, place.core, place.cache, place.ballast
         self.data_dir = data_dir
         self.node = node
-        self.lock = lock
-        self.recovered = not clean
+        self.lock = place.lock
+        self.recovered = not place.clean
         """Whether the last life of the node ended without `close` (the structure was verified then)."""
         self._settings = settings
         self._env = core
@@ -160,7 +95,6 @@ class Store:
             "activity": Retention(settings.activity_events_max, settings.activity_age_max_s or None),
             "output": Retention(settings.output_lines_max, settings.output_age_max_s or None),
         }
-        ballast = Ballast(data_dir / _BALLAST)
         self.vault = Vault(self._key_file, lambda: bool(len(self._secrets)))
         """The keys that seal secrets; without secrets there are none."""
         self._core = Tablespace(
@@ -185,7 +119,7 @@ class Store:
         """Carries out the migrations of the tables that are open; in a node its `MigrationRunner` does so by itself."""
         self.rotation = Rotation(self._core, self.vault)
         """Renews the keys of secrets, as `migrator` migrates."""
-        self.incarnation, clock = self._next_life()
+        self.incarnation, clock = lives.begin(core, self.table(LIVES), node)
         self._store_id()
         self._encode_event: EncodeEvent = encoder(node, self.incarnation, clock.tick)
         self.clock = clock
@@ -194,7 +128,7 @@ class Store:
         self.context = ContextStore(core, self.transaction)
         self.secrets = SecretStore(self._secrets, self.vault, self.transaction)
         self.archive = Archive(data_dir / _ARCHIVE)
-        self.captures = Captures(data_dir / Space.CAPTURE, capture, clock.tick, clean=clean)
+        self.captures = Captures(data_dir / Space.CAPTURE, capture, clock.tick, clean=place.clean)
         self.notices = Notices()
         """What storage has to tell on its own."""
         self.scrubbing = Scrubbing(
@@ -247,54 +181,14 @@ class Store:
             Corrupt: Its structure is damaged.
             StorageError: It cannot be opened.
         """
-        filesystem.refuse_network(data_dir)
+        settings = settings or StorageSettings()
         try:
-            filesystem.make_folder(data_dir, mode=0o700)
-            return cls._open(
-                data_dir,
-                node,
-                settings or StorageSettings(),
-                capture or CaptureSettings(),
-                env_type=env_type,
-                tables=tables,
-            )
+            with ready(data_dir, map_bytes=settings.map_size_gib << 30, env_type=env_type) as place:
+                return cls(node, settings, place, capture=capture or CaptureSettings(), tables=tables)
         except OSError as error:
             raise StorageError(
                 f"cannot open {data_dir}: {error.strerror or error}", hint="look at the disk of the data directory"
             ) from error
-
-    @classmethod
-    def _open(
-        cls,
-        data_dir: Path,
-        node: str,
-        settings: StorageSettings,
-        capture: CaptureSettings,
-        *,
-        env_type: type[Environment],
-        tables: Iterable[TableSpec[Any]],
-    ) -> Store:
-        with ExitStack() as opened:
-            lock = NodeLock.acquire(data_dir)
-            opened.callback(lock.release)
-            running, path = data_dir / _RUNNING, data_dir / Space.CORE
-            clean = not running.exists()
-            if not clean and path.exists() and not verify_offline(path, bytes_max=_VERIFY_BYTES_MAX):
-                _log.warning("storage.verify_skipped", extra={"path": str(path), "bytes_max": _VERIFY_BYTES_MAX})
-            core = env_type.open(path, map_bytes=settings.map_size_gib << 30)
-            opened.callback(core.close)
-            cache = _open_cache(data_dir / Space.CACHE, clean=clean)
-            opened.callback(cache.close)
-            filesystem.write_durably(running, str(lock.holder.pid).encode())
-            if clean:
-                # A start that is refused was no life.
-                opened.callback(running.unlink, missing_ok=True)
-            Ballast(data_dir / _BALLAST).lay()
-            store = cls(
-                data_dir, node, settings, lock, core=core, cache=cache, capture=capture, clean=clean, tables=tables
-            )
-            opened.pop_all()
-        return store
 
     def child_spec(self) -> ChildSpec:
         """The writer of the core, for a supervisor."""
@@ -376,7 +270,7 @@ class Store:
         for space in self._spaces.values():
             space.close()
         try:
-            (self.data_dir / _RUNNING).unlink(missing_ok=True)
+            (self.data_dir / RUNNING).unlink(missing_ok=True)
             filesystem.sync_dir(self.data_dir)
         except OSError as error:
             # Nothing is lost: the next opening may take this for an unclean end, and verify.
@@ -407,65 +301,11 @@ class Store:
     def _encoded(self, draft: EventDraft) -> EncodedEvent:
         return self._encode_event(draft)
 
-    def _next_life(self) -> tuple[int, HybridClock]:
-        """Counts the node's lives, in a commit of its own: no writer runs yet."""
-        lives = self.table(LIVES)
-        try:
-            last = lives.lookup(self.node)
-        except Corrupt:
-            # Its row is damaged: a number that no life had, as after a restore.
-            last = LifeRow(node=self.node, incarnation=int(time.time()), hlc=0)
-        newest = self._newest_hlc()
-        clock = HybridClock(max(newest, last.hlc if last else 0))
-        row = LifeRow(node=self.node, incarnation=(last.incarnation if last else 0) + 1, hlc=clock.tick()[1])
-        self._write_now(lives, row)
-        return row.incarnation, clock
-
     def _store_id(self) -> str:
-        """What the store is called: made in its first life."""
-        identity = self.table(IDENTITY)
-        row = identity.lookup("store")
-        if row is None:
-            row = IdentityRow(store_id=uuid.uuid4().hex)
-            self._write_now(identity, row)
-        return row.store_id
+        return lives.store_id(self._env, self.table(IDENTITY))
 
     def _key_file(self) -> KeyFile:
         return KeyFile.find(self.data_dir, self._store_id(), self._settings.secret_key_file)
 
-    def _write_now(self, table: Table[R], row: R) -> None:
-        """Commits one row from here: only while no writer runs."""
-        ops: list[Any] = []
-        key, row = table._put(row, table._cell(table.spec.key_of(row)), ops)
-        with self._env.write() as txn:
-            for name, packed, record in ops:
-                if record is None:
-                    txn.delete(packed, db=self._env.db(name))
-                else:
-                    txn.put(packed, record, db=self._env.db(name))
-        table._hold(key, row, 0)
-        table._publish(key, row, 0)
-
-    def _newest_hlc(self) -> int:
-        reader = EventReader(self._env, Layout(self._env, RINGS))
-        try:
-            return max((event.hlc for event in reader.read(newest_first=True, limit=1)), default=0)
-        except Corrupt as error:
-            # Whoever reads that event is told; the wall clock orders the next ones, as nearly always.
-            _log.warning("storage.newest_event_damaged", extra={"reason": error.message})
-            return 0
-
     async def _save_cursor(self, row: CursorRow) -> None:
         await self.events.cursors.insert(row)
-
-
-def _open_cache(path: Path, *, clean: bool) -> Environment:
-    """The cache, emptied when the last life did not end cleanly or it cannot be opened: it can all be made again."""
-    if not clean:
-        filesystem.remove_tree(path)
-    try:
-        return Environment.open(path, map_bytes=_CACHE_MAP_BYTES, durability=Durability.PROCESS)
-    except Corrupt as error:
-        _log.warning("storage.cache_emptied", extra={"reason": error.message})
-        filesystem.remove_tree(path)
-        return Environment.open(path, map_bytes=_CACHE_MAP_BYTES, durability=Durability.PROCESS)

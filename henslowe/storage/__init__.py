@@ -13,12 +13,13 @@ The only package that imports lmdb. Start at `store`: it composes the rest.
 | `keeper`, `notices`, `reads` | what is looked after by itself, what is told of it, and who reads |
 | `events`, `eventlog`, `partitions`, `windows` | the event log: data, reading, and its ring of partitions |
 | `capture/` | recorded traffic without its secrets |
-| `archive`, `manifest`, `collection`, `build_diff` | builds by content; what nobody needs; what changed between two |
+| `archive`, `manifest`, `tree`, `fresh` | builds by content, and how they get there |
+| `collection`, `build_diff` | what nobody needs any more; what changed between two builds |
 | `migrations` | a table's schema changed while it is in use |
 | `secrets`, `sealing`, `vault`, `keyfile`, `rotation` | what nobody may see, and the keys that seal it |
 | `context` | CRDT documents by namespace |
 | `inspection`, `figures`, `export` | a data directory as it lies on disk, beside its node; events for other programs |
-| `checks`, `check_process`, `findings` | whether all of it is sound, found out in a process that damage may end |
+| `checks`, `check_process`, `check_child`, `findings` | whether all is sound, found out in a process that damage may end |
 | `scrubber`, `scrub_pass`, `heal` | the same in the background, slowly and for ever; damage put right |
 | `quarantine`, `repair` | damaged rows moved aside; deciding about them |
 | `backup`, `backup_files`, `restore`, `compact` | a copy of one moment, the way back, smaller files |
@@ -28,7 +29,7 @@ The only package that imports lmdb. Start at `store`: it composes the rest.
 
 from __future__ import annotations
 
-from henslowe.storage.archive import Archive, Ignore, swap_link
+from henslowe.storage.archive import Archive, swap_link
 from henslowe.storage.bags import Bag
 from henslowe.storage.collection import Collected
 from henslowe.storage.commits import Committed
@@ -49,6 +50,7 @@ from henslowe.storage.store_info import StoreInfo
 from henslowe.storage.tables import Table
 from henslowe.storage.tablespec import Space, TableSpec
 from henslowe.storage.transaction import Transaction
+from henslowe.storage.tree import Ignore
 
 __all__ = [
     "STREAMS",

@@ -19,20 +19,20 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import zstandard
 
-from henslowe.errors import Conflict, Corrupt, LimitReached, NotFound, StorageError
+from henslowe.errors import Conflict, Corrupt, NotFound, StorageError
 from henslowe.storage import filesystem, manifest
 from henslowe.storage.collection import Collected, Collector
+from henslowe.storage.fresh import FreshFiles
 from henslowe.storage.manifest import Build, Entry, EntryKind
+from henslowe.storage.tree import FILE_BYTES_MAX, Ignore, entry_of, read_settled, walk
 
-FILE_BYTES_MAX: Final = 256 << 20
-"""Largest file: it is read and hashed in memory."""
-ENTRIES_MAX: Final = 100_000
 GC_GRACE_S: Final = 3_600.0
 _ZSTD_LEVEL: Final = 3
 _DIGEST_CHARS: Final = 64
@@ -41,10 +41,7 @@ _RACY_NS: Final = 2_000_000_000
 """A file changed this recently may change again without another time stamp: it is not cached. For FAT's stamps."""
 _RACY_FINE_NS: Final = 100_000_000
 """The same for stamps of the kernel's clock, which goes on every 1 to 10 ms."""
-_READ_TRIES: Final = 5
 
-Ignore: TypeAlias = Callable[[str], bool]
-"""Whether a path (relative, with `/`; a folder ends in `/`) is left out; an ignored folder is not entered."""
 _Stamp: TypeAlias = tuple[int, int, int, int]
 """What changes with a file: inode, size, and the times of its content and of itself (its mode included)."""
 
@@ -60,6 +57,8 @@ class Archive:
         """Files by their whole path, as they were when they were read."""
         self._lasting: set[str] = set()
         """Objects that this process knows to be on disk, name and all; only `gc` removes any."""
+        self._flushed_folders: set[Path] = set()
+        """Folders of objects whose names this process has flushed, or is about to."""
         # Storing must not reuse an object that a collection is about to remove.
         self._lock = threading.Lock()
         self._collector = Collector(self._builds, self._objects, self._lock, self._lasting.discard)
@@ -174,12 +173,9 @@ class Archive:
         if hashlib.sha256(content).hexdigest() != digest:
             return False
         target = self._object(digest)
-        with self._lock:
-            filesystem.make_folder(self._objects)
-            target.parent.mkdir(exist_ok=True)
-            _write_object(target, content)
-            filesystem.sync_dir(target.parent)
-            filesystem.sync_dir(self._objects)
+        with self._lock, self._fresh() as fresh:
+            fresh.write(target, _compressed(content), *self._new_folder(target.parent))
+            fresh.settle()
         return True
 
     def verify(self, build_id: str) -> Build:
@@ -243,43 +239,70 @@ class Archive:
     # -- inside ----------------
 
     def _put(self, tree: Path, ignore: Ignore) -> Build:
-        touched: set[Path] = set()
-        entries = [
-            self._file(path, child, touched) if child.is_file(follow_symlinks=False) else _entry(tree, path, child)
-            for path, child in _walk(tree, ignore)
-        ]
-        build, content = manifest.build_of(entries)
-        for folder in touched:
-            filesystem.sync_dir(folder)
+        with self._fresh() as fresh:
+            entries = [
+                self._known(path, child) or self._store(path, child, fresh)
+                if child.is_file(follow_symlinks=False)
+                else entry_of(tree, path, child)
+                for path, child in walk(tree, ignore)
+            ]
+            build, content = manifest.build_of(entries)
+            path = self._builds / build.build_id
+            known = path.exists()
+            if not known:
+                filesystem.make_folder(self._builds)
+                fresh.write_last(path, content)
+            fresh.settle()
         self._lasting.update(entry.digest for entry in build.files)
-        path = self._builds / build.build_id
-        if path.exists():
+        if known:
             # Now is when it was last wanted, for the grace of a collection.
             os.utime(path)
-        else:
-            filesystem.make_folder(self._builds)
-            filesystem.write_durably(path, content, mode=0o444)
         return build
 
-    def _file(self, path: str, child: os.DirEntry[str], touched: set[Path]) -> Entry:
-        stamp = _stamp(child.stat(follow_symlinks=False))
+    def _known(self, path: str, child: os.DirEntry[str]) -> Entry | None:
+        """The entry of a file that is stored and was not changed since; most files of most versions are."""
         seen = self._seen.get(child.path)
-        if seen is not None and seen[0] == stamp and seen[1].path == path and seen[1].digest in self._lasting:
-            return seen[1]
-        content, status = _read_settled(Path(child.path), path)
+        if seen is None or seen[1].path != path or seen[1].digest not in self._lasting:
+            return None
+        status = child.stat(follow_symlinks=False)
+        return seen[1] if seen[0] == _stamp(status) else None
+
+    def _store(self, path: str, child: os.DirEntry[str], fresh: FreshFiles) -> Entry:
+        content, status = read_settled(Path(child.path), path)
         digest = hashlib.sha256(content).hexdigest()
         target = self._object(digest)
-        there = target.exists()
-        if not there:
-            filesystem.make_folder(self._objects)
-            target.parent.mkdir(exist_ok=True)
-            _write_object(target, content)
-        if not there or digest not in self._lasting:
-            # Also one that is there: who stored it may have ended before its name was on disk.
-            touched.update((target.parent, self._objects))
+        if not target.exists():
+            fresh.write(target, _compressed(content), *self._new_folder(target.parent))
+        elif digest not in self._lasting:
+            # Who stored it may have ended before its name was on disk.
+            fresh.touch(target.parent, self._objects)
         entry = Entry(path, EntryKind.FILE, digest, status.st_size, executable=bool(status.st_mode & stat.S_IXUSR))
         self._remember(child.path, status, entry)
         return entry
+
+    @contextmanager
+    def _fresh(self) -> Iterator[FreshFiles]:
+        """Files to be stored together; a failure leaves nothing of them, and nothing believed of folders."""
+        fresh = FreshFiles()
+        try:
+            yield fresh
+        except BaseException:
+            self._flushed_folders.clear()
+            raise
+        finally:
+            fresh.discard()
+
+    def _new_folder(self, folder: Path) -> tuple[Path, ...]:
+        """Makes a folder of objects; the folder above it if that has to be flushed now.
+
+        One that is there was flushed by whoever made it, unless that one died: this process looks at each once.
+        """
+        if folder in self._flushed_folders:
+            return ()
+        filesystem.make_folder(self._objects)
+        folder.mkdir(exist_ok=True)
+        self._flushed_folders.add(folder)
+        return (self._objects,)
 
     def _remember(self, path: str, status: os.stat_result, entry: Entry) -> None:
         # A stamp below the millisecond tells a fine clock.
@@ -341,72 +364,8 @@ def _stamp(status: os.stat_result) -> _Stamp:
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _walk(tree: Path, ignore: Ignore) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """What is in a tree and not ignored, by its path in it."""
-    count = 0
-    waiting = [""]
-    while waiting:
-        prefix = waiting.pop()
-        with os.scandir(tree / prefix) as found:
-            children = list(found)
-        for child in children:
-            path = f"{prefix}{child.name}"
-            folder = child.is_dir(follow_symlinks=False)
-            if ignore(f"{path}/" if folder else path):
-                continue
-            count += 1
-            if count > ENTRIES_MAX:
-                raise LimitReached(
-                    f"cannot archive {tree}: expected at most {ENTRIES_MAX} paths",
-                    hint="ignore what is not source: environments, caches, build products",
-                )
-            if folder:
-                waiting.append(f"{path}/")
-            yield path, child
-
-
-def _entry(tree: Path, path: str, child: os.DirEntry[str]) -> Entry:
-    """The entry of what is no file."""
-    if child.is_symlink():
-        target = os.readlink(child.path)  # noqa: PTH115 - a Path would normalise the text
-        if not manifest.inside(path, target):
-            raise StorageError(
-                f"cannot archive {tree / path}: expected a link inside the tree, got one to {target}",
-                hint="replace it by a copy, or ignore it",
-            )
-        return Entry(path, EntryKind.LINK, target=target)
-    if child.is_dir(follow_symlinks=False):
-        return Entry(path, EntryKind.FOLDER)
-    raise StorageError(
-        f"cannot archive {tree / path}: expected a file, a folder or a link, got a socket, pipe or device",
-        hint="ignore it",
-    )
-
-
-def _read_settled(path: Path, name: str) -> tuple[bytes, os.stat_result]:
-    """The content of a file that did not change while it was read."""
-    for _ in range(_READ_TRIES):
-        with path.open("rb") as file:
-            before = os.fstat(file.fileno())
-            if before.st_size > FILE_BYTES_MAX:
-                raise LimitReached(
-                    f"cannot archive {name}: expected at most {FILE_BYTES_MAX} bytes, got {before.st_size}",
-                    hint="ignore it, and fetch it when the server starts",
-                )
-            content = file.read(FILE_BYTES_MAX + 1)
-            after = os.fstat(file.fileno())
-        if (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size) and len(content) == after.st_size:
-            return content, after
-    raise Conflict(f"cannot archive {name}: it keeps changing", hint="wait until whatever writes it is done")
-
-
-def _write_object(path: Path, content: bytes) -> None:
-    # Not `write_durably`: the folders are synced once for all objects.
-    compressed = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(content)
-    aside = path.with_name(f".{path.name}.tmp")
-    aside.unlink(missing_ok=True)
-    _write_file(aside, compressed, 0o444)
-    aside.replace(path)
+def _compressed(content: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(content)
 
 
 def _write_file(path: Path, content: bytes, mode: int) -> None:
@@ -423,13 +382,13 @@ def _is_tree_of(dest: Path, build: Build) -> bool:
     if dest.is_symlink() or not dest.is_dir():
         return False
     found: list[Entry] = []
-    for path, child in _walk(dest, lambda _: False):
+    for path, child in walk(dest, lambda _: False):
         if child.is_file(follow_symlinks=False):
             status = child.stat(follow_symlinks=False)
             executable = bool(status.st_mode & stat.S_IXUSR)
             found.append(Entry(path, EntryKind.FILE, size_bytes=status.st_size, executable=executable))
         else:
-            found.append(_entry(dest, path, child))
+            found.append(entry_of(dest, path, child))
     wanted = [
         Entry(e.path, e.kind, size_bytes=e.size_bytes, executable=e.executable, target=e.target) for e in build.entries
     ]

@@ -19,7 +19,7 @@ The only package that imports lmdb. Start at `store`: it composes the rest.
 | `secrets`, `sealing`, `vault`, `keyfile`, `rotation` | what nobody may see, and the keys that seal it |
 | `context` | CRDT documents by namespace |
 | `inspection`, `figures`, `export` | a data directory as it lies on disk, beside its node; events for other programs |
-| `checks`, `check_process`, `check_child`, `findings` | whether all is sound, found out in a process that damage may end |
+| `checks`, `check_process`, `check_child`, `findings` | whether all is sound, in a process that damage may end |
 | `scrubber`, `scrub_pass`, `heal` | the same in the background, slowly and for ever; damage put right |
 | `quarantine`, `repair` | damaged rows moved aside; deciding about them |
 | `backup`, `backup_files`, `restore`, `compact` | a copy of one moment, the way back, smaller files |

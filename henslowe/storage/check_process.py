@@ -1,4 +1,4 @@
-"""A check in a process of its own: pages damaged in some ways end whoever reads them.
+"""A check in a process of its own (`check_child`): pages damaged in some ways end whoever reads them.
 
     report = run_check(CheckPlan(data_dir, audit="henslowe.actors.versions.audit"))
 
@@ -6,33 +6,30 @@ The child says in JSON lines where it is and what it finds. When it dies, the pl
 another child goes on without that place. `Check` is what a driver needs: `run_check` here, blocking, for the command
 line; the node's scrubber drives one beside its loop.
 
-Beside a running node a steady copy is checked, made and removed by `steady_copy`; the scrub, which reads single records
+Beside a running node a steady copy is checked, made and removed by `steady`; the scrub, which reads single records
 in transactions of their own, needs none.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from henslowe.errors import Corrupt, FormatTooNew, HensloweError, NotFound, StorageError, revived
-from henslowe.storage import checks, filesystem
-from henslowe.storage.archive import Archive
+from henslowe.errors import HensloweError, StorageError, revived
+from henslowe.storage import filesystem
 from henslowe.storage.env import Environment
 from henslowe.storage.figures import ARCHIVE
-from henslowe.storage.findings import RESTORE, Finding, FindingKind, Progress
-from henslowe.storage.inspection import DATA_FILE, DataDir
+from henslowe.storage.findings import RESTORE, Finding, FindingKind
+from henslowe.storage.inspection import DATA_FILE
 from henslowe.storage.nodelock import holder
 from henslowe.storage.tablespec import Space
 
@@ -43,10 +40,8 @@ CRASHES_MAX: Final = 5
 """Places that end the reader, before the records of the rest are left unread."""
 FINDINGS_MAX: Final = 1_000
 """More are counted only: the first ones tell what happened."""
-_CHILD: Final = "import sys; from henslowe.storage.check_process import main; main(sys.argv[1:])"
-_TELL_EVERY_S: Final = 0.5
-_NICE: Final = 19
-_OPENING: Final = "core/data.mdb"
+_CHILD: Final = "import sys; from henslowe.storage.check_child import main; main(sys.argv[1:])"
+OPENING: Final = "core/data.mdb"
 """The place of whoever opens the environments."""
 _COPY: Final = ".check-"
 _COPY_ROOM_BYTES: Final = 64 << 20
@@ -166,15 +161,15 @@ class Check:
     def _behind(self, part: str, place: str) -> CheckPlan:
         """What is left to check when reading `place` in `part` ended the process."""
         plan = self.plan
-        if part == "records" and place != _OPENING and self._crashes[part] < CRASHES_MAX:
+        if part == "records" and place != OPENING and self._crashes[part] < CRASHES_MAX:
             return replace(plan, start=(part, place, ""), skip=(*plan.skip, place))
         if part == "archive" and plan.audit:
             return replace(plan, start=("", "", ""), parts=("archive",), audit="")
-        if place == _OPENING and len(plan.spaces) > 1:
+        if place == OPENING and len(plan.spaces) > 1:
             # It may have been one of the others.
             return replace(plan, start=("", "", ""), spaces=(Space.CORE,))
         later = plan.parts[plan.parts.index(part) + 1 :] if part in plan.parts else ()
-        if place == _OPENING:
+        if place == OPENING:
             later = tuple(each for each in later if each == "archive")
         return replace(plan, start=("", "", ""), parts=later)
 
@@ -238,133 +233,6 @@ def steady(data_dir: Path) -> Iterator[Path]:
             finally:
                 env.close()
         yield copy
-
-
-# -- in the child ----------------
-
-
-def main(arguments: list[str]) -> None:
-    """The child: checks what the plan says, speaking on standard output."""
-    said: dict[str, Any] = json.loads(arguments[0])
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
-    plan = CheckPlan(**fields)
-    if plan.nice:
-        os.nice(_NICE)
-    speaker = _Speaker(plan)
-    try:
-        for finding in findings(plan, speaker):
-            speaker.say(finding=finding.as_dict())
-    except HensloweError as error:
-        speaker.say(error=error.as_dict())
-        return
-    speaker.say(done=True, **speaker.figures())
-
-
-class _Speaker:
-    """The child's voice: at each new part or place at once, within one twice a second."""
-
-    def __init__(self, plan: CheckPlan) -> None:
-        self.progress = Progress(self._tell, plan.rate_bytes_s)
-        self.part = ""
-        self._told: tuple[str, str] = ("", "")
-        self._told_s = 0.0
-
-    def say(self, **said: Any) -> None:
-        sys.stdout.write(json.dumps(said) + "\n")
-        sys.stdout.flush()
-
-    def figures(self) -> dict[str, Any]:
-        return {"counts": self.progress.counts, "size_bytes": self.progress.size_bytes}
-
-    def _tell(self, place: str, key: bytes) -> None:
-        now_s = time.monotonic()
-        told = (self.part, place)
-        new = told != self._told and (self.part != "archive" or place == _OPENING)
-        if new or now_s - self._told_s >= _TELL_EVERY_S:
-            self._told, self._told_s = told, now_s
-            self.say(position=(self.part, place, key.hex()), **self.figures())
-
-
-def findings(plan: CheckPlan, speaker: _Speaker) -> Iterator[Finding]:
-    """Everything that is wrong, part by part; what cannot even be opened is a finding, too."""
-    parts = [part for part in PARTS if part in plan.parts]
-    if plan.start[0] in parts:
-        parts = parts[parts.index(plan.start[0]) :]
-    audit: Any = importlib.import_module(plan.audit) if plan.audit else None
-    unsound = False
-    if "structure" in parts:
-        speaker.part = "structure"
-        for finding in checks.check_structure(Path(plan.data_dir), speaker.progress):
-            unsound = True
-            yield finding
-    read = [part for part in parts if part not in ("structure", "archive")]
-    if read:
-        speaker.part = read[0]
-        speaker.progress.begin(_OPENING)
-        try:
-            with DataDir.open(Path(plan.data_dir), plan.spaces) as found:
-                for part in read:
-                    speaker.part = part
-                    with suppress(_Broken):
-                        yield from _guarded(_part(part, plan, found, audit, speaker.progress), f"core/{part}")
-        except StorageError as error:
-            # An empty file, say, is no damage to LMDB, and a newer format is none at all.
-            if isinstance(error, FormatTooNew) or not (unsound or isinstance(error, Corrupt)):
-                raise
-            yield Finding(FindingKind.STRUCTURE, plan.data_dir, error.message, RESTORE)
-    if "archive" in parts and plan.archive:
-        speaker.part = "archive"
-        speaker.progress.begin(_OPENING)
-        start = plan.start[1] if plan.start[0] == "archive" else ""
-        yield from checks.check_archive(
-            Archive(Path(plan.archive)), _Wanted(plan, audit), speaker.progress, start=start
-        )
-
-
-def _part(part: str, plan: CheckPlan, found: DataDir, audit: Any, progress: Progress) -> Iterator[Finding]:
-    _, place, key = plan.start if plan.start[0] == part else ("", "", "")
-    if part == "records":
-        yield from checks.check_records(found, progress, start=(place, bytes.fromhex(key)), skip=frozenset(plan.skip))
-    elif part == "indexes":
-        yield from checks.check_indexes(found, progress)
-    elif part == "log":
-        yield from checks.check_log(found, progress)
-    elif audit is not None:
-        progress.begin("core/rows")
-        yield from audit.audit(found)
-
-
-class _Broken(Exception):
-    """The rest of a part cannot be checked."""
-
-
-def _guarded(part: Iterator[Finding], place: str) -> Iterator[Finding]:
-    """A part whose reading fails at damage: that is a finding, and the end of the part."""
-    try:
-        yield from part
-    except (Corrupt, NotFound) as error:
-        yield Finding(FindingKind.RECORD, place, error.message, RESTORE)
-        raise _Broken from error
-
-
-class _Wanted:
-    """The builds that versions need: first as of the copy, then as of now."""
-
-    def __init__(self, plan: CheckPlan, audit: Any) -> None:
-        self._plan = plan
-        self._audit = audit
-        self._asked = False
-
-    def __call__(self) -> checks.Builds:
-        if self._audit is None:
-            return {}
-        folder = self._plan.live_dir if self._asked and self._plan.live_dir else self._plan.data_dir
-        self._asked = True
-        try:
-            with DataDir.open(Path(folder), (Space.CORE,)) as found:
-                return dict(self._audit.builds(found))
-        except StorageError:
-            return {}  # said by whoever read the tables
 
 
 def plan_of(data_dir: Path, steady_dir: Path, *, audit: str, parts: tuple[str, ...] = PARTS) -> CheckPlan:

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from henslowe.config.settings import StorageSettings
 from henslowe.errors import FormatTooNew, NotFound
 from henslowe.storage import EventDraft, TableSpec
-from henslowe.storage.check_process import CheckPlan, Report, _Speaker, findings, plan_of, run_check, steady
+from henslowe.storage.check_child import Speaker, findings
+from henslowe.storage.check_process import CheckPlan, Report, plan_of, run_check, steady
 from henslowe.storage.findings import FindingKind, Progress
 from henslowe.storage.keys import SEQ
 from tests.storage.faults import Faults
@@ -60,7 +61,7 @@ def checked(folder: Path) -> Report:
 def checked_here(folder: Path) -> Report:
     """The same in this process, which is faster: for damage of records."""
     plan = plan_of(folder, folder, audit="")
-    speaker = _Speaker(plan)
+    speaker = Speaker(plan)
     speaker.say = lambda **_: None
     found = tuple(findings(plan, speaker))
     return Report(found, 0, speaker.progress.counts, speaker.progress.size_bytes, 0.0)

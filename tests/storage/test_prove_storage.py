@@ -31,6 +31,8 @@ def test_storage_keeps_its_promise(name):
         "power": ("states", "control_bad"),
         "io_errors": ("hit", "refused", "opening refused", "cuts"),
         "kills": ("kills", "acknowledged"),
+        "migrations": ("kills", "acknowledged"),
+        "rotations": ("acknowledged",),
         "flips": ("unharmed", "refused"),
         "first_boot": ("states", "log_records"),
     }

@@ -12,6 +12,7 @@ import pytest
 import uvloop
 
 from henslowe.actors.kernel import OsProcess
+from henslowe.testing import ended_processes
 
 DESCRIPTORS = Path("/proc/self/fd")
 LOOPS = [pytest.param(uvloop.new_event_loop, id="uvloop"), pytest.param(asyncio.new_event_loop, id="asyncio")]
@@ -40,16 +41,17 @@ async def closing_pipes_closes_them_once() -> None:
 
 
 async def a_cancelled_start_closes_them_once() -> None:
-    starting = asyncio.ensure_future(OsProcess.spawn(SLEEPER))
-    before = set(DESCRIPTORS.iterdir())
-    await asyncio.sleep(0)  # it has started, and connects its pipes
-    starting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await starting
-    del starting
-    async with asyncio.timeout(5):
-        while len(set(DESCRIPTORS.iterdir()) - before) > 1:  # the descriptor of the listing itself
-            await asyncio.sleep(0.01)
+    async with ended_processes():
+        starting = asyncio.ensure_future(OsProcess.spawn(SLEEPER))
+        before = set(DESCRIPTORS.iterdir())
+        await asyncio.sleep(0)  # it has started, and connects its pipes
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        del starting
+        async with asyncio.timeout(5):
+            while len(set(DESCRIPTORS.iterdir()) - before) > 1:  # the descriptor of the listing itself
+                await asyncio.sleep(0.01)
 
 
 async def _until_closed(numbers: list[int]) -> None:

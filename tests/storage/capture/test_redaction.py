@@ -6,7 +6,7 @@ import string
 import uuid
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from henslowe.config.settings import CaptureSettings
@@ -40,6 +40,7 @@ KNOWN_SHAPES = {
     ),
     "url-password": made_of(string.ascii_uppercase + string.digits, 6, 40).map("postgres://app:{}@db.example/x".format),
 }
+LEFT_BY_REDACTION = f"Authorization: Bearer [redacted:{','.join(KNOWN_SHAPES)}]"
 PLAIN = st.text("äöü éàß ,.\n", max_size=200)
 """Of other characters than secrets, which are then nowhere by chance."""
 
@@ -56,6 +57,8 @@ def test_secrets_of_known_shapes_are_gone_wherever_they_are(kind):
     @settings(max_examples=40, deadline=None)
     @given(KNOWN_SHAPES[kind], PLAIN, PLAIN, st.sampled_from(["text", "list", "deep", "key", "json"]))
     def check(secret, before, after, place):
+        # A word that stands there anyway is no secret that was left.
+        assume(secret_part(secret) not in LEFT_BY_REDACTION)
         text = f"{before} {secret} {after}"
         value = {
             "text": text,

@@ -40,7 +40,7 @@ KNOWN_SHAPES = {
     ),
     "url-password": made_of(string.ascii_uppercase + string.digits, 6, 40).map("postgres://app:{}@db.example/x".format),
 }
-LEFT_BY_REDACTION = f"Authorization: Bearer [redacted:{','.join(KNOWN_SHAPES)}]"
+LEFT_BY_REDACTION = f"Authorization: Bearer [redacted:assigned,{','.join(KNOWN_SHAPES)}]"
 PLAIN = st.text("äöü éàß ,.\n", max_size=200)
 """Of other characters than secrets, which are then nowhere by chance."""
 

@@ -215,25 +215,20 @@ class Appender:
 
     def append(self, txn: Txn, events: Sequence[Loggable]) -> int:
         """Puts `events` into the log; returns the sequence number of the first, the others follow without a gap."""
-        first = seq = self._last_seq + 1
-        logs: dict[str, list[tuple[bytes, bytes]]] = {}
-        words: dict[str, list[tuple[bytes, ...]]] = {}
-        newest_ns: dict[str, int] = {}
-        for stream, event_words, time_ns, body in events:
-            key = SEQ.pack(seq)
-            if stream not in logs:
-                logs[stream], words[stream] = [], []
-            logs[stream].append((key, codec.seal(key, SCHEMA, body)))
-            words[stream].append(event_words)
-            newest_ns[stream] = time_ns
-            seq += 1
-        for stream, items in logs.items():
-            slot = self._slot_for(txn, stream, SEQ.unpack(items[0][0])[0], newest_ns[stream])
+        first = self._last_seq + 1
+        numbered: dict[str, list[tuple[int, Loggable]]] = {}
+        for seq, event in enumerate(events, first):
+            numbered.setdefault(event[0], []).append((seq, event))
+        for stream, own in numbered.items():
+            (first_seq, _), (_, newest) = own[0], own[-1]
+            slot = self._slot_for(txn, stream, first_seq, newest[2])
+            items = codec.seal_all(((SEQ.pack(seq), event[3]) for seq, event in own), SCHEMA)
             _append_all(txn, slot.log, items)
-            for index, column in zip(slot.indexes, zip(*words[stream], strict=True), strict=True):
-                _append_all(txn, index, [(word, key) for word, (key, _) in zip(column, items, strict=True) if word])
+            for at, index in enumerate(slot.indexes):
+                words = (event[1][at] if event[1] else b"" for _, event in own)
+                _append_all(txn, index, [(word, key) for word, (key, _) in zip(words, items, strict=True) if word])
             self._filled[stream] += len(items)
-        self._last_seq = seq - 1
+        self._last_seq = first + len(events) - 1
         value = codec.seal(_LAST_SEQ, SCHEMA, SEQ.pack(self._last_seq))
         txn.put(_LAST_SEQ, value, db=self._env.db(META))
         return first

@@ -11,13 +11,12 @@ import json
 import os
 import random
 import shutil
-import signal
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from bench.storage_proof import ledger
+from bench.storage_proof.killing import killed
 from bench.storage_proof.ledger import Acknowledged, Ledger
 
 APPENDERS = 8
@@ -39,25 +38,7 @@ async def _write_until_killed(folder: Path, acks: int, seed: int) -> None:
 
 def _kill_once(folder: Path, dice: random.Random) -> list[dict[str, Any]]:
     """One life of the child, ended after its first acknowledgement; all it acknowledged."""
-    reader, writer = os.pipe()
-    seed, delay_s = dice.randrange(1 << 30), dice.random() * KILL_AFTER_S_MAX
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(reader)
-            asyncio.run(_write_until_killed(folder, writer, seed))
-        finally:
-            os._exit(70)
-    os.close(writer)
-    received = os.read(reader, 1 << 16)
-    time.sleep(delay_s)
-    os.kill(pid, signal.SIGKILL)
-    while chunk := os.read(reader, 1 << 16):
-        received += chunk
-    os.close(reader)
-    _, status = os.waitpid(pid, 0)
-    if not received or not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
-        raise SystemExit(f"the child ended by itself, status {status}")
+    received = killed(lambda acks, seed: _write_until_killed(folder, acks, seed), dice, KILL_AFTER_S_MAX)
     # The last line may be half.
     return [json.loads(line) for line in received.split(b"\n")[:-1]]
 

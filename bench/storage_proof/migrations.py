@@ -17,10 +17,7 @@ import asyncio
 import os
 import random
 import shutil
-import signal
 import struct
-import time
-import traceback
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +26,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from bench.storage_proof import ledger
+from bench.storage_proof.killing import killed
 from henslowe.actors.kernel import Scheduler
 from henslowe.config.settings import StorageSettings
 from henslowe.errors import Conflict, FormatTooNew, NotFound
@@ -140,27 +138,7 @@ async def _work_until_killed(folder: Path, acks: int, seed: int, changes: dict[i
 
 def _kill_once(folder: Path, dice: random.Random, changes: dict[int, int]) -> int:
     """One life of the child; takes note of what it acknowledged, and returns how much that was."""
-    reader, writer = os.pipe()
-    seed, delay_s = dice.randrange(1 << 30), dice.random() * KILL_AFTER_S_MAX
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(reader)
-            asyncio.run(_work_until_killed(folder, writer, seed, dict(changes)))
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(70)
-    os.close(writer)
-    received = os.read(reader, 1 << 16)
-    time.sleep(delay_s)
-    os.kill(pid, signal.SIGKILL)
-    while chunk := os.read(reader, 1 << 16):
-        received += chunk
-    os.close(reader)
-    _, status = os.waitpid(pid, 0)
-    if not received or not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
-        raise SystemExit(f"the child ended by itself, status {status}")
+    received = killed(lambda acks, seed: _work_until_killed(folder, acks, seed, dict(changes)), dice, KILL_AFTER_S_MAX)
     acknowledged = list(_ACK.iter_unpack(received[: len(received) // _ACK.size * _ACK.size]))
     for number, change in acknowledged:
         changes[number] = max(changes.get(number, 1), change)

@@ -11,10 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
 import struct
-import time
-import traceback
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from bench.storage_proof import ledger
+from bench.storage_proof.killing import killed
 from henslowe.actors.kernel import Scheduler
 from henslowe.config.settings import StorageSettings
 from henslowe.errors import HensloweError
@@ -83,27 +81,7 @@ async def _work_until_killed(folder: Path, acks: int, seed: int, changes: dict[i
 
 
 def _kill_once(folder: Path, dice: random.Random, changes: dict[int, int]) -> int:
-    reader, writer = os.pipe()
-    seed, delay_s = dice.randrange(1 << 30), dice.random() * KILL_AFTER_S_MAX
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(reader)
-            asyncio.run(_work_until_killed(folder, writer, seed, dict(changes)))
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(70)
-    os.close(writer)
-    received = os.read(reader, 1 << 16)
-    time.sleep(delay_s)
-    os.kill(pid, signal.SIGKILL)
-    while chunk := os.read(reader, 1 << 16):
-        received += chunk
-    os.close(reader)
-    _, status = os.waitpid(pid, 0)
-    if not received or not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
-        raise SystemExit(f"the child ended by itself, status {status}")
+    received = killed(lambda acks, seed: _work_until_killed(folder, acks, seed, dict(changes)), dice, KILL_AFTER_S_MAX)
     acknowledged = list(_ACK.iter_unpack(received[: len(received) // _ACK.size * _ACK.size]))
     for name, change in acknowledged:
         changes[name] = max(changes.get(name, 0), change)

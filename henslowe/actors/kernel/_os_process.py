@@ -80,6 +80,7 @@ class OsProcess:
         stderr: int | IO[Any] | None = subprocess.PIPE,
         marker: str = "",
         limits: ProcessLimits | None = None,
+        before: Sequence[str] = (),
         line_bytes_max: int = LINE_BYTES_MAX,
     ) -> OsProcess:
         """Starts a command. Runs in: the loop of the main thread (the parent-death signal is bound to the thread).
@@ -94,6 +95,7 @@ class OsProcess:
             stderr: As stdout; subprocess.STDOUT joins them, None leaves the node's own.
             marker: `<node id>:<incarnation>`, for the sweep at the next boot.
             limits: Set before the command starts.
+            before: Words that are put before the command once it was found: a program that becomes it, or keeps it.
             line_bytes_max: Longest line that the readers give.
 
         Raises:
@@ -114,7 +116,7 @@ class OsProcess:
         _reaper.become_subreaper()
         try:
             child = subprocess.Popen(  # noqa: ASYNC220  # a millisecond; waiting for it is what is asynchronous
-                wrap(argv, limits, tag),
+                wrap([*before, *argv], limits, tag),
                 cwd=cwd,
                 env=environment,
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,

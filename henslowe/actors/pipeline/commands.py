@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ from henslowe.actors.pipeline.guard import Limits, watch
 from henslowe.actors.pipeline.isolation import Cage
 from henslowe.actors.pipeline.output import StageOutput
 from henslowe.actors.pipeline.workdir import Workdir
-from henslowe.errors import LaunchFailed, StageFailed
+from henslowe.errors import StageFailed
 
 DRAIN_S: Final = 2.0
 """Longest wait for the rest of the output once the process and its tree are dead."""
@@ -43,10 +42,10 @@ class Place:
     secrets: Resolve = dict
     """Resolves what the server's variables refer to; the stages' own get none."""
 
-    def caged(self, command: Sequence[str], writable: Sequence[Path] = ()) -> list[str]:
-        """The command, kept within the run's folders and what else it may write."""
+    def caging(self, writable: Sequence[Path] = ()) -> list[str]:
+        """What keeps a command that follows it within the run's folders, and what else it may write."""
         folders = [self.work.src, self.work.home, *writable]
-        return self.cage.around(command, cwd=self.work.src, writable=folders, tmp=self.work.tmp)
+        return self.cage.before(cwd=self.work.src, writable=folders, tmp=self.work.tmp)
 
     def environment(self, more: Mapping[str, str]) -> dict[str, str]:
         """All variables of a stage: nothing of the node's own but the locale and where programs and libraries are."""
@@ -92,10 +91,9 @@ async def run_command(
     Raises:
         StageFailed: It could not be started, did not end within `timeout_s`, or used more than it may.
     """
-    command = place.resolve(command)
-    find_program(command[0], place.env.path, place.work.src)
     process = await OsProcess.spawn(
-        place.caged(command, writable),
+        place.resolve(command),
+        before=place.caging(writable),
         cwd=place.work.src,
         env=place.environment(env),
         owner=place.owner,
@@ -130,20 +128,6 @@ async def run_command(
     if broken:
         raise StageFailed(f"{broken}; it was killed", hint="see the limits of pipeline in henslowe.toml")
     return code
-
-
-def find_program(program: str, path: str, cwd: Path) -> None:
-    """Finds a mistake before a cage hides it.
-
-    Raises:
-        LaunchFailed: There is no such program.
-    """
-    found = shutil.which(program, path=path) if os.sep not in program else shutil.which(cwd / program)
-    if found is None:
-        raise LaunchFailed(
-            f"cannot start {program}: no such executable",
-            hint=f"install {program}, or give its full path in the command",
-        )
 
 
 async def end(process: OsProcess) -> None:

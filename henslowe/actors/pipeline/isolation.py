@@ -94,14 +94,14 @@ class Cage:
     processes_max: int = 0
     """What a stage may have (`guard` sees to it); the kernel allows a cage twice that. 0 for no limit."""
 
-    def around(self, command: Sequence[str], *, cwd: Path, writable: Sequence[Path], tmp: Path) -> list[str]:
-        """The command that runs `command` so that it writes only into `writable` and `tmp`, which exist."""
+    def before(self, *, cwd: Path, writable: Sequence[Path], tmp: Path) -> list[str]:
+        """What to put before a command so that it writes only into `writable` and `tmp`, which exist."""
         if self.level is Level.LANDLOCK:
             folders = [*map(str, (*writable, tmp)), *filter(os.path.exists, _DEVICES)]
-            return [sys.executable, "-I", "-S", "-c", _LANDLOCK, json.dumps(folders), *command]
+            return [sys.executable, "-I", "-S", "-c", _LANDLOCK, json.dumps(folders)]
         if self.level is Level.BWRAP:
-            return [*self._bwrap(cwd, writable, tmp), "--", *_limited(2 * self.processes_max), *command]
-        return list(command)
+            return [*self._bwrap(cwd, writable, tmp), "--", *_limited(2 * self.processes_max)]
+        return []
 
     def _bwrap(self, cwd: Path, writable: Sequence[Path], tmp: Path) -> list[str]:
         argv = _bwrap_base()

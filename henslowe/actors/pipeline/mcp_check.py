@@ -19,7 +19,7 @@ from henslowe.actors.endpoints import ByteReader, ByteWriter, Connector, Contrac
 from henslowe.actors.ids import InstanceId, VersionKey
 from henslowe.actors.kernel import OsProcess
 from henslowe.actors.launch import LaunchSpec, Wire, server_environment
-from henslowe.actors.pipeline.commands import Place, end, find_program
+from henslowe.actors.pipeline.commands import Place, end
 from henslowe.actors.pipeline.contract_check import findings
 from henslowe.actors.pipeline.output import LineReader, StageOutput
 from henslowe.errors import HensloweError, InstanceFailed, StageFailed
@@ -117,14 +117,13 @@ async def greets(place: Place, launch: LaunchSpec) -> bool:
 async def _spawn(place: Place, launch: LaunchSpec, port: int, *, stderr: int = subprocess.PIPE) -> OsProcess:
     data = place.work.tmp / "service-data"
     data.mkdir(exist_ok=True)  # a check must not touch what belongs to the running versions
-    command = [word.replace("{port}", str(port)) for word in launch.command]
     try:
         env = server_environment(launch, place.work.src, port=port, data=data, secrets=place.secrets)
     except HensloweError as error:
         raise StageFailed(f"cannot start the server: {error.message}", hint=error.hint) from error
-    find_program(command[0], env["PATH"], place.work.src)
     return await OsProcess.spawn(
-        place.caged(command),
+        [word.replace("{port}", str(port)) for word in launch.command],
+        before=place.caging(),
         cwd=place.work.src,
         env=env,
         owner=place.owner,

@@ -130,7 +130,7 @@ def test_a_level_that_does_not_work_here_is_refused_by_name_and_not_by_auto(monk
 
 
 def test_without_a_cage_a_command_stays_as_it_is(tmp_path: Path) -> None:
-    assert Cage().around(["a", "b"], cwd=tmp_path, writable=[tmp_path], tmp=tmp_path) == ["a", "b"]
+    assert Cage().before(cwd=tmp_path, writable=[tmp_path], tmp=tmp_path) == []
 
 
 def test_a_nearly_full_disk_ends_a_stage(tmp_path: Path) -> None:

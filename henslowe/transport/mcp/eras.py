@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from henslowe.actors.endpoints import Era, JsonObject
+from henslowe.actors.endpoints import JsonObject
 
 LEGACY_VERSIONS: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 MODERN_VERSIONS: Final = ("2026-07-28",)
@@ -62,11 +62,6 @@ def askable(capabilities: Any) -> JsonObject:
     if not isinstance(capabilities, dict):
         return {}
     return {name: capabilities[name] for name in ASKED_OF_CLIENTS.values() if isinstance(capabilities.get(name), dict)}
-
-
-def era_of(protocol_version: str) -> Era:
-    """The era of a revision; one that is not known counts as legacy, which asks the least of a peer."""
-    return Era.MODERN if protocol_version in MODERN_VERSIONS else Era.LEGACY
 
 
 def envelope(protocol_version: str, client_info: JsonObject) -> JsonObject:

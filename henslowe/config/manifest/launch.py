@@ -1,0 +1,32 @@
+"""`[launch]` of `service.toml`: how to run the server."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from henslowe.config.references import Referring
+from henslowe.config.settings import Section
+
+Command = tuple[str, ...]
+
+
+class Launch(Section):
+    """How to run the server; relative paths and `{port}` as in `henslowe.actors.launch.LaunchSpec`."""
+
+    wire: Literal["stdio", "http"] = "stdio"
+    command: Command = ()
+    """A word without a slash is looked up in the service's environment first, then on PATH."""
+    url: str = ""
+    env: dict[str, Referring] = {}
+    """Variables of the server. A value may be `secret:NAME`: see `henslowe secrets`."""
+    ready_timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
+
+    @model_validator(mode="after")
+    def _one_way_to_reach_it(self) -> Self:
+        if self.wire == "http" and self.command and "{port}" not in self.url:
+            raise ValueError(
+                "expected a url with {port} for a command that listens, for example http://127.0.0.1:{port}/mcp"
+            )
+        return self

@@ -29,6 +29,7 @@ USAGE: Final = 2
 COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
     "Run": (
         Entry("up", "up", "Start a node for a workspace; makes a first service when it is empty."),
+        Entry("new", "new", "Make a service from a template."),
         Entry("stop", "control", "Drain and stop the node."),
         Entry("doctor", "doctor", "Check what a node needs on this machine."),
     ),

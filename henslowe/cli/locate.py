@@ -54,6 +54,14 @@ def find_data_dir(workspace: Path | None = None, data: Path | None = None) -> Pa
     return load(folder).settings.data_dir
 
 
+def find_workspace(workspace: Path | None = None, data: Path | None = None) -> Path:
+    """The workspace, whether a node runs on it or not, and whether it exists or not."""
+    workspace, data = _from_environment(workspace, data)
+    if workspace is None and data is not None:
+        return workspace_of(data.expanduser())
+    return _workspace_around(Path.cwd()) if workspace is None else workspace.expanduser()
+
+
 def workspace_of(data_dir: Path) -> Path:
     """The workspace of a data directory: as its node says, else the folder that it is in."""
     node = read_node_file(data_dir / NODE_FILE)

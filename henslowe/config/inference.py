@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from henslowe.config.settings import Section
+from henslowe.config.section import Section
 from henslowe.errors import ManifestError
 
 _FILE_BYTES_MAX = 4 * 1024 * 1024

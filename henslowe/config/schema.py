@@ -13,7 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
-from henslowe.config.settings import Section, Settings
+from henslowe.config.section import Section
+from henslowe.config.settings import Settings
 
 Path_ = tuple[str, ...]
 

@@ -10,9 +10,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from henslowe.config.hooks import NodeHook, WebhookSettings
 from henslowe.config.references import Referring
+from henslowe.config.section import Percent, Seconds, Section
+from henslowe.config.upkeep import Health, HealthSettings, Scale, ScaleSettings
 
 
 def _compiles(pattern: str) -> str:
@@ -23,15 +26,7 @@ def _compiles(pattern: str) -> str:
     return pattern
 
 
-Seconds = Annotated[float, Field(ge=0, le=7 * 24 * 3600)]
-Percent = Annotated[float, Field(ge=0, le=100)]
 Pattern = Annotated[str, Field(min_length=1, max_length=1_000), AfterValidator(_compiles)]
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, and a key that is not known is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class StorageSettings(Section):
@@ -384,6 +379,10 @@ class DeclaredService(Section):
     """What is sent with every request to a `url`. A value here or in `env` may be `secret:NAME`, here also
     `Bearer secret:NAME`: see `henslowe secrets`."""
     ready_timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
+    health: Health = Health()
+    """As `[health]` in a `service.toml`."""
+    scale: Scale = Scale()
+    """As `[scale]` there. Both count from the next start of the node on, without a new version."""
 
 
 class Settings(Section):
@@ -404,12 +403,16 @@ class Settings(Section):
     delivery: DeliverySettings = DeliverySettings()
     instances: InstanceSettings = InstanceSettings()
     breaker: BreakerSettings = BreakerSettings()
+    health: HealthSettings = HealthSettings()
+    scale: ScaleSettings = ScaleSettings()
     gateway: GatewaySettings = GatewaySettings()
     admin: AdminSettings = AdminSettings()
     capture: CaptureSettings = CaptureSettings()
     access: AccessSettings = AccessSettings()
     tls: TlsSettings = TlsSettings()
     log: LogSettings = LogSettings()
+    webhooks: WebhookSettings = WebhookSettings()
+    hooks: dict[str, NodeHook] = {}
     services: dict[str, DeclaredService] = {}
 
     @property

@@ -6,9 +6,13 @@ A table of one's own (`[health]`, `[[steps]]`) is a module beside this one with 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from henslowe.config.settings import Percent, Section
+from pydantic import AfterValidator
+
+from henslowe.config.hooks import Hook, named
+from henslowe.config.section import Percent, Section
+from henslowe.config.upkeep import Health, Scale
 
 
 class Delivery(Section):
@@ -19,3 +23,6 @@ class Delivery(Section):
     on_break: Literal["go", "hold", "fail"] | None = None
     """What becomes of a version that breaks clients of the active one without a greater major version: it goes on
     and says so, waits for a person, or fails."""
+    health: Health = Health()
+    scale: Scale = Scale()
+    hooks: Annotated[tuple[Hook, ...], AfterValidator(named)] = ()

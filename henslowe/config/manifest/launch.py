@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from henslowe.config.references import Referring
-from henslowe.config.settings import Section
+from henslowe.config.section import Section
 
 Command = tuple[str, ...]
 

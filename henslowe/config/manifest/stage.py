@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from henslowe.config.manifest.launch import Command
-from henslowe.config.settings import Section
+from henslowe.config.section import Section
 
 STAGE_NAME = r"^[a-z][a-z0-9_-]{0,31}$"
 

@@ -53,7 +53,7 @@ class Scale(Section):
     min: Annotated[int, Field(ge=0, le=INSTANCES_MAX)] | None = None
     """Fewest. 0: an idle service sleeps, and a call wakes it."""
     max: Annotated[int, Field(ge=1, le=INSTANCES_MAX)] | None = None
-    """Most; not less than `min`."""
+    """Most; not less than `min`. Nothing: as many as `min`, and one at least."""
     target_queue: Annotated[float, Field(gt=0, le=100_000)] | None = None
     """Calls in flight and waiting, per instance, from which on there should be more instances."""
     idle_s: Annotated[float, Field(gt=0, le=7 * 24 * 3600)] | None = None
@@ -74,19 +74,15 @@ class ScaleSettings(Scale):
     """The node's own, for services that say nothing else."""
 
     min: Annotated[int, Field(ge=0, le=INSTANCES_MAX)] = 1
-    max: Annotated[int, Field(ge=1, le=INSTANCES_MAX)] = 1
     target_queue: Annotated[float, Field(gt=0, le=100_000)] = 8.0
     idle_s: Annotated[float, Field(gt=0, le=7 * 24 * 3600)] = 900.0
     down_s: Annotated[float, Field(gt=0, le=24 * 3600)] = 60.0
     standby: Annotated[int, Field(ge=0, le=8)] = 0
 
-    @model_validator(mode="before")
-    @classmethod
-    def _at_least_min(cls, given: object) -> object:
-        """`min` alone asks for as many."""
-        if isinstance(given, dict) and "max" not in given and isinstance(given.get("min"), int):
-            return {**given, "max": max(1, given["min"])}
-        return given
+    @property
+    def most(self) -> int:
+        """Most instances: `max`, or as many as `min` where nobody said."""
+        return self.max or max(1, self.min)
 
 
 Complete = TypeVar("Complete", bound=BaseModel)
@@ -102,7 +98,7 @@ def laid_over(base: Complete, *given: BaseModel) -> Complete:
     for each in given:
         said = each.model_dump(exclude_none=True)
         values |= said
-        if "min" in said and "max" not in said:
+        if "min" in said and "max" not in said and values["max"] is not None:
             values["max"] = max(values["max"], said["min"])
         elif "max" in said and "min" not in said:
             values["min"] = min(values["min"], said["max"])

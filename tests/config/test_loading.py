@@ -28,7 +28,7 @@ def metadata(path: tuple[str, ...]) -> tuple[Any, list[Any]]:
         section = section.model_fields[part].annotation
     field = section.model_fields[path[-1]]
     for option in get_args(field.annotation):  # a number, or nothing
-        if hasattr(option, "__metadata__"):
+        if hasattr(option, "__metadata__") and hasattr(option.__metadata__[0], "metadata"):
             return option.__origin__, list(option.__metadata__[0].metadata)
     return field.annotation, list(field.metadata)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from henslowe.config.inference import DependencyKind, Runtime
-from henslowe.config.manifest import ServiceManifest, read_manifest
+from henslowe.config.manifest import ServiceFile, ServiceManifest, read_manifest
 from henslowe.config.semver import as_semver
 from henslowe.errors import ManifestError
 
@@ -181,7 +181,7 @@ def test_any_other_runtime_needs_a_command(tmp_path: Path) -> None:
         (
             "zzz = 1",
             "zzz",
-            "expected one of canary_percent, launch, name, on_break, stages, strategy, version, got 'zzz'",
+            f"expected one of {', '.join(sorted(ServiceFile.model_fields))}, got 'zzz'",
         ),
         ("strategy = 'blue'", "strategy", "expected 'auto', 'immediate' or 'canary', got 'blue'"),
         ("canary_percent = 200", "canary_percent", "expected less than or equal to 100, got 200"),

@@ -1,11 +1,13 @@
 """The pipeline: a change of sources becomes a checked, archived build, or a reason why not.
 
-Start at `executor` (one run per service), then `run` (the order of things) and `graph` (what runs beside what). Pure
-parts: `plan` (which stages), `contract_check`, `launching`. The rest does one thing each: `workdir` copies,
-`environment` installs, `commands` and `mcp_check` run, `stage_cache` remembers, `release` archives.
+Start at `executor` (one run per service), then `run` (the order of things; `trial` without a version) and `graph` (what
+runs beside what). Pure parts: `plan` (which stages), `contract_check`, `launching`. The rest does one thing each:
+`workdir` copies, `environment` installs, `commands` and `mcp_check` run, `stage_cache` remembers, `release` archives.
 """
 
 from henslowe.actors.pipeline.executor import PipelineExecutor
 from henslowe.actors.pipeline.release import laid_out, restore, sweep_unknown
+from henslowe.actors.pipeline.tools import Tools
+from henslowe.actors.pipeline.trial import Trial, TrialRun, followed
 
-__all__ = ["PipelineExecutor", "laid_out", "restore", "sweep_unknown"]
+__all__ = ["PipelineExecutor", "Tools", "Trial", "TrialRun", "followed", "laid_out", "restore", "sweep_unknown"]

@@ -8,7 +8,6 @@ Runs are children of the supervisor named PIPELINE_RUNS, so that their crashes a
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from dataclasses import dataclass, replace
@@ -38,20 +37,20 @@ from henslowe.actors.kernel import (
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import AnnounceSources, Rebuild, SourceChanged, SourceRemoved, VersionBroken
 from henslowe.actors.pipeline import environment, release, workdir
-from henslowe.actors.pipeline.guard import Limits
-from henslowe.actors.pipeline.isolation import Cage, achieved
 from henslowe.actors.pipeline.run import VERSIONS_TIMEOUT_S, Job, PipelineRun
-from henslowe.actors.pipeline.stage_cache import StageCache
 from henslowe.actors.pipeline.tools import Tools, in_thread
+from henslowe.actors.pipeline.trial import Trial, TrialRun
 from henslowe.actors.vocabulary import EventType, Status
 from henslowe.config.settings import Settings
-from henslowe.errors import HensloweError, NotFound
+from henslowe.errors import HensloweError, LimitReached, NotFound
 from henslowe.storage import Store
 
 log = logging.getLogger("henslowe.pipeline")
 
 RUNS_MAX: Final = 8
 """Runs at once on a node; their stages share `pipeline.parallel` slots anyway."""
+TRIALS_MAX: Final = 4
+"""Trials at once on a node."""
 ATTEMPTS_MAX: Final = 3
 """After as many crashes of its runs a version is given up. Sources that could not even be copied or named never are:
 what prevents it (a full disk, a declaration of the same name) is not theirs, and nobody may save them again."""
@@ -90,21 +89,9 @@ class PipelineExecutor(LoopActor):
 
     def __init__(self, store: Store, settings: Settings, connector: Connector, *, marker: str = "") -> None:
         super().__init__()
-        pipeline, data_dir = settings.pipeline, store.data_dir.resolve()
-        self._tools = Tools(
-            settings=settings,
-            workspace=settings.workspace.resolve(),
-            data_dir=data_dir,
-            archive=store.archive,
-            connector=connector,
-            marker=marker or f"{store.node}:{store.incarnation}",
-            secrets=store.secrets.resolve,
-            cache=StageCache(store.data_dir / "cache" / "stages", store.archive),
-            slots=asyncio.Semaphore(pipeline.parallel),
-            cage=Cage(achieved(pipeline.isolation), data_dir, (data_dir / "envs",), pipeline.processes_max),
-            limits=Limits(pipeline.processes_max, pipeline.run_mib_max << 20, pipeline.free_mib_min << 20),
-        )
+        self._tools = Tools.of(store, settings, connector, marker)
         self._lanes: dict[ServiceName, _Lane] = {}
+        self._trials: set[Ref] = set()
 
     # -- life ----------------
 
@@ -147,23 +134,47 @@ class PipelineExecutor(LoopActor):
         await self._start_more()
 
     async def handle_call(self, message: Any, sender: Reply) -> Any:
-        """`Rebuild`: answered once the new version exists."""
-        if not isinstance(message, Rebuild):
-            raise TypeError(f"expected Rebuild, got {type(message).__name__}")
-        lane = self._lanes.get(message.service)
+        """`Rebuild`: answered once the new version exists. `Trial`: once it is under way."""
+        match message:
+            case Rebuild():
+                await self._rebuild(message, sender)
+                return NOREPLY
+            case Trial():
+                return await self._try(message)
+        raise TypeError(f"expected Rebuild or Trial, got {type(message).__name__}")
+
+    async def _rebuild(self, message: Rebuild, sender: Reply) -> None:
+        lane, newest = self._sources("rebuild", message.service)
+        say(EventType.COMMAND, Status.INFO, service=message.service, command="build", by=message.by)
+        self._offer(lane, Job(newest, force=True, sender=sender))
+        await self._start_more()
+
+    async def _try(self, trial: Trial) -> Ref:
+        _, newest = self._sources("run", trial.service)
+        if len(self._trials) >= TRIALS_MAX:
+            raise LimitReached(
+                f"cannot run {trial.service}: {TRIALS_MAX} trials are under way", hint="wait until one has ended"
+            )
+        command = {"command": "run", "stage": trial.stage or "all", "by": trial.by}
+        say(EventType.COMMAND, Status.INFO, service=trial.service, **command)
+        ref: Ref = await registry.via(names.PIPELINE_RUNS).call(StartChild(self._child(TrialRun, trial, newest.path)))
+        self._trials.add(ref)
+        self.monitor(ref)
+        return ref
+
+    def _sources(self, verb: str, service: ServiceName) -> tuple[_Lane, SourceChanged]:
+        lane = self._lanes.get(service)
         if lane is None or lane.newest is None:
             raise NotFound(
-                f"cannot rebuild {message.service}: there are no sources of that name",
-                hint=f"make the folder dev/{message.service}",
+                f"cannot {verb} {service}: there are no sources of that name", hint=f"make the folder dev/{service}"
             )
-        say(EventType.COMMAND, Status.INFO, service=message.service, command="build", by=message.by)
-        self._offer(lane, Job(lane.newest, force=True, sender=sender))
-        await self._start_more()
-        return NOREPLY
+        return lane, lane.newest
 
     async def handle_info(self, message: Any) -> None:
         """A run ended; a run is to be tried again."""
         match message:
+            case Down(ref=ref) if ref in self._trials:
+                self._trials.discard(ref)
             case Down(ref=ref, reason=reason):
                 for lane in [lane for lane in self._lanes.values() if lane.ref is ref]:
                     await self._ended(lane, reason)
@@ -207,15 +218,8 @@ class PipelineExecutor(LoopActor):
     async def _start(self, lane: _Lane) -> None:
         job, lane.next = lane.next, None
         assert job is not None
-        spec = ChildSpec(
-            id=None,
-            actor=PipelineRun,
-            args=(self._tools, job),
-            restart=RestartType.TEMPORARY,
-            shutdown_s=RUN_SHUTDOWN_S,
-        )
         try:
-            lane.ref = await registry.via(names.PIPELINE_RUNS).call(StartChild(spec))
+            lane.ref = await registry.via(names.PIPELINE_RUNS).call(StartChild(self._child(PipelineRun, job)))
         except (ActorExit, CallTimeout, HensloweError) as error:
             log.warning("pipeline.start_failed", extra={"service": job.change.service, "error": str(error)})
             self._retry(job)
@@ -223,6 +227,15 @@ class PipelineExecutor(LoopActor):
         assert lane.ref is not None
         lane.running, lane.ending = job, False
         self.monitor(lane.ref)
+
+    def _child(self, actor: type[LoopActor], *args: Any) -> ChildSpec:
+        return ChildSpec(
+            id=None,
+            actor=actor,
+            args=(self._tools, *args),
+            restart=RestartType.TEMPORARY,
+            shutdown_s=RUN_SHUTDOWN_S,
+        )
 
     async def _ended(self, lane: _Lane, reason: Any) -> None:
         job, lane.running, lane.ref = lane.running, None, None

@@ -34,18 +34,15 @@ from henslowe.actors.messages import (
     VersionBuilt,
 )
 from henslowe.actors.pipeline import release as releases
-from henslowe.actors.pipeline.commands import Place
-from henslowe.actors.pipeline.environment import ServiceEnv, service_env
 from henslowe.actors.pipeline.graph import ARCHIVE, run_graph
 from henslowe.actors.pipeline.launching import launch_spec
 from henslowe.actors.pipeline.mcp_check import Checked
-from henslowe.actors.pipeline.plan import DEPS, Kind, PlannedStage, plan_stages
+from henslowe.actors.pipeline.preparing import Prepared, understand
 from henslowe.actors.pipeline.stages import StageReport, StageRunner
+from henslowe.actors.pipeline.telling import Journal
 from henslowe.actors.pipeline.tools import Tools, in_thread
 from henslowe.actors.pipeline.workdir import Snapshot, Workdir, take_snapshot
 from henslowe.actors.vocabulary import EventType, Status
-from henslowe.config.inference import Dependencies
-from henslowe.config.manifest import ServiceManifest, read_manifest
 from henslowe.errors import HensloweError, ManifestError, NotFound, StageFailed
 
 VERSIONS_TIMEOUT_S: Final = 30.0
@@ -87,14 +84,6 @@ class Job:
         if self.sender is not None and not self.sender.done():
             service = self.change.service
             self.sender.set_exception(StageFailed(f"cannot rebuild {service}: a newer change came first"))
-
-
-@dataclass(slots=True, frozen=True)
-class _Prepared:
-    snapshot: Snapshot
-    manifest: ServiceManifest
-    env: ServiceEnv
-    stages: tuple[PlannedStage, ...]
 
 
 class PipelineRun(LoopActor):
@@ -153,7 +142,7 @@ class _Run:
 
     # -- before there is a version ----------------
 
-    async def _prepare(self) -> _Prepared | None:
+    async def _prepare(self) -> Prepared | None:
         """Everything that is known before a stage runs; None when there is nothing to do."""
         source, ignore = self._job.change.path, self._tools.settings.watcher.ignore
         try:
@@ -162,26 +151,17 @@ class _Run:
             return None  # removed since: the watcher tells
         self._job.copied = snapshot.digest
         try:
-            manifest, env, stages = await in_thread(self._read)
+            prepared = await in_thread(understand, self._tools, self._service, self._work, snapshot)
         except ManifestError as error:
             await self._refuse(snapshot, error)
             return None
-        delivery = self._tools.settings.delivery
+        manifest, delivery = prepared.manifest, self._tools.settings.delivery
         percent = delivery.canary_percent if manifest.canary_percent is None else manifest.canary_percent
         strategy = Strategy(manifest.strategy or delivery.strategy)
         if not await self._create(snapshot, strategy, round(percent * 100)):
             return None
         say(EventType.MANIFEST_CHECK, Status.SUCCESS, key=self._version, origin=manifest.origin)
-        return _Prepared(snapshot, manifest, env, stages)
-
-    def _read(self) -> tuple[ServiceManifest, ServiceEnv, tuple[PlannedStage, ...]]:
-        pipeline = self._tools.settings.pipeline
-        manifest = read_manifest(self._work.src, self._service)
-        stages = plan_stages(manifest, timeout_s=pipeline.stage_timeout_s)
-        inferred = manifest.inferred
-        if not any(stage.name == DEPS and stage.kind is Kind.DEPS for stage in stages):
-            inferred = inferred.model_copy(update={"dependencies": Dependencies()})
-        return manifest, service_env(inferred, self._work.src, self._tools.envs, pipeline.python), stages
+        return prepared
 
     async def _create(self, snapshot: Snapshot, strategy: Strategy, weight: int) -> bool:
         """Whether there is a new version to build."""
@@ -215,7 +195,7 @@ class _Run:
         assert self._job.version is not None
         return self._job.version
 
-    async def _build(self, prepared: _Prepared) -> None:
+    async def _build(self, prepared: Prepared) -> None:
         say(
             EventType.PIPELINE_START,
             Status.PENDING,
@@ -224,17 +204,8 @@ class _Run:
             stages=[stage.name for stage in prepared.stages],
             changed=list(self._job.change.changed),
         )
-        place = Place(
-            self._work,
-            prepared.env,
-            self._actor.ref,
-            self._tools.marker,
-            prepared.manifest.inferred.env,
-            self._tools.cage,
-            self._tools.limits,
-            self._tools.secrets,
-        )
-        runner = StageRunner(self._tools, place, prepared.manifest, self._version, prepared.snapshot.files)
+        place = prepared.place(self._tools, self._work, self._actor.ref)
+        runner = StageRunner(self._tools, place, prepared, self._version, Journal(self._version))
         if self._job.force:
             runner.replays = False
         try:
@@ -253,7 +224,7 @@ class _Run:
 
     async def _built(
         self,
-        prepared: _Prepared,
+        prepared: Prepared,
         reports: dict[str, StageReport],
         staged: releases.Staged,
         checked: Checked | None,

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from henslowe.actors import names
 from henslowe.actors.endpoints import Era
 from henslowe.actors.ids import VersionKey
-from henslowe.actors.journal import draft, say
-from henslowe.actors.kernel import names as registry
 from henslowe.actors.launch import LaunchSpec, Wire
-from henslowe.actors.messages import Publish
 from henslowe.actors.pipeline import environment
 from henslowe.actors.pipeline.advice import advice
 from henslowe.actors.pipeline.commands import Place, run_command
 from henslowe.actors.pipeline.environment import identity_of
 from henslowe.actors.pipeline.launching import launch_spec
 from henslowe.actors.pipeline.mcp_check import Checked, check_server, greets, summary
-from henslowe.actors.pipeline.output import Line, StageOutput
+from henslowe.actors.pipeline.output import StageOutput
 from henslowe.actors.pipeline.plan import Kind, PlannedStage
+from henslowe.actors.pipeline.preparing import Prepared
 from henslowe.actors.pipeline.stage_cache import Remembered, stage_key
+from henslowe.actors.pipeline.telling import Teller
 from henslowe.actors.pipeline.tools import Tools, in_thread
 from henslowe.actors.pipeline.workdir import add_artifacts
-from henslowe.actors.vocabulary import EventType, Status, Stream, stage_events
-from henslowe.config.manifest import ServiceManifest
+from henslowe.actors.vocabulary import EventType, Status, stage_events
 from henslowe.errors import HensloweError, StageFailed
 
 
@@ -55,15 +52,16 @@ class StageRunner:
         self,
         tools: Tools,
         place: Place,
-        manifest: ServiceManifest,
+        prepared: Prepared,
         version: VersionKey,
-        files: Mapping[str, str],
+        teller: Teller,
     ) -> None:
         self._tools = tools
         self._place = place
-        self._manifest = manifest
+        self._manifest = prepared.manifest
         self._version = version
-        self._files = files
+        self._files = prepared.snapshot.files
+        self._teller = teller
         self.replays = True
         self.checked: Checked | None = None
         """What `mcp-check` found."""
@@ -76,10 +74,10 @@ class StageRunner:
         """
         async with self._tools.slots:
             started, completed = stage_events(stage.name)
-            say(started, Status.PENDING, key=self._version, stage=stage.name)
+            self._teller.say(started, Status.PENDING, stage=stage.name)
             began_s = time.monotonic()
             output = StageOutput(
-                lambda lines: self._publish(stage.name, lines),
+                lambda lines: self._teller.lines(stage.name, lines),
                 lines_max=self._tools.settings.pipeline.output_lines_max,
                 bytes_max=self._tools.settings.pipeline.output_bytes_max,
                 line_bytes_max=self._tools.settings.pipeline.output_line_bytes_max,
@@ -91,13 +89,12 @@ class StageRunner:
                 return self._failed(stage, completed, error, output, began_s)
             except asyncio.CancelledError:
                 output.close()
-                say(completed, Status.CANCELLED, key=self._version, stage=stage.name, duration_ms=_since_ms(began_s))
+                self._teller.say(completed, Status.CANCELLED, stage=stage.name, duration_ms=_since_ms(began_s))
                 raise
             output.close()
-            say(
+            self._teller.say(
                 completed,
                 Status.SUCCESS,
-                key=self._version,
                 stage=stage.name,
                 duration_ms=report.duration_ms,
                 cached=report.cached,
@@ -111,10 +108,9 @@ class StageRunner:
         exit_code = int(error.details.get("exit_code", -1))
         excerpt = output.excerpt()
         hint = advice(excerpt, self._files) or error.hint
-        say(
+        self._teller.say(
             completed,
             Status.FAILED,
-            key=self._version,
             stage=stage.name,
             duration_ms=_since_ms(began_s),
             message=error.message,
@@ -125,7 +121,7 @@ class StageRunner:
         )
         if stage.allow_failure:
             return StageReport(Status.FAILED, _since_ms(began_s), exit_code=exit_code, message=error.message)
-        raise StageFailed(error.message, hint=hint, stage=stage.name, excerpt=excerpt) from error
+        raise StageFailed(error.message, hint=hint, stage=stage.name, excerpt=excerpt, exit_code=exit_code) from error
 
     async def _replayed_or_run(
         self, stage: PlannedStage, done: Mapping[str, StageReport], output: StageOutput
@@ -259,24 +255,6 @@ class StageRunner:
             return path not in (folders if path.endswith("/") else made)
 
         return self._tools.archive.put(self._place.work.pack, other).build_id
-
-    def _publish(self, stage: str, lines: Collection[Line]) -> None:
-        registry.via(names.BUS).cast(
-            Publish(
-                tuple(
-                    draft(
-                        EventType.STAGE_OUTPUT,
-                        Status.INFO,
-                        key=self._version,
-                        stream=Stream.OUTPUT,
-                        source=stage,
-                        channel=channel,
-                        line=text,
-                    )
-                    for channel, text in lines
-                )
-            )
-        )
 
 
 def _since_ms(began_s: float) -> int:

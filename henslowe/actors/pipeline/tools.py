@@ -6,24 +6,24 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from weakref import WeakValueDictionary
 
 from henslowe.actors.endpoints import Connector
 from henslowe.actors.ids import ServiceName
 from henslowe.actors.launch import Resolve
 from henslowe.actors.pipeline.guard import Limits
-from henslowe.actors.pipeline.isolation import Cage
+from henslowe.actors.pipeline.isolation import Cage, achieved
 from henslowe.actors.pipeline.stage_cache import StageCache
 from henslowe.config.settings import Settings
-from henslowe.storage import Archive
+from henslowe.storage import Archive, Store
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class Tools:
-    """Shared by the runs; made once by the executor."""
+    """Shared by the runs; made once."""
 
     settings: Settings
     workspace: Path
@@ -38,6 +38,24 @@ class Tools:
     cage: Cage
     limits: Limits
     _env_locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+
+    @classmethod
+    def of(cls, store: Store, settings: Settings, connector: Connector, marker: str = "") -> Self:
+        """What runs on this store and with these settings share; see `PipelineExecutor`."""
+        pipeline, data_dir = settings.pipeline, store.data_dir.resolve()
+        return cls(
+            settings=settings,
+            workspace=settings.workspace.resolve(),
+            data_dir=data_dir,
+            archive=store.archive,
+            connector=connector,
+            marker=marker or f"{store.node}:{store.incarnation}",
+            secrets=store.secrets.resolve,
+            cache=StageCache(store.data_dir / "cache" / "stages", store.archive),
+            slots=asyncio.Semaphore(pipeline.parallel),
+            cage=Cage(achieved(pipeline.isolation), data_dir, (data_dir / "envs",), pipeline.processes_max),
+            limits=Limits(pipeline.processes_max, pipeline.run_mib_max << 20, pipeline.free_mib_min << 20),
+        )
 
     def env_lock(self, digest: str) -> asyncio.Lock:
         """Whoever makes an environment holds its lock; others wait and then find it made."""

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from henslowe.config.hooks import NodeHook, WebhookSettings
+from henslowe.config.ramp import StrategyName
 from henslowe.config.references import Referring
 from henslowe.config.section import Percent, Seconds, Section
 from henslowe.config.upkeep import Health, HealthSettings, Scale, ScaleSettings
@@ -102,7 +103,7 @@ class PipelineSettings(Section):
 class DeliverySettings(Section):
     """How versions reach traffic."""
 
-    strategy: Literal["auto", "immediate", "canary"] = "auto"
+    strategy: StrategyName = "auto"
     on_break: Literal["go", "hold", "fail"] = "go"
     """What becomes of a version that breaks clients of the active one without a greater major version."""
     canary_percent: Percent = 10.0

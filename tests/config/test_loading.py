@@ -200,7 +200,7 @@ def test_a_list_in_a_variable_is_json_or_separated_by_commas(
             "[delivery]\nstrategy = 'fast'",
             {},
             [],
-            "delivery.strategy: expected one of 'auto', 'immediate' or 'canary', got: 'fast' (",
+            "delivery.strategy: expected one of 'auto', 'immediate', 'canary' or 'blue-green', got: 'fast' (",
             "delivery.strategy in henslowe.toml:2",
         ),
         ("delivery.drain_s = -1", {}, [], "delivery.drain_s: expected at least 0, got: -1 (henslowe.toml:1)", "change"),

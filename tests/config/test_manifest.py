@@ -183,7 +183,7 @@ def test_any_other_runtime_needs_a_command(tmp_path: Path) -> None:
             "zzz",
             f"expected one of {', '.join(sorted(ServiceFile.model_fields))}, got 'zzz'",
         ),
-        ("strategy = 'blue'", "strategy", "expected 'auto', 'immediate' or 'canary', got 'blue'"),
+        ("strategy = 'blue'", "strategy", "expected 'auto', 'immediate', 'canary' or 'blue-green', got 'blue'"),
         ("canary_percent = 200", "canary_percent", "expected less than or equal to 100, got 200"),
         ("[launch]\nready_timeout_s = 'x'", "launch.ready_timeout_s", "expected a number, got 'x'"),
         ("[stages]\ntest = 3", "stages.test", "expected a table, got 3"),

@@ -6,23 +6,58 @@ A table of one's own (`[health]`, `[[steps]]`) is a module beside this one with 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field, model_validator
 
 from henslowe.config.hooks import Hook, named
+from henslowe.config.ramp import Gates, Plan, Steps, StrategyName, climbing
 from henslowe.config.section import Percent, Section
 from henslowe.config.upkeep import Health, Scale
+
+BLUE_GREEN_WARM_S: Final = 600.0
+"""For trying the swapped-in version a while, with the way back open."""
 
 
 class Delivery(Section):
     """What `service.toml` and the complete manifest share; None: as the node's `delivery` settings say."""
 
-    strategy: Literal["auto", "immediate", "canary"] | None = None
+    strategy: StrategyName | None = None
+    """Where there are steps: `canary`, unless it says `auto`."""
     canary_percent: Percent | None = None
     on_break: Literal["go", "hold", "fail"] | None = None
     """What becomes of a version that breaks clients of the active one without a greater major version: it goes on
     and says so, waits for a person, or fails."""
+    steps: Annotated[Steps, AfterValidator(climbing)] = ()
+    gates: Gates = Gates()
+    warm_s: Annotated[float, Field(ge=0, le=30 * 24 * 3600)] | None = None
+    """How long the version before stays warm after a swap; default: until the next one, 600 for `blue-green`."""
     health: Health = Health()
     scale: Scale = Scale()
     hooks: Annotated[tuple[Hook, ...], AfterValidator(named)] = ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.steps and self.strategy in ("immediate", "blue-green"):
+            raise ValueError(
+                f'expected no steps with strategy = "{self.strategy}", got {len(self.steps)}; say "canary" or "auto", '
+                "or remove [[steps]]"
+            )
+        if self.steps and self.steps[-1].gate and self.gates.before_promotion:
+            raise ValueError(
+                "expected one gate before the promotion, got two; remove gates.before_promotion, or the gate of the "
+                "last of the steps"
+            )
+        return self
+
+    @property
+    def plan(self) -> Plan:
+        """How a version comes to its traffic."""
+        warm_s = BLUE_GREEN_WARM_S if self.warm_s is None and self.strategy == "blue-green" else self.warm_s
+        gates = self.gates
+        return Plan(
+            steps=self.steps,
+            gate_first=gates.before_canary or "",
+            gate_last=gates.before_promotion or "",
+            warm_s=warm_s,
+        )

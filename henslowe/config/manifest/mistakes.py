@@ -27,7 +27,8 @@ _EXPECTED = {
 
 def explain(error: ValidationError) -> ManifestError:
     """The first of pydantic's complaints as a sentence about a file and a key."""
-    first = error.errors(include_url=False)[0]
+    # A key with a typing error is the cause of the one that is missing.
+    first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
     loc = [part for part in first["loc"] if part != "[key]"]
     key = ".".join(str(part) for part in loc)
     kind, got = first["type"], first["input"]
@@ -42,13 +43,17 @@ def explain(error: ValidationError) -> ManifestError:
             file=SERVICE_FILE,
             key=key,
         )
+    if kind == "missing":
+        said = f"{SERVICE_FILE}: {key}: expected a value, got none{more}"
+        return ManifestError(said, hint=f"give {loc[-1]}", file=SERVICE_FILE, key=key)
     expected = _EXPECTED.get(kind) or first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if not expected.startswith("expected"):
         expected = f"expected {expected}"
     if kind == "value_error":
         got = {}
     said = "" if isinstance(got, dict) else f", got {got!r:.80}"
-    return ManifestError(f"{SERVICE_FILE}: {key}: {expected}{said}{more}", file=SERVICE_FILE, key=key)
+    place = f"{SERVICE_FILE}: {key}" if key else SERVICE_FILE
+    return ManifestError(f"{place}: {expected}{said}{more}", file=SERVICE_FILE, key=key)
 
 
 def _keys_at(loc: list[int | str]) -> list[str]:

@@ -16,6 +16,8 @@ from henslowe.actors.endpoints import Contract, SoleClient
 from henslowe.actors.ids import BuildId, InstanceId, ServiceName, VersionKey
 from henslowe.actors.kernel import Ref
 from henslowe.actors.launch import LaunchSpec
+from henslowe.config.hooks import Hook, HookPoint
+from henslowe.config.upkeep import Health, Scale
 from henslowe.storage import Event, EventDraft
 
 # -- everyone -> bus ----------------
@@ -145,6 +147,9 @@ class CreateVersion:
 
 @dataclass(slots=True, frozen=True)
 class Created:
+    plan: Plan = Plan()
+    hooks: tuple[Hook, ...] = ()
+    """Those of its `service.toml`."""
     """Reply to `CreateVersion`."""
 
     version: VersionKey
@@ -347,6 +352,43 @@ class Action(StrEnum):
 
     PROMOTE = "promote"
     ROLLBACK = "rollback"
+# -- version machine -> hooks -> version machine ----------------
+
+
+@dataclass(slots=True, frozen=True)
+class AskHooks:
+    """Cast to HOOKS: a version is about to take a step; ask its hooks whether it may. Once per epoch is enough.
+
+    `HooksAgreed` or `HooksRefused` follows, also after a restart.
+    """
+
+    version: VersionKey
+    epoch: int
+    point: HookPoint
+    again: bool = False
+    """Whether to ask once more where they refused: a person wants it."""
+
+
+@dataclass(slots=True, frozen=True)
+class HooksAgreed:
+    """Cast to VERSIONS: all hooks of a moment agreed; what waits for them can go on."""
+
+    version: VersionKey
+    epoch: int
+    point: HookPoint
+
+
+@dataclass(slots=True, frozen=True)
+class HooksRefused:
+    """Cast to VERSIONS: a hook refused, failed or did not answer in time."""
+
+    version: VersionKey
+    epoch: int
+    point: HookPoint
+    reason: str
+    """Which hook, and why, with the last lines of its output."""
+
+
     HOLD = "hold"
     RESUME = "resume"
     RESTART = "restart"

@@ -23,6 +23,8 @@ from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.kernel import ActorExit, CallTimeout, Continue, Down, LoopActor, Ref, Reply, Timer
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import (
+    Command,
+    HooksAgreed,
     InstanceBroken,
     InstanceDown,
     InstanceUp,
@@ -36,12 +38,13 @@ from henslowe.actors.versions.births import unique_semver
 from henslowe.actors.versions.change import Facts, Policy, State, Transition, in_order
 from henslowe.actors.versions.contracts import CONTRACTS, ContractRow, unneeded
 from henslowe.actors.versions.effects import ROUTES_TIMEOUT_S, Effects, everything_of, unwanted_of
+from henslowe.actors.versions.gates import Gate, Gates, Standing, gates_of, waiting_reply
 from henslowe.actors.versions.machine import Boot, ProbationOver, TryAgain, service_of, transition
 from henslowe.actors.versions.rebuild import rebuild_damaged
 from henslowe.actors.versions.rows import OUTBOX, SERVICES, VERSIONS, OutboxRow, ServiceRow
 from henslowe.actors.versions.starting import LayOut
 from henslowe.config.settings import DeliverySettings, Settings
-from henslowe.errors import HensloweError, LimitReached, StorageError
+from henslowe.errors import Conflict, HensloweError, LimitReached, NotFound, StorageError
 from henslowe.storage import Store, Transaction
 
 log = logging.getLogger("henslowe.versions")
@@ -93,6 +96,7 @@ class VersionMachine(LoopActor):
         lay_out: LayOut | None = None,
         sweep: Sweep | None = None,
         now_s: Callable[[], float] = time.time,
+        gates: Gates | None = None,
     ) -> None:
         super().__init__()
         self._store = store
@@ -161,6 +165,9 @@ class VersionMachine(LoopActor):
                 self._ready.setdefault(version.service, set()).add(version.number)
                 self._attempts.pop(version, None)
             case InstanceDown(version) | InstanceBroken(version):
+            case HooksAgreed():
+                await self._go_on(message)
+                return
                 self._not_ready(version)
                 if isinstance(message, InstanceBroken):
                     self._try_again_later(version)
@@ -223,6 +230,8 @@ class VersionMachine(LoopActor):
         if result.service is not None:
             txn.put(self._services, result.service)
         for row in result.versions:
+        if (closed := self._closed(message, state, result)) is not None:
+            return waiting_reply(closed, message, state) if isinstance(message, Command) else None
             txn.put(self._versions, row)
         for number in result.removed:
             txn.delete(self._versions, (name, number))
@@ -242,6 +251,33 @@ class VersionMachine(LoopActor):
         active = state.versions.get(state.service.active) if state.service is not None else None
         row = self._contracts.lookup((active.service, active.contract_digest)) if active is not None else None
         return row.contract if row is not None else None
+    def _closed(self, message: Any, state: State, result: Transition) -> Gate | None:
+        """The gate at which a transition has to stop. What waits there is done once it opens."""
+        for gate in gates_of(state, result.state) if self._gates is not None else ():
+            assert self._gates is not None
+            row, by_person = state.versions[gate.version.number], isinstance(message, Command)
+            standing = self._gates.ask(gate, row, again=by_person)
+            if standing is Standing.WAITING:
+                self._waiting.setdefault(gate.version.service, {})[type(message)] = message
+            if standing is not Standing.OPEN:
+                return gate
+        return None
+
+    async def _go_on(self, agreed: HooksAgreed) -> None:
+        """Does what waited for a gate, by the rows of now: it may not be possible any more."""
+        name = agreed.version.service
+        for kind, message in self._waiting.pop(name, {}).items():
+            if isinstance(message, InstanceUp) and message.version.number not in self._ready.get(name, ()):
+                continue
+            try:
+                await self._apply(message)
+            except (Conflict, NotFound) as error:
+                log.warning("not_done_after_hooks message=%s reason=%s", kind.__name__, error)
+            except (StorageError, LimitReached) as error:
+                log.warning("transition_not_stored message=%s reason=%s", kind.__name__, error)
+                self._waiting.setdefault(name, {})[kind] = message
+                self.send_after(RETRY_S, agreed)
+
 
     def _keep_contracts(self, txn: Transaction, name: ServiceName, message: Any, result: Transition) -> None:
         """A contract lives as long as a version of its service has it."""

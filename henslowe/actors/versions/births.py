@@ -57,6 +57,7 @@ def create(change: Change, message: CreateVersion) -> Created:
             source_digest=message.source_digest,
             strategy=message.strategy,
             canary_weight=message.canary_weight,
+            hooks=message.hooks,
         )
     )
     change.say(EventType.VERSION_CREATED, Status.PENDING, number, source_digest=message.source_digest)

@@ -17,7 +17,6 @@ from henslowe.actors.ids import BuildId, InstanceId, ServiceName, VersionKey
 from henslowe.actors.kernel import Ref
 from henslowe.actors.launch import LaunchSpec
 from henslowe.config.hooks import Hook, HookPoint
-from henslowe.config.upkeep import Health, Scale
 from henslowe.storage import Event, EventDraft
 
 # -- everyone -> bus ----------------
@@ -143,13 +142,12 @@ class CreateVersion:
     canary_weight: int
     """In ten-thousandths."""
     force: bool = False
+    hooks: tuple[Hook, ...] = ()
+    """Those of its `service.toml`."""
 
 
 @dataclass(slots=True, frozen=True)
 class Created:
-    plan: Plan = Plan()
-    hooks: tuple[Hook, ...] = ()
-    """Those of its `service.toml`."""
     """Reply to `CreateVersion`."""
 
     version: VersionKey
@@ -344,14 +342,6 @@ class Verdict:
     numbers: dict[str, Any] = field(default_factory=dict)
 
 
-# -- people (CLI, admin API) -> version machine ----------------
-
-
-class Action(StrEnum):
-    """Commands of a person on a service."""
-
-    PROMOTE = "promote"
-    ROLLBACK = "rollback"
 # -- version machine -> hooks -> version machine ----------------
 
 
@@ -389,6 +379,14 @@ class HooksRefused:
     """Which hook, and why, with the last lines of its output."""
 
 
+# -- people (CLI, admin API) -> version machine ----------------
+
+
+class Action(StrEnum):
+    """Commands of a person on a service."""
+
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
     HOLD = "hold"
     RESUME = "resume"
     RESTART = "restart"

@@ -84,6 +84,7 @@ class VersionMachine(LoopActor):
         traffic: What the router publishes of the traffic; decides strategy `auto`.
         lay_out: Makes folders of versions again that were deleted; None for the bare builds.
         sweep: Removes folders of builds that are of no version, given service and folder of all that are; in a thread.
+        gates: Who is asked before a version gets into traffic, or more of it; None for nobody.
         now_s: The clock, in Unix seconds.
     """
 
@@ -95,8 +96,8 @@ class VersionMachine(LoopActor):
         *,
         lay_out: LayOut | None = None,
         sweep: Sweep | None = None,
-        now_s: Callable[[], float] = time.time,
         gates: Gates | None = None,
+        now_s: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
         self._store = store
@@ -115,6 +116,9 @@ class VersionMachine(LoopActor):
             lay_out=lay_out,
         )
         self._sweep = sweep
+        self._gates = gates
+        self._waiting: dict[ServiceName, dict[type, Any]] = {}
+        """What was to happen and waits for a gate, the latest of each kind."""
         self._now_s = now_s
         self._ready: dict[ServiceName, set[int]] = {}
         self._probations: dict[ServiceName, Timer] = {}
@@ -161,13 +165,13 @@ class VersionMachine(LoopActor):
     async def handle_cast(self, message: Any) -> None:
         """What instances and the router report. Storage that refuses is tried again: a report must not be lost."""
         match message:
+            case HooksAgreed():
+                await self._go_on(message)
+                return
             case InstanceUp(version):
                 self._ready.setdefault(version.service, set()).add(version.number)
                 self._attempts.pop(version, None)
             case InstanceDown(version) | InstanceBroken(version):
-            case HooksAgreed():
-                await self._go_on(message)
-                return
                 self._not_ready(version)
                 if isinstance(message, InstanceBroken):
                     self._try_again_later(version)
@@ -226,12 +230,12 @@ class VersionMachine(LoopActor):
         result = transition(state, message, facts)
         if not result.events and not result.effects:
             return result.reply
+        if (closed := self._closed(message, state, result)) is not None:
+            return waiting_reply(closed, message, state) if isinstance(message, Command) else None
         txn = self._store.transaction()
         if result.service is not None:
             txn.put(self._services, result.service)
         for row in result.versions:
-        if (closed := self._closed(message, state, result)) is not None:
-            return waiting_reply(closed, message, state) if isinstance(message, Command) else None
             txn.put(self._versions, row)
         for number in result.removed:
             txn.delete(self._versions, (name, number))
@@ -247,10 +251,6 @@ class VersionMachine(LoopActor):
         await self._drive(result.effects)
         return result.reply
 
-    def _active_contract(self, state: State) -> Contract | None:
-        active = state.versions.get(state.service.active) if state.service is not None else None
-        row = self._contracts.lookup((active.service, active.contract_digest)) if active is not None else None
-        return row.contract if row is not None else None
     def _closed(self, message: Any, state: State, result: Transition) -> Gate | None:
         """The gate at which a transition has to stop. What waits there is done once it opens."""
         for gate in gates_of(state, result.state) if self._gates is not None else ():
@@ -278,6 +278,10 @@ class VersionMachine(LoopActor):
                 self._waiting.setdefault(name, {})[kind] = message
                 self.send_after(RETRY_S, agreed)
 
+    def _active_contract(self, state: State) -> Contract | None:
+        active = state.versions.get(state.service.active) if state.service is not None else None
+        row = self._contracts.lookup((active.service, active.contract_digest)) if active is not None else None
+        return row.contract if row is not None else None
 
     def _keep_contracts(self, txn: Transaction, name: ServiceName, message: Any, result: Transition) -> None:
         """A contract lives as long as a version of its service has it."""

@@ -32,7 +32,7 @@ from henslowe.actors.messages import (
     VersionBroken,
     VersionBuilt,
 )
-from henslowe.actors.versions import births, commands, rollout
+from henslowe.actors.versions import births, commands, gates, rollout
 from henslowe.actors.versions.change import Change, Facts, State, Transition
 
 

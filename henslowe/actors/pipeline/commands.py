@@ -42,10 +42,10 @@ class Place:
     secrets: Resolve = dict
     """Resolves what the server's variables refer to; the stages' own get none."""
 
-    def caging(self, writable: Sequence[Path] = ()) -> list[str]:
+    def caging(self, writable: Sequence[Path] = (), cwd: Path | None = None) -> list[str]:
         """What keeps a command that follows it within the run's folders, and what else it may write."""
         folders = [self.work.src, self.work.home, *writable]
-        return self.cage.before(cwd=self.work.src, writable=folders, tmp=self.work.tmp)
+        return self.cage.before(cwd=cwd or self.work.src, writable=folders, tmp=self.work.tmp)
 
     def environment(self, more: Mapping[str, str]) -> dict[str, str]:
         """All variables of a stage: nothing of the node's own but the locale and where programs and libraries are."""
@@ -77,6 +77,8 @@ async def run_command(
     timeout_s: float,
     env: Mapping[str, str],
     writable: Sequence[Path] = (),
+    cwd: Path | None = None,
+    given: bytes = b"",
 ) -> int:
     """Run one command to its end; its exit code.
 
@@ -87,17 +89,19 @@ async def run_command(
         timeout_s: Longest it may take.
         env: More variables.
         writable: Folders outside of the run's that it may write.
+        cwd: Where it runs; None for the run's sources.
+        given: What it finds on its standard input.
 
     Raises:
         StageFailed: It could not be started, did not end within `timeout_s`, or used more than it may.
     """
     process = await OsProcess.spawn(
         place.resolve(command),
-        before=place.caging(writable),
-        cwd=place.work.src,
+        before=place.caging(writable, cwd),
+        cwd=cwd or place.work.src,
         env=place.environment(env),
         owner=place.owner,
-        stdin=False,
+        stdin=bool(given),
         marker=place.marker,
     )
     assert process.stdout is not None
@@ -107,6 +111,9 @@ async def run_command(
         asyncio.ensure_future(output.read("stderr", process.stderr)),
     ]
     watching = asyncio.ensure_future(watch(process, place.work.root, place.limits)) if place.limits else None
+    if process.stdin is not None:
+        process.stdin.write(given)  # one that does not read it is not waited for
+        process.stdin.write_eof()
     try:
         async with asyncio.timeout(timeout_s):
             code = await process.wait()

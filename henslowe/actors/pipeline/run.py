@@ -43,6 +43,7 @@ from henslowe.actors.pipeline.telling import Journal
 from henslowe.actors.pipeline.tools import Tools, in_thread
 from henslowe.actors.pipeline.workdir import Snapshot, Workdir, take_snapshot
 from henslowe.actors.vocabulary import EventType, Status
+from henslowe.config.hooks import Hook
 from henslowe.errors import HensloweError, ManifestError, NotFound, StageFailed
 
 VERSIONS_TIMEOUT_S: Final = 30.0
@@ -158,15 +159,18 @@ class _Run:
         manifest, delivery = prepared.manifest, self._tools.settings.delivery
         percent = delivery.canary_percent if manifest.canary_percent is None else manifest.canary_percent
         strategy = Strategy(manifest.strategy or delivery.strategy)
-        if not await self._create(snapshot, strategy, round(percent * 100)):
+        if not await self._create(snapshot, strategy, round(percent * 100), manifest.hooks):
             return None
         say(EventType.MANIFEST_CHECK, Status.SUCCESS, key=self._version, origin=manifest.origin)
         return prepared
 
-    async def _create(self, snapshot: Snapshot, strategy: Strategy, weight: int) -> bool:
+    async def _create(
+        self, snapshot: Snapshot, strategy: Strategy, weight: int, hooks: tuple[Hook, ...] = ()
+    ) -> bool:
         """Whether there is a new version to build."""
         created: Created = await registry.via(names.VERSIONS).call(
-            CreateVersion(self._service, snapshot.digest, strategy, weight, force=self._job.force), VERSIONS_TIMEOUT_S
+            CreateVersion(self._service, snapshot.digest, strategy, weight, force=self._job.force, hooks=hooks),
+            VERSIONS_TIMEOUT_S,
         )
         self._job.answer(created.version)
         if created.unchanged and not self._job.force:

@@ -7,9 +7,10 @@ what is so now. The shapes are `henslowe.transport.admin.models`'; who may ask i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from henslowe import __version__
@@ -22,6 +23,7 @@ from henslowe.actors.journal import draft
 from henslowe.actors.kernel import Ref
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import Action, Command, Publish, Rebuild
+from henslowe.actors.pipeline import Listener, Trial, followed
 from henslowe.actors.sessions import SESSIONS
 from henslowe.actors.traffic import TrafficStats
 from henslowe.actors.versions import SERVICES, VERSIONS, Kind, ServiceRow, VersionRow, VersionState
@@ -238,14 +240,37 @@ class View:
 
     async def rebuild(self, service: str, *, by: str) -> int:
         """Run the pipeline again; the number of the version that it makes."""
+        self._developed("build", service)
+        key: VersionKey = await registry.via(names.PIPELINE).call(Rebuild(service_name(service), by), COMMAND_TIMEOUT_S)
+        return key.number
+
+    async def run(self, service: str, *, stage: str, cache: bool, by: str) -> AsyncGenerator[dict[str, Any], None]:
+        """Run stages for whoever asks; see `henslowe.actors.pipeline.trial`."""
+        self._developed("run", service)
+        name = service_name(service)
+
+        async def start(listener: Listener) -> Ref:
+            trial = Trial(name, listener, by, stage, cache)
+            ref: Ref = await registry.via(names.PIPELINE).call(trial, COMMAND_TIMEOUT_S)
+            return ref
+
+        async with contextlib.aclosing(followed(start, name)) as events:
+            async for event in events:
+                yield event
+
+    def _developed(self, verb: str, service: str) -> None:
+        """Raise where a service has no pipeline.
+
+        Raises:
+            NotFound: There is no such service.
+            Conflict: It is declared.
+        """
         row = self._row(service)
         if row.kind is Kind.DECLARED and not row.retired:
             raise Conflict(
-                f"cannot build {service}: it is declared in henslowe.toml and has no sources here",
+                f"cannot {verb} {service}: it is declared in henslowe.toml and has no sources here",
                 hint=f"henslowe restart {service} starts it anew",
             )
-        key: VersionKey = await registry.via(names.PIPELINE).call(Rebuild(service_name(service), by), COMMAND_TIMEOUT_S)
-        return key.number
 
     def stop(self, *, by: str) -> None:
         """Have the node stop, once the answer to this request is on its way."""

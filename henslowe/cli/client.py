@@ -51,6 +51,20 @@ class NodeClient:
         """The JSON reply of a POST below `/admin/v1`."""
         return self._ask("POST", V1 + path, json.dumps({k: v for k, v in (body or {}).items() if v is not None}))
 
+    def post_lines(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """The objects of a POST's answer in JSON Lines, as they come; leaving the iterator closes the connection."""
+        connection, response = self._open("POST", V1 + path, json.dumps(body), {}, None)
+        try:
+            if response.status >= 400:
+                raise _error_of(response.status, response.read())
+            for line in response:
+                if line.strip():
+                    yield json.loads(line)
+        except (OSError, http.client.HTTPException) as error:
+            raise unreachable(self.node, _cause(error)) from error
+        finally:
+            connection.close()
+
     def stream(self, path: str, last_id: str = "", **query: Any) -> Iterator[ServerEvent]:
         """The events of a stream until the node ends it."""
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
@@ -82,7 +96,7 @@ class NodeClient:
         return value
 
     def _open(
-        self, method: str, target: str, body: str | None, headers: dict[str, str], timeout_s: float
+        self, method: str, target: str, body: str | None, headers: dict[str, str], timeout_s: float | None
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         if body is not None:
             headers = headers | {"Content-Type": "application/json"}
@@ -100,7 +114,7 @@ class NodeClient:
 class SocketConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
-    def __init__(self, path: str, timeout_s: float) -> None:
+    def __init__(self, path: str, timeout_s: float | None) -> None:
         super().__init__("localhost", timeout=timeout_s)
         self._path = path
 
@@ -111,7 +125,7 @@ class SocketConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def connection_to(node: NodeFile, timeout_s: float) -> http.client.HTTPConnection:
+def connection_to(node: NodeFile, timeout_s: float | None) -> http.client.HTTPConnection:
     """A connection over the node's socket, else, where that is gone, to its address."""
     if node.socket and Path(node.socket).exists():  # it may have been tidied away
         return SocketConnection(node.socket, timeout_s)

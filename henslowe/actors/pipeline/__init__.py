@@ -7,7 +7,18 @@ runs beside what). Pure parts: `plan` (which stages), `contract_check`, `launchi
 
 from henslowe.actors.pipeline.executor import PipelineExecutor
 from henslowe.actors.pipeline.release import laid_out, restore, sweep_unknown
+from henslowe.actors.pipeline.telling import Listener
 from henslowe.actors.pipeline.tools import Tools
 from henslowe.actors.pipeline.trial import Trial, TrialRun, followed
 
-__all__ = ["PipelineExecutor", "Tools", "Trial", "TrialRun", "followed", "laid_out", "restore", "sweep_unknown"]
+__all__ = [
+    "Listener",
+    "PipelineExecutor",
+    "Tools",
+    "Trial",
+    "TrialRun",
+    "followed",
+    "laid_out",
+    "restore",
+    "sweep_unknown",
+]

@@ -274,6 +274,8 @@ class _Run:
             env_digest=prepared.env.digest,
             metadata=metadata,
             on_break=OnBreak(manifest.on_break or self._tools.settings.delivery.on_break),
+            health=manifest.health,
+            scale=manifest.scale,
         )
         say(
             EventType.PIPELINE_COMPLETE,

@@ -10,7 +10,7 @@ import asyncio
 import difflib
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -125,7 +125,9 @@ class TrialRun(LoopActor):
         )
 
 
-async def followed(start: Callable[[Listener], Awaitable[Ref]], service: ServiceName) -> AsyncIterator[dict[str, Any]]:
+async def followed(
+    start: Callable[[Listener], Awaitable[Ref]], service: ServiceName
+) -> AsyncGenerator[dict[str, Any], None]:
     """The events of a trial that `start` starts; leaving the iterator ends the trial with all its processes.
 
     Raises:

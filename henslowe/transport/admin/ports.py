@@ -7,7 +7,7 @@ restarted may surface as pykka's `ActorDeadError` or `Timeout`, which the API an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from henslowe.config.provenance import Loaded
@@ -112,6 +112,17 @@ class NodeView(Protocol):
 
         Raises:
             NotFound: No such service.
+            Conflict: The service is declared, not developed.
+        """
+        ...
+
+    def run(self, service: str, *, stage: str, cache: bool, by: str) -> AsyncGenerator[Mapping[str, Any], None]:
+        """Run the stages of a service, or one with what it needs, without a version; what happens, as it happens.
+
+        Closing it ends the stages.
+
+        Raises:
+            NotFound: No such service or stage.
             Conflict: The service is declared, not developed.
         """
         ...

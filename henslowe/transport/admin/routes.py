@@ -14,6 +14,7 @@ from henslowe.transport.admin import (
     tokens,
     traffic,
     traffic_models,
+    trials,
 )
 from henslowe.transport.admin.edge import Route
 from henslowe.transport.admin.stream import export_events, follow_events
@@ -42,6 +43,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=models.CommandRequest,
     ),
     Route("POST", f"{_SERVICE}/build", handlers.build, "Run its pipeline again", models.BuildReply, status=202),
+    Route(
+        "POST",
+        f"{_SERVICE}/run",
+        trials.run_stages,
+        "Run its stages now, without making a version; a line of JSON per event as it happens",
+        body=trials.RunRequest,
+        media=("application/jsonl",),
+    ),
     Route("GET", f"{V1}/events", handlers.events, "A page of events", models.EventsReply, query=models.EventsQuery),
     Route(
         "GET",

@@ -157,7 +157,7 @@ def marks(found: dict[str, Any]) -> list[Mark]:
         told.append(Mark("deleting a partition's events by dropping it", ratio, least=100, by_disk=True))
     if version := found.get("versions"):
         told += [
-            Mark("a new version by git's, flushed", version["ours"] / version["git"], most=0.5, by_disk=True),
+            Mark("a new version by git's, flushed", version["ours"] / version["git"], most=0.25, by_disk=True),
             Mark("a new version by git's, not flushed", version["ours"] / version["git_default"]),
         ]
     if swap := found.get("rollback"):

@@ -86,7 +86,7 @@ async def _write(folder: Path, acks: int, seed: int) -> None:
                 os.write(acks, json.dumps(await book.share(number)).encode() + b"\n")
                 await asyncio.sleep(PAUSE_S)
                 pins = {row.build for row in named.rows()}
-                await store.archive.gc_async(pins=pins, grace_s=GRACE_S)
+                await asyncio.to_thread(store.archive.gc, pins=pins, grace_s=GRACE_S)
 
         await asyncio.gather(archive(), *(count() for _ in range(APPENDERS)))
 

@@ -29,7 +29,7 @@ The only package that imports lmdb. Start at `store`: it composes the rest.
 
 from __future__ import annotations
 
-from henslowe.storage.archive import Archive, swap_link
+from henslowe.storage.archive import Archive
 from henslowe.storage.bags import Bag
 from henslowe.storage.collection import Collected
 from henslowe.storage.commits import Committed
@@ -38,6 +38,7 @@ from henslowe.storage.eventlog import CursorRow, EventLog, EventReader
 from henslowe.storage.events import STREAMS, Event, EventDraft
 from henslowe.storage.filesystem import remove_tree
 from henslowe.storage.keys import Key
+from henslowe.storage.laid_out import swap_link
 from henslowe.storage.manifest import Build, Entry, EntryKind
 from henslowe.storage.migrations.declared import Migration
 from henslowe.storage.migrations.progress import Phase

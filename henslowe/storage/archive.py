@@ -4,23 +4,25 @@
     archive.materialise(build.build_id, releases / build.build_id)
 
 An object is a whole file under its SHA-256, compressed with zstd; chunking would make more and tinier files for source
-trees. What is read is hashed again, so a damaged object is `Corrupt` and never a wrong file. A build exists once its
-manifest does: objects come first, and all of it is synced before `put` returns.
+trees. What is read is hashed again, so a damaged object is `Corrupt` and never a wrong file. Small objects are behind
+the manifest of the build that brought them (`packs`), large ones are files; a file of its own is preferred where there
+are both, so that what was healed is what is read. A build exists once its manifest does: files of objects come first,
+and all of it is synced before `put` returns.
 
-All methods block (they read and hash files); the `_async` twins run them in a thread. Which version uses which build,
+All methods block: they read and hash files. Which version uses which build,
 and which builds must stay, is the version machine's knowledge: it passes `pins` to `gc`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import stat
 import threading
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -28,14 +30,15 @@ import zstandard
 
 from henslowe.errors import Conflict, Corrupt, NotFound, StorageError
 from henslowe.storage import filesystem, manifest
-from henslowe.storage.collection import Collected, Collector
+from henslowe.storage.collection import Collected, Collector, loose_objects
 from henslowe.storage.fresh import FreshFiles
-from henslowe.storage.manifest import Build, Entry, EntryKind
+from henslowe.storage.laid_out import is_tree_of, write_tree
+from henslowe.storage.manifest import DIGEST_CHARS, Build, Entry, EntryKind
+from henslowe.storage.packs import Pack, Packs, Place, read_manifest
 from henslowe.storage.tree import FILE_BYTES_MAX, Ignore, entry_of, read_settled, walk
 
 GC_GRACE_S: Final = 3_600.0
 _ZSTD_LEVEL: Final = 3
-_DIGEST_CHARS: Final = 64
 _STAT_CACHE_MAX: Final = 200_000
 _RACY_NS: Final = 2_000_000_000
 """A file changed this recently may change again without another time stamp: it is not cached. For FAT's stamps."""
@@ -61,7 +64,15 @@ class Archive:
         """Folders of objects whose names this process has flushed, or is about to."""
         # Storing must not reuse an object that a collection is about to remove.
         self._lock = threading.Lock()
-        self._collector = Collector(self._builds, self._objects, self._lock, self._lasting.discard)
+        self._packs = Packs(self._builds)
+        self._collector = Collector(
+            self._builds,
+            self._objects,
+            lock=self._lock,
+            packs=self._packs,
+            unpack=self._unpack,
+            forget=self._lasting.discard,
+        )
 
     # -- storing ----------------
 
@@ -85,16 +96,12 @@ class Archive:
                 f"cannot archive {tree}: {error.strerror or error}", hint="look at the disk of the archive"
             ) from error
 
-    async def put_async(self, tree: Path, ignore: Ignore = lambda _: False) -> Build:
-        """`put`, in a thread; `ignore` is called there too."""
-        return await asyncio.to_thread(self.put, tree, ignore)
-
     # -- reading ----------------
 
     def builds(self) -> list[str]:
         """Ids of all builds, sorted."""
         return (
-            sorted(path.name for path in self._builds.iterdir() if len(path.name) == 64)
+            sorted(path.name for path in self._builds.iterdir() if len(path.name) == DIGEST_CHARS)
             if self._builds.exists()
             else []
         )
@@ -106,11 +113,18 @@ class Archive:
             NotFound: It is not in the archive.
             Corrupt: Its manifest is damaged.
         """
+        return manifest.load(build_id, self.manifest(build_id))
+
+    def manifest(self, build_id: str) -> bytes:
+        """The manifest of a build as it is stored, not checked.
+
+        Raises:
+            NotFound: It is not in the archive.
+        """
         try:
-            content = (self._builds / build_id).read_bytes()
+            return read_manifest(self._builds / build_id)
         except (FileNotFoundError, ValueError) as error:
             raise NotFound(f"cannot find build {build_id:.12} in the archive") from error
-        return manifest.load(build_id, content)
 
     def read(self, entry: Entry) -> bytes:
         """The content of a build's file.
@@ -118,9 +132,9 @@ class Archive:
         Raises:
             Corrupt: The object is missing or damaged.
         """
-        path = self._object(entry.digest)
         try:
-            content = zstandard.ZstdDecompressor().decompress(path.read_bytes(), max_output_size=entry.size_bytes)
+            frame = self.frame(entry.digest)
+            content = zstandard.ZstdDecompressor().decompress(frame, max_output_size=entry.size_bytes)
         except FileNotFoundError as error:
             raise Corrupt(f"cannot read {entry.path}: object {entry.digest:.12} is missing") from error
         except zstandard.ZstdError as error:
@@ -129,32 +143,48 @@ class Archive:
             raise Corrupt(f"cannot read {entry.path}: object {entry.digest:.12} has another digest")
         return content
 
-    def objects(self) -> Iterator[tuple[str, Path]]:
-        """All objects by digest, sorted, folder by folder."""
-        for folder in sorted(self._objects.iterdir()) if self._objects.exists() else ():
-            if len(folder.name) == 2:
-                yield from ((path.name, path) for path in sorted(folder.iterdir()) if len(path.name) == _DIGEST_CHARS)
+    def frame(self, digest: str) -> bytes:
+        """An object as it is stored: compressed, and not checked.
+
+        Raises:
+            FileNotFoundError: It is not in the archive.
+        """
+        path = self._object(digest)
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            place = self._packed(digest)
+        if place is not None:
+            # Gone when its build was collected; what others need of that got files of their own first.
+            with suppress(FileNotFoundError):
+                return self._packs.frame(place)
+        return path.read_bytes()
+
+    def objects(self) -> list[str]:
+        """Digests of all objects, sorted."""
+        self._packs.refresh()
+        return sorted({*self._packs.digests(), *loose_objects(self._objects)})
 
     def manifest_path(self, build_id: str) -> Path:
         """Where the manifest of a build is, if it is there."""
         return self._builds / build_id
 
     def object_path(self, digest: str) -> Path:
-        """Where the object with this content is, if it is there."""
+        """Where the object with this content is, if it has a file of its own."""
         return self._object(digest)
 
     def has_object(self, digest: str) -> bool:
         """Whether a file with this content is stored."""
-        return self._object(digest).exists()
+        return self._object(digest).exists() or self._packed(digest) is not None
 
-    def check_object(self, path: Path, digest: str) -> tuple[str, int]:
+    def check_object(self, digest: str) -> tuple[str, int]:
         """What is wrong with an object ("" for nothing), and the bytes it has on disk. Reads it in small pieces."""
-        found = hashlib.sha256()
+        path, found = self._object(digest), hashlib.sha256()
         try:
-            with path.open("rb") as file:
-                for piece in zstandard.ZstdDecompressor().read_to_iter(file):
+            with path.open("rb") if path.exists() else BytesIO(self.frame(digest)) as stored:
+                for piece in zstandard.ZstdDecompressor().read_to_iter(stored):
                     found.update(piece)
-                size_bytes = file.tell()
+                size_bytes = stored.tell()
         except FileNotFoundError:
             return "", 0  # collected since it was listed
         except (zstandard.ZstdError, OSError) as error:
@@ -172,9 +202,8 @@ class Archive:
         content = source.read_bytes()
         if hashlib.sha256(content).hexdigest() != digest:
             return False
-        target = self._object(digest)
         with self._lock, self._fresh() as fresh:
-            fresh.write(target, _compressed(content), *self._new_folder(target.parent))
+            self._write_object(digest, _compressed(content), fresh)
             fresh.settle()
         return True
 
@@ -189,10 +218,6 @@ class Archive:
             self.read(entry)
         return build
 
-    async def verify_async(self, build_id: str) -> Build:
-        """`verify`, in a thread."""
-        return await asyncio.to_thread(self.verify, build_id)
-
     def materialise(self, build_id: str, dest: Path) -> Path:
         """Makes `dest` the read-only tree of a build, whole or not at all; nothing to do if it is that already.
 
@@ -204,17 +229,17 @@ class Archive:
         """
         build = self.build(build_id)
         if os.path.lexists(dest):
-            if not _is_tree_of(dest, build):
+            if not is_tree_of(dest, build):
                 raise Conflict(f"cannot materialise build {build_id:.12}: {dest} is something else", path=str(dest))
             return dest
         dest.parent.mkdir(parents=True, exist_ok=True)
         aside = dest.with_name(f".{dest.name}.{threading.get_ident()}.tmp")
         filesystem.remove_tree(aside)
         try:
-            self._write_tree(build, aside)
+            write_tree(build, aside, self.read)
             aside.rename(dest)
         except OSError as error:
-            if _is_tree_of(dest, build):
+            if is_tree_of(dest, build):
                 return dest
             raise StorageError(f"cannot materialise build {build_id:.12} at {dest}: {error.strerror}") from error
         finally:
@@ -222,26 +247,19 @@ class Archive:
         filesystem.sync_dir(dest.parent)
         return dest
 
-    async def materialise_async(self, build_id: str, dest: Path) -> Path:
-        """`materialise`, in a thread."""
-        return await asyncio.to_thread(self.materialise, build_id, dest)
-
     # -- removing ----------------
 
     def gc(self, *, pins: Collection[str], grace_s: float = GC_GRACE_S, now_s: float | None = None) -> Collected:
         """Removes builds that are not in `pins`, then objects of no build; spares what was stored within `grace_s`."""
         return self._collector.collect(pins=pins, grace_s=grace_s, now_s=time.time() if now_s is None else now_s)
 
-    async def gc_async(self, *, pins: Collection[str], grace_s: float = GC_GRACE_S) -> Collected:
-        """`gc`, in a thread."""
-        return await asyncio.to_thread(self.gc, pins=pins, grace_s=grace_s)
-
     # -- inside ----------------
 
     def _put(self, tree: Path, ignore: Ignore) -> Build:
+        pack = Pack()
         with self._fresh() as fresh:
             entries = [
-                self._known(path, child) or self._store(path, child, fresh)
+                self._known(path, child) or self._store(path, child, pack, fresh)
                 if child.is_file(follow_symlinks=False)
                 else entry_of(tree, path, child)
                 for path, child in walk(tree, ignore)
@@ -249,14 +267,20 @@ class Archive:
             build, content = manifest.build_of(entries)
             path = self._builds / build.build_id
             known = path.exists()
-            if not known:
+            if known:
+                # It is as it was, less what it lost.
+                for digest, frame in pack.frames.items():
+                    self._write_object(digest, frame, fresh)
+            else:
                 filesystem.make_folder(self._builds)
-                fresh.write_last(path, content)
+                fresh.write_last(path, pack.behind(content))
             fresh.settle()
         self._lasting.update(entry.digest for entry in build.files)
         if known:
             # Now is when it was last wanted, for the grace of a collection.
             os.utime(path)
+        elif pack.frames:
+            self._packs.add(build.build_id)
         return build
 
     def _known(self, path: str, child: os.DirEntry[str]) -> Entry | None:
@@ -267,18 +291,43 @@ class Archive:
         status = child.stat(follow_symlinks=False)
         return seen[1] if seen[0] == _stamp(status) else None
 
-    def _store(self, path: str, child: os.DirEntry[str], fresh: FreshFiles) -> Entry:
+    def _store(self, path: str, child: os.DirEntry[str], pack: Pack, fresh: FreshFiles) -> Entry:
         content, status = read_settled(Path(child.path), path)
         digest = hashlib.sha256(content).hexdigest()
         target = self._object(digest)
-        if not target.exists():
-            fresh.write(target, _compressed(content), *self._new_folder(target.parent))
-        elif digest not in self._lasting:
-            # Who stored it may have ended before its name was on disk.
-            fresh.touch(target.parent, self._objects)
+        if target.exists():
+            if digest not in self._lasting:
+                # Who stored it may have ended before its name was on disk; so below.
+                fresh.touch(target.parent, self._objects)
+        elif self._packs.find(digest) is not None:
+            if digest not in self._lasting:
+                fresh.touch(self._builds)
+        else:
+            frame = _compressed(content)
+            if not pack.take(digest, frame):
+                self._write_object(digest, frame, fresh)
         entry = Entry(path, EntryKind.FILE, digest, status.st_size, executable=bool(status.st_mode & stat.S_IXUSR))
         self._remember(child.path, status, entry)
         return entry
+
+    def _write_object(self, digest: str, frame: bytes, fresh: FreshFiles) -> None:
+        target = self._object(digest)
+        fresh.write(target, frame, *self._new_folder(target.parent))
+
+    def _packed(self, digest: str) -> Place | None:
+        place = self._packs.find(digest)
+        if place is None:
+            self._packs.refresh()
+            place = self._packs.find(digest)
+        return place
+
+    def _unpack(self, places: Mapping[str, Place]) -> None:
+        """Gives packed objects files of their own, before their pack goes; only the collector calls it."""
+        with self._fresh() as fresh:
+            for digest, place in places.items():
+                if not self._object(digest).exists():
+                    self._write_object(digest, self._packs.frame(place), fresh)
+            fresh.settle()
 
     @contextmanager
     def _fresh(self) -> Iterator[FreshFiles]:
@@ -317,48 +366,6 @@ class Archive:
     def _object(self, digest: str) -> Path:
         return self._objects / digest[:2] / digest
 
-    def _write_tree(self, build: Build, root: Path) -> None:
-        root.mkdir()
-        folders = [root]
-        for entry in build.entries:
-            path = root / entry.path
-            if entry.kind is EntryKind.FOLDER:
-                path.mkdir()
-                folders.append(path)
-            elif entry.kind is EntryKind.LINK:
-                path.symlink_to(entry.target)
-            else:
-                _write_file(path, self.read(entry), 0o555 if entry.executable else 0o444)
-        # Last, and the deepest first: nothing can be added to a read-only folder.
-        for folder in reversed(folders):
-            filesystem.sync_dir(folder)
-            folder.chmod(0o555)
-
-
-def swap_link(link: Path, target: Path) -> bool:
-    """Makes `link` point to `target` atomically: who resolves it sees the old or the new one; whether it changed.
-
-    Within one folder tree the link is relative, so that the tree can be moved. Resolve a link once and use the result:
-    two resolutions may see two versions.
-
-    Raises:
-        StorageError: Something other than a link stands there.
-    """
-    text = os.path.relpath(target, link.parent)
-    try:
-        if str(link.readlink()) == text:
-            return False
-    except FileNotFoundError:
-        link.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot point {link} to {target}: expected a link there, got something else") from error
-    aside = link.with_name(f".{link.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    aside.unlink(missing_ok=True)
-    aside.symlink_to(text)
-    aside.replace(link)
-    filesystem.sync_dir(link.parent)
-    return True
-
 
 def _stamp(status: os.stat_result) -> _Stamp:
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
@@ -366,30 +373,3 @@ def _stamp(status: os.stat_result) -> _Stamp:
 
 def _compressed(content: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(content)
-
-
-def _write_file(path: Path, content: bytes, mode: int) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fchmod(fd, mode)
-        os.fsync(fd)
-
-
-def _is_tree_of(dest: Path, build: Build) -> bool:
-    """Whether `dest` has the paths, kinds, sizes and executable bits of the build; contents are not read."""
-    if dest.is_symlink() or not dest.is_dir():
-        return False
-    found: list[Entry] = []
-    for path, child in walk(dest, lambda _: False):
-        if child.is_file(follow_symlinks=False):
-            status = child.stat(follow_symlinks=False)
-            executable = bool(status.st_mode & stat.S_IXUSR)
-            found.append(Entry(path, EntryKind.FILE, size_bytes=status.st_size, executable=executable))
-        else:
-            found.append(entry_of(dest, path, child))
-    wanted = [
-        Entry(e.path, e.kind, size_bytes=e.size_bytes, executable=e.executable, target=e.target) for e in build.entries
-    ]
-    return sorted(found) == wanted

@@ -176,7 +176,7 @@ class _ArchiveCopier:
                 build = self._archive.build(build_id)
                 for entry in build.files:
                     self._copy_object(entry.digest)
-                self._sink.add(f"{ARCHIVE}/builds/{build_id}", self._archive.manifest_path(build_id))
+                self._sink.add_bytes(f"{ARCHIVE}/builds/{build_id}", self._archive.manifest(build_id))
             except (NotFound, FileNotFoundError):
                 continue  # collected; if tables name it, that is refused in the end
             self.copied.add(build_id)
@@ -184,7 +184,9 @@ class _ArchiveCopier:
     def _copy_object(self, digest: str) -> None:
         if digest in self._digests:
             return
-        facts = self._sink.add(f"{ARCHIVE}/objects/{digest[:2]}/{digest}", self._archive.object_path(digest))
+        name, path = f"{ARCHIVE}/objects/{digest[:2]}/{digest}", self._archive.object_path(digest)
+        # The large ones have files of their own, and are not read into memory.
+        facts = self._sink.add(name, path) if path.exists() else self._sink.add_bytes(name, self._archive.frame(digest))
         self._digests.add(digest)
         # Linked to the backup before, it has no digest of its own and takes no room.
         if facts.sha256:

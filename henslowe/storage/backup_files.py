@@ -77,8 +77,8 @@ class Sink(ABC):
         """Copies a file; its digest and size as they were copied."""
 
     @abstractmethod
-    def add_bytes(self, name: str, content: bytes) -> None:
-        """Writes a small file."""
+    def add_bytes(self, name: str, content: bytes) -> FileFacts:
+        """Writes a small file; as `add`."""
 
     @abstractmethod
     def finish(self) -> None:
@@ -105,8 +105,7 @@ class FolderSink(Sink):
     def add(self, name: str, source: Path) -> FileFacts:
         """As `Sink.add`; what is linked has no digest."""
         target = self._place(name)
-        if self._before is not None and name.startswith("archive/") and _same(self._before / name, source):
-            os.link(self._before / name, target)
+        if self._linked(name, target, source.stat().st_size):
             return FileFacts(sha256="", size_bytes=target.stat().st_size)
         with source.open("rb") as file, target.open("xb") as copy:
             facts = _copied(file, copy)
@@ -115,9 +114,13 @@ class FolderSink(Sink):
         target.chmod(0o600)
         return facts
 
-    def add_bytes(self, name: str, content: bytes) -> None:
-        """As `Sink.add_bytes`."""
-        filesystem.write_durably(self._place(name), content, mode=0o600)
+    def add_bytes(self, name: str, content: bytes) -> FileFacts:
+        """As `Sink.add_bytes`; what is linked has no digest."""
+        target = self._place(name)
+        if self._linked(name, target, len(content)):
+            return FileFacts(sha256="", size_bytes=len(content))
+        filesystem.write_durably(target, content, mode=0o600)
+        return _facts(content)
 
     def finish(self) -> None:
         """As `Sink.finish`, by renaming."""
@@ -134,6 +137,14 @@ class FolderSink(Sink):
     def abandon(self) -> None:
         """As `Sink.abandon`."""
         filesystem.remove_tree(self._aside)
+
+    def _linked(self, name: str, target: Path, size_bytes: int) -> bool:
+        """Links what is archived, which never changes, to the backup before, if it is there and was not cut off."""
+        before = None if self._before is None or not name.startswith("archive/") else self._before / name
+        if before is None or not before.exists() or before.stat().st_size != size_bytes:
+            return False
+        os.link(before, target)
+        return True
 
     def _place(self, name: str) -> Path:
         target = self._aside / name
@@ -163,9 +174,10 @@ class TarSink(Sink):
             self._tar.addfile(_member(name, facts.size_bytes), file)
         return facts
 
-    def add_bytes(self, name: str, content: bytes) -> None:
+    def add_bytes(self, name: str, content: bytes) -> FileFacts:
         """As `Sink.add_bytes`."""
         self._tar.addfile(_member(name, len(content)), io.BytesIO(content))
+        return _facts(content)
 
     def finish(self) -> None:
         """As `Sink.finish`, by renaming."""
@@ -279,11 +291,6 @@ def _unpack(path: Path, folder: Path) -> None:
         raise StorageError(f"cannot unpack {path}: {error.strerror or error}") from error
 
 
-def _same(before: Path, source: Path) -> bool:
-    """Whether an archived file, which never changes, is in the backup before, and was not cut off there."""
-    return before.exists() and before.stat().st_size == source.stat().st_size
-
-
 def _member(name: str, size_bytes: int) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.size, member.mode = size_bytes, 0o600
@@ -297,6 +304,10 @@ def _copied(source: BinaryIO, target: BinaryIO) -> FileFacts:
         target.write(chunk)
         size_bytes += len(chunk)
     return FileFacts(sha256=found.hexdigest(), size_bytes=size_bytes)
+
+
+def _facts(content: bytes) -> FileFacts:
+    return FileFacts(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
 
 
 def _digest(file: BinaryIO) -> str:

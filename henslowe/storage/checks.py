@@ -257,12 +257,12 @@ def check_archive(
             users.setdefault(entry.digest, []).append(build_id)
         progress.passed(place, b"", 0, count="builds")
     unseen = set(users)
-    for digest, path in archive.objects():
+    for digest in archive.objects():
         unseen.discard(digest)
         place = f"archive/objects/{digest[:2]}/{digest}"
         if place < start:
             continue
-        problem, size_bytes = archive.check_object(path, digest)
+        problem, size_bytes = archive.check_object(digest)
         if problem:
             yield _object_finding(place, problem, users.get(digest, ()), builds)
         progress.passed(place, b"", size_bytes, count="objects")

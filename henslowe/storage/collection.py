@@ -2,7 +2,8 @@
 
 With 10,000 builds, reading all manifests for each collection would take seconds. So how many builds need each object is
 read once and kept; after that a collection costs what is new and what goes. Objects that never got a build (their node
-ended before) are looked for at the first collection and then once an hour.
+ended before) are looked for at the first collection and then once an hour. The pack of a build goes with it: what other
+builds need of that gets files of its own first.
 
 Not here: which builds must stay. That is the version machine's knowledge.
 """
@@ -21,9 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from henslowe.storage.manifest import DIGEST_CHARS
+from henslowe.storage.packs import Packs, Place, read_manifest
+
 SWEEP_S: Final = 3_600.0
 _DIGEST: Final = re.compile(rb'"([0-9a-f]{64})"')
-_DIGEST_CHARS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +46,26 @@ class Collector:
         builds: Folder of the manifests.
         objects: Folder of the objects.
         lock: Held while anything is removed: storing must not reuse an object that is about to go.
+        packs: Objects that are behind manifests.
+        unpack: Gives packed objects files of their own, durably.
         forget: Told of each object that was removed.
     """
 
     def __init__(
-        self, builds: Path, objects: Path, lock: AbstractContextManager[object], forget: Callable[[str], None]
+        self,
+        builds: Path,
+        objects: Path,
+        *,
+        lock: AbstractContextManager[object],
+        packs: Packs,
+        unpack: Callable[[dict[str, Place]], None],
+        forget: Callable[[str], None],
     ) -> None:
         self._builds = builds
         self._objects = objects
         self._lock = lock
+        self._packs = packs
+        self._unpack = unpack
         self._forget = forget
         self._collecting = threading.Lock()
         self._needed: Counter[bytes] = Counter()
@@ -59,7 +73,7 @@ class Collector:
         self._read: set[str] = set()
         """Builds that are counted."""
         self._loose: set[str] = set()
-        """Objects of no build that were too young to be removed."""
+        """Objects of no build, in files of their own, that were too young to be removed."""
         self._swept_s = float("-inf")
 
     def collect(self, *, pins: Collection[str], grace_s: float, now_s: float) -> Collected:
@@ -70,10 +84,18 @@ class Collector:
             self._catch_up()
             with self._lock:
                 damaged = self._catch_up()
-                removed = [build for build in self._unpinned(pins) if self._remove_build(build, oldest_kept_s)]
-                damaged -= set(removed)
+                old = self._old(pins, oldest_kept_s)
+                released = [self._release(build) for build in old]
+                known = all(released)
+                # Of what damaged builds need or needed nothing is known: no object goes with its pack.
+                gone = [self._remove_build(build, keep_all=not known or bool(damaged)) for build in old]
+                if not known:
+                    self._forget_counts()
+                    self._catch_up()
+                damaged &= self._names()
                 objects, freed = (0, 0) if damaged else self._remove_objects(oldest_kept_s)
-        return Collected(len(removed), objects, freed, tuple(sorted(damaged)))
+        objects += sum(packed for packed, _ in gone)
+        return Collected(len(gone), objects, freed + sum(size_bytes for _, size_bytes in gone), tuple(sorted(damaged)))
 
     def _catch_up(self) -> set[str]:
         """Counts the builds that are new; those that cannot be read."""
@@ -87,35 +109,46 @@ class Collector:
                 self._read.add(build)
         return damaged
 
-    def _unpinned(self, pins: Collection[str]) -> set[str]:
-        return self._names() - set(pins)
+    def _old(self, pins: Collection[str], oldest_kept_s: float) -> list[str]:
+        return [name for name in self._names() - set(pins) if (self._builds / name).stat().st_mtime <= oldest_kept_s]
 
-    def _remove_build(self, build: str, oldest_kept_s: float) -> bool:
-        path = self._builds / build
-        if path.stat().st_mtime > oldest_kept_s:
-            return False
-        digests = self._digests(build) if build in self._read else set()
-        path.unlink()
-        self._read.discard(build)
-        if digests is None:
-            # Damaged since it was counted: counted anew, when everything is read again.
-            self._needed.clear()
-            self._read.clear()
-            self._catch_up()
-            self._swept_s = float("-inf")
+    def _release(self, build: str) -> bool:
+        """Counts a build that goes no more; False if it was damaged since it was counted."""
+        if build not in self._read:
             return True
-        for digest in digests:
+        digests = self._digests(build)
+        self._read.discard(build)
+        for digest in digests or ():
             self._needed[digest] -= 1
             if not self._needed[digest]:
                 del self._needed[digest]
                 self._loose.add(digest.hex())
-        return True
+        return digests is not None
+
+    def _remove_build(self, build: str, *, keep_all: bool) -> tuple[int, int]:
+        """Removes a build and what only it needed of its pack; how many objects and bytes that were."""
+        path, packed = self._builds / build, self._packs.of(build)
+        kept = {name: place for name, place in packed.items() if keep_all or bytes.fromhex(name) in self._needed}
+        if kept:
+            self._unpack(kept)
+        size_bytes = path.stat().st_size
+        path.unlink()
+        self._packs.forget(build, packed)
+        gone = packed.keys() - kept.keys()
+        for name in gone:
+            self._forget(name)
+        return len(gone), size_bytes
+
+    def _forget_counts(self) -> None:
+        self._needed.clear()
+        self._read.clear()
+        self._swept_s = float("-inf")
 
     def _remove_objects(self, oldest_kept_s: float) -> tuple[int, int]:
         now_s = time.monotonic()
         if now_s - self._swept_s >= SWEEP_S:
             self._swept_s = now_s
-            self._loose.update(name for name in self._stored() if bytes.fromhex(name) not in self._needed)
+            self._loose.update(name for name in loose_objects(self._objects) if bytes.fromhex(name) not in self._needed)
         removed = freed = 0
         for name in sorted(self._loose):
             path = f"{self._objects}/{name[:2]}/{name}"
@@ -136,24 +169,26 @@ class Collector:
 
     def _names(self) -> set[str]:
         try:
-            return {name for name in os.listdir(self._builds) if len(name) == _DIGEST_CHARS}  # noqa: PTH208
+            return {name for name in os.listdir(self._builds) if len(name) == DIGEST_CHARS}  # noqa: PTH208
         except FileNotFoundError:
             return set()
 
-    def _stored(self) -> Iterator[str]:
-        if not self._objects.exists():
-            return
-        for folder in os.scandir(self._objects):
-            if folder.is_dir(follow_symlinks=False):
-                yield from (name for name in os.listdir(folder.path) if _is_digest(name))  # noqa: PTH208
-
     def _digests(self, build: str) -> set[bytes] | None:
         """The objects that a build needs, None if its manifest is damaged. Not parsed: too much is no mistake here."""
-        content = (self._builds / build).read_bytes()
+        content = read_manifest(self._builds / build)
         if hashlib.sha256(content).hexdigest() != build:
             return None
         return {bytes.fromhex(digest.decode()) for digest in _DIGEST.findall(content)}
 
 
+def loose_objects(folder: Path) -> Iterator[str]:
+    """Digests of the objects that have files of their own."""
+    if not folder.exists():
+        return
+    for each in os.scandir(folder):
+        if each.is_dir(follow_symlinks=False):
+            yield from (name for name in os.listdir(each.path) if _is_digest(name))  # noqa: PTH208
+
+
 def _is_digest(name: str) -> bool:
-    return len(name) == _DIGEST_CHARS and all(char in "0123456789abcdef" for char in name)
+    return len(name) == DIGEST_CHARS and all(char in "0123456789abcdef" for char in name)

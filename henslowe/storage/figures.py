@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from henslowe.storage import filesystem
+from henslowe.storage.collection import loose_objects
 from henslowe.storage.env_files import FORMAT_KEY, META
 from henslowe.storage.eventlog import CURSORS, EventReader
 from henslowe.storage.events import RINGS, STREAMS, Event
 from henslowe.storage.inspection import TABLE, DataDir, SubDb
+from henslowe.storage.manifest import DIGEST_CHARS
 from henslowe.storage.migrations.progress import MIGRATIONS
 from henslowe.storage.nodelock import Holder, holder
+from henslowe.storage.packs import Packs
 from henslowe.storage.partitions import Layout
 
 ARCHIVE: Final = "archive"
@@ -138,12 +141,12 @@ def figures_of(path: Path) -> Figures:
 
 def archive_figures(root: Path) -> ArchiveFigures:
     """The figures of an archive; all 0 where there is none."""
-    builds = objects = size_bytes = 0
+    builds = size_bytes = 0
+    objects = len({*Packs(root / "builds").digests(), *loose_objects(root / "objects")})
     for folder, _, names in os.walk(root):
         for name in names:
-            if len(name) == 64:
+            if len(name) == DIGEST_CHARS:
                 builds += Path(folder).name == "builds"
-                objects += Path(folder).parent.name == "objects"
                 # Gone when a collection was faster.
                 with suppress(FileNotFoundError):
                     size_bytes += os.stat(f"{folder}/{name}").st_size  # noqa: PTH116 - of 100,000 files

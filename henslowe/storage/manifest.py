@@ -21,6 +21,8 @@ import orjson
 from henslowe.errors import Corrupt, FormatTooNew
 
 FORMAT: Final = 1
+DIGEST_CHARS: Final = 64
+"""Of a build's id and of an object's name: SHA-256 in hexadecimal."""
 
 
 class EntryKind(StrEnum):

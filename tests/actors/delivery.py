@@ -31,8 +31,10 @@ from henslowe.actors.messages import (
 from henslowe.actors.router import CanaryRouter
 from henslowe.actors.routes import CallRecord, Observations, Outcome, RouteTable
 from henslowe.actors.traffic import TrafficStats
+from henslowe.actors.upkeep import Upkeep
 from henslowe.actors.versions import SERVICES, VERSIONS, ServiceRow, VersionMachine, VersionRow
 from henslowe.config.settings import DeliverySettings, Settings
+from henslowe.config.upkeep import HealthSettings
 from henslowe.storage import EventDraft, Store
 
 HELLO = ServiceName("hello")
@@ -86,10 +88,19 @@ class Listener(LoopActor):
 class Delivery:
     """One life of the delivery plane; `start` it, drive it as pipeline, person and gateway do, `stop` it."""
 
-    def __init__(self, store: Store, workspace: Path, now_s: Callable[[], float] | None = None, **fields: Any) -> None:
+    def __init__(
+        self,
+        store: Store,
+        workspace: Path,
+        now_s: Callable[[], float] | None = None,
+        health: HealthSettings | None = None,
+        **fields: Any,
+    ) -> None:
         self.store = store
         self.workspace = workspace
-        self.settings = Settings(workspace=workspace, delivery=DeliverySettings(**fields))
+        self.settings = Settings(
+            workspace=workspace, delivery=DeliverySettings(**fields), health=health or HealthSettings()
+        )
         self.clock: dict[str, Any] = {"now_s": now_s} if now_s else {}
         self.routes, self.traffic, self.observations = RouteTable(), TrafficStats(), Observations()
         self.heard: list[Any] = []
@@ -114,6 +125,7 @@ class Delivery:
                 self.observations,
                 services=self.store.table(SERVICES),
                 traffic=self.traffic,
+                upkeep=Upkeep(self.settings),
                 name=names.ROUTER,
                 **self.clock,
             ),
@@ -145,7 +157,7 @@ class Delivery:
         tree = self.workspace / "work" / source
         tree.mkdir(parents=True, exist_ok=True)
         (tree / "server.py").write_text(f"print({source!r})\n")
-        build = await self.store.archive.put_async(tree)
+        build = await asyncio.to_thread(self.store.archive.put, tree)
         created: Created = await self.call(CreateVersion(HELLO, source, strategy, 1_000))
         self.contracts[created.version.number] = self.contract
         built = VersionBuilt(created.version, BuildId(build.build_id), "1.0.0", LAUNCH, self.contract)

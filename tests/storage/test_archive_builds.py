@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from henslowe.errors import Conflict, Corrupt, NotFound, StorageError
 from henslowe.storage import Archive, EntryKind, remove_tree, swap_link
 from henslowe.storage.archive import GC_GRACE_S
+from tests.storage.stored_objects import cut_object, lose_object
 
 NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=8).filter(
     lambda name: name not in (".", "..") and len(name.encode()) < 200
@@ -46,8 +47,11 @@ def harvest(folder):
     }
 
 
-@pytest.fixture
-def archive(tmp_path):
+@pytest.fixture(params=["packed", "own files"])
+def archive(tmp_path, monkeypatch, request):
+    """Objects behind manifests, as small ones are, and in files of their own, as large ones are."""
+    if request.param == "own files":
+        monkeypatch.setattr("henslowe.storage.packs.PACKED_BYTES_MAX", 0)
     return Archive(tmp_path / "archive")
 
 
@@ -70,7 +74,7 @@ def test_the_same_content_is_one_build_and_is_stored_once(archive, tmp_path):
     plant(tmp_path / "two", {"b": {"c": b"same"}, "a": b"same"})
     one, two = archive.put(tmp_path / "one"), archive.put(tmp_path / "two")
     assert one == two
-    assert len(list((tmp_path / "archive" / "objects").glob("*/*"))) == 1
+    assert len(archive.objects()) == 1
     assert archive.builds() == [one.build_id]
 
 
@@ -149,24 +153,57 @@ def test_materialising_again_is_nothing_to_do_and_over_something_else_is_refused
 def test_a_damaged_or_missing_object_is_never_a_file(archive, tmp_path):
     plant(tmp_path / "tree", {"a": b"content" * 100})
     build = archive.put(tmp_path / "tree")
-    (stored,) = (tmp_path / "archive" / "objects").glob("*/*")
+    digest = build.files[0].digest
+    own = archive.object_path(digest)
+    stored = own if own.exists() else archive.manifest_path(build.build_id)
     whole = stored.read_bytes()
+    stored.chmod(0o600)
     for position in range(len(whole)):
         damaged = bytearray(whole)
         damaged[position] ^= 1
-        stored.chmod(0o600)
         stored.write_bytes(damaged)
+        fresh = Archive(tmp_path / "archive")
         try:
-            assert archive.read(build.files[0]) == b"content" * 100
+            assert fresh.read(fresh.build(build.build_id).files[0]) == b"content" * 100
         except Corrupt:
             continue
-    stored.write_bytes(whole[:-4])
+    stored.write_bytes(whole)
+    cut_object(tmp_path / "archive", digest)
     with pytest.raises(Corrupt):
         archive.materialise(build.build_id, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    stored.unlink()
+    lose_object(tmp_path / "archive", digest)
     with pytest.raises(Corrupt, match="is missing"):
-        archive.verify(build.build_id)
+        Archive(tmp_path / "archive").verify(build.build_id)
+    # Stored again, by whoever has it.
+    again = Archive(tmp_path / "archive")
+    assert again.verify(again.put(tmp_path / "tree").build_id) == build
+
+
+def test_a_version_is_one_new_file_however_many_files_it_changes(tmp_path):
+    archive = Archive(tmp_path / "archive")
+    plant(tmp_path / "tree", {f"f{number}": b"%d" % number for number in range(50)})
+    first = archive.put(tmp_path / "tree")
+    assert [path.name for path in (tmp_path / "archive").rglob("*") if path.is_file()] == [first.build_id]
+    big = os.urandom(2 << 20)
+    plant(tmp_path / "more", {"f1": b"1", "new": b"new", "big": big})
+    second = archive.put(tmp_path / "more")
+    assert {path.name for path in (tmp_path / "archive").rglob("*") if path.is_file()} == {
+        first.build_id,
+        second.build_id,
+        next(entry.digest for entry in second.files if entry.path == "big"),
+    }
+    other = Archive(tmp_path / "archive")
+    assert [other.verify(build.build_id) for build in (first, second)] == [first, second]
+
+
+def test_a_build_that_another_process_stores_is_found(tmp_path):
+    mine, other = Archive(tmp_path / "archive"), Archive(tmp_path / "archive")
+    plant(tmp_path / "one", {"a": b"1"})
+    plant(tmp_path / "two", {"a": b"2"})
+    mine.verify(mine.put(tmp_path / "one").build_id)
+    assert mine.verify(other.put(tmp_path / "two").build_id)
+    assert len(mine.objects()) == 2
 
 
 def test_a_damaged_manifest_is_refused(archive, tmp_path):
@@ -212,15 +249,12 @@ def test_collecting_spares_pinned_builds_shared_files_and_what_is_young(archive,
     assert archive.verify(again.build_id) == old
 
 
-async def test_the_async_twins_do_the_same_off_the_loop(archive, tmp_path):
+async def test_a_build_is_laid_out_by_several_at_once(archive, tmp_path):
     plant(tmp_path / "tree", {"a": b"1"})
-    threads = []
-    build = await archive.put_async(tmp_path / "tree", lambda _: threads.append(threading.get_ident()) is not None)
-    assert threads
-    assert threading.get_ident() not in threads
-    await asyncio.gather(*(archive.materialise_async(build.build_id, tmp_path / f"out{n}") for n in range(3)))
-    assert await archive.verify_async(build.build_id) == build
-    assert (await archive.gc_async(pins=[build.build_id])).builds == 0
+    build = archive.put(tmp_path / "tree")
+    out = tmp_path / "out"
+    await asyncio.gather(*(asyncio.to_thread(archive.materialise, build.build_id, out) for _ in range(3)))
+    assert harvest(out) == {"a": b"1"}
 
 
 def test_who_follows_a_swapped_link_always_finds_one_of_the_two(tmp_path):

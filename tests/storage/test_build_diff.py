@@ -5,6 +5,7 @@ import pytest
 from henslowe.errors import Corrupt
 from henslowe.storage import Archive
 from henslowe.storage.build_diff import TEXT_BYTES_MAX, ChangeKind, changes, text_of
+from tests.storage.stored_objects import spoil_object
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_equal_builds_have_no_changes(archive, tmp_path):
 
 def test_a_damaged_object_is_an_error_and_no_diff(archive, tmp_path):
     old, new = put(archive, tmp_path / "old", {"a": "1"}), put(archive, tmp_path / "new", {"a": "2"})
-    archive.object_path(new.files[0].digest).unlink()
+    spoil_object(archive.root, new.files[0].digest)
     (change,) = changes(old, new)
     with pytest.raises(Corrupt):
         text_of(archive, change)

@@ -11,12 +11,13 @@ from pydantic import BaseModel
 
 from henslowe.config.settings import StorageSettings
 from henslowe.errors import FormatTooNew, NotFound
-from henslowe.storage import EventDraft, TableSpec
+from henslowe.storage import Archive, EventDraft, TableSpec
 from henslowe.storage.check_child import Speaker, findings
 from henslowe.storage.check_process import CheckPlan, Report, plan_of, run_check, steady
 from henslowe.storage.findings import FindingKind, Progress
 from henslowe.storage.keys import SEQ
 from tests.storage.faults import Faults
+from tests.storage.stored_objects import cut_object, lose_object
 from tests.storage.stores import running
 
 SETTINGS = StorageSettings(map_size_gib=1, activity_events_max=1_000)
@@ -128,10 +129,9 @@ def test_an_index_with_an_entry_for_no_event_is_found(filled):
 
 
 def test_a_damaged_and_a_missing_object_are_found_and_the_versions_that_need_them_named(filled, monkeypatch):
-    first, second = sorted((filled / "archive" / "objects").glob("*/*"))
-    first.chmod(0o600)
-    first.write_bytes(first.read_bytes()[:-3])
-    second.unlink()
+    first, second = Archive(filled / "archive").objects()
+    cut_object(filled / "archive", first)
+    lose_object(filled / "archive", second)
     (build,) = (path.name for path in (filled / "archive" / "builds").iterdir())
     (filled.parent / "knows.py").write_text(
         f"def audit(found):\n    return iter(())\n\ndef builds(found):\n    return {{{build!r}: ('hello@1',)}}\n"
@@ -139,7 +139,7 @@ def test_a_damaged_and_a_missing_object_are_found_and_the_versions_that_need_the
     monkeypatch.setenv("PYTHONPATH", str(filled.parent))
     report = run_check(plan_of(filled, filled, audit="knows"))
     assert [finding.versions for finding in report.findings] == [("hello@1",), ("hello@1",)]
-    assert {Path(finding.place).name for finding in report.findings} == {first.name, second.name}
+    assert {Path(finding.place).name for finding in report.findings} == {first, second}
 
 
 def test_a_build_that_a_version_needs_and_nobody_has_is_found(filled, monkeypatch):

@@ -11,8 +11,10 @@ from henslowe.storage.collection import SWEEP_S
 LATER_S = 10_000.0
 
 
-@pytest.fixture
-def archive(tmp_path):
+@pytest.fixture(params=["packed", "own files"])
+def archive(tmp_path, monkeypatch, request):
+    if request.param == "own files":
+        monkeypatch.setattr("henslowe.storage.packs.PACKED_BYTES_MAX", 0)
     return Archive(tmp_path / "archive")
 
 
@@ -31,7 +33,7 @@ def gc(archive, *pins, after_s=LATER_S):
 
 
 def objects(archive):
-    return {digest for digest, _ in archive.objects()}
+    return set(archive.objects())
 
 
 def digest(content):
@@ -48,6 +50,22 @@ def test_an_object_goes_with_the_last_build_that_needs_it(archive, tmp_path):
     three = put(archive, tmp_path, a="3")
     assert gc(archive, three).objects == 2
     assert objects(archive) == {digest("3")}
+
+
+def test_what_others_need_outlives_the_build_that_brought_it(archive, tmp_path):
+    first = put(archive, tmp_path, a="shared", b="other", c="1")
+    second = put(archive, tmp_path, a="shared", c="2")
+    third = put(archive, tmp_path, b="other")
+    done = gc(archive, second, third)
+    assert (done.builds, done.objects) == (1, 1)
+    for each in (archive, Archive(tmp_path / "archive")):
+        assert each.verify(second.build_id) == second
+        assert each.verify(third.build_id) == third
+        assert objects(each) == {digest("shared"), digest("other"), digest("2")}
+    again = put(archive, tmp_path, a="shared", b="other", c="1")
+    assert archive.verify(again.build_id) == first
+    assert gc(archive).objects == 4
+    assert [path for path in (tmp_path / "archive").rglob("*") if path.is_file()] == []
 
 
 def test_the_young_are_spared_and_go_when_they_are_old(archive, tmp_path):

@@ -134,11 +134,14 @@ def test_an_archive_that_the_disk_refuses_says_so_and_has_no_build(tmp_path, mon
     archive.verify(archive.put(tmp_path / "tree").build_id)
 
 
-def test_the_names_of_objects_that_another_life_left_are_flushed_again(tmp_path, monkeypatch):
+@pytest.mark.parametrize("own_file", [True, False])
+def test_the_names_of_objects_that_another_life_left_are_flushed_again(tmp_path, monkeypatch, own_file):
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "a").write_bytes(b"1")
+    if own_file:
+        monkeypatch.setattr("henslowe.storage.packs.PACKED_BYTES_MAX", 0)
     Archive(tmp_path / "archive").put(tmp_path / "tree")
-    (stored,) = (tmp_path / "archive" / "objects").glob("*/*")
+    (stored,) = (path for path in (tmp_path / "archive").glob("objects/*/*" if own_file else "builds/*"))
     flushed, sync_dir = [], filesystem.sync_dir
     monkeypatch.setattr(filesystem, "sync_dir", lambda path: (flushed.append(path), sync_dir(path)))
     # Whoever stored the object may have been killed before its folder was flushed.

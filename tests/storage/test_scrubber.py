@@ -14,6 +14,7 @@ from henslowe.storage.notices import NoticeKind
 from henslowe.storage.scrub_pass import ScrubRow
 from henslowe.storage.scrubber import SCRUB, ScrubberActor
 from tests.storage.faults import Faults
+from tests.storage.stored_objects import lose_object, spoil_object
 from tests.storage.stores import running
 from tests.storage.test_checks import NOTES, SETTINGS, Note
 
@@ -67,7 +68,7 @@ def build(store, folder):
     tree.mkdir()
     (tree / "server.py").write_text("print('hello')\n")
     made = store.archive.put(tree)
-    return made, store.archive.object_path(made.files[0].digest), tree
+    return made, made.files[0].digest, tree
 
 
 async def test_a_sound_store_is_read_whole_beside_its_writer_and_that_is_said(store):
@@ -112,9 +113,8 @@ async def test_a_damaged_event_is_told_and_remembered_until_a_pass_does_not_find
 
 
 async def test_a_damaged_object_is_put_back_from_a_folder_that_has_it(store, tmp_path):
-    made, path, tree = build(store, tmp_path)
-    path.chmod(0o600)
-    path.write_bytes(b"rubbish")
+    made, digest, tree = build(store, tmp_path)
+    spoil_object(store.archive.root, digest)
     wrong = tmp_path / "wrong"
     wrong.mkdir()
     (wrong / "server.py").write_text("print('edited')\n")
@@ -126,8 +126,8 @@ async def test_a_damaged_object_is_put_back_from_a_folder_that_has_it(store, tmp
 
 
 async def test_an_object_that_nobody_has_is_told(store, tmp_path):
-    _, path, tree = build(store, tmp_path)
-    path.unlink()
+    _, digest, tree = build(store, tmp_path)
+    lose_object(store.archive.root, digest)
     shutil.rmtree(tree)
     async with Scrub(store, folders=lambda _: (tree,)) as scrub:
         (finding,) = (await scrub.once()).findings

@@ -58,7 +58,8 @@ from henslowe.actors.sessions import SESSIONS, SessionManager
 from henslowe.actors.tasks import TASKS, TaskKeeper
 from henslowe.actors.traffic import TrafficStats
 from henslowe.actors.transforms import PublishedTransforms, TransformRegistry
-from henslowe.actors.versions import SERVICES, Kind, VersionMachine
+from henslowe.actors.upkeep import Upkeep
+from henslowe.actors.versions import SERVICES, VERSIONS, Kind, VersionMachine
 from henslowe.actors.vocabulary import EventType, Status, Stream
 from henslowe.actors.watcher import Watcher, WatcherBoard
 from henslowe.config.listen import Address, check_listen
@@ -274,7 +275,8 @@ class Node:
         """What runs where, each with the constructor's arguments: the wiring of the node."""
         settings, store, shared = self.settings, self.store, self.shared
         connector = McpConnector(settings.instances, name=settings.name)
-        services = store.table(SERVICES)
+        services, versions = store.table(SERVICES), store.table(VERSIONS)
+        upkeep = Upkeep(settings, lambda version: versions.lookup((version.service, version.number)))
         marker = f"{_node_id(store)}:{store.incarnation}"
         lay_out = functools.partial(restore, archive=store.archive, envs=store.data_dir.resolve() / "envs")
 
@@ -347,6 +349,7 @@ class Node:
                     shared.observations,
                     services=services,
                     traffic=shared.traffic,
+                    upkeep=upkeep,
                 ),
                 _child(
                     "version state machine",

@@ -17,6 +17,7 @@ from henslowe.actors.ids import BuildId, InstanceId, ServiceName, VersionKey
 from henslowe.actors.kernel import Ref
 from henslowe.actors.launch import LaunchSpec
 from henslowe.config.hooks import Hook, HookPoint
+from henslowe.config.upkeep import Health, Scale
 from henslowe.storage import Event, EventDraft
 
 # -- everyone -> bus ----------------
@@ -180,6 +181,8 @@ class VersionBuilt:
     metadata: dict[str, Any] = field(default_factory=dict)
     """Kept with the archived version: stages with durations, test summary, tool versions, isolation level."""
     on_break: OnBreak = OnBreak.GO
+    health: Health = Health()
+    scale: Scale = Scale()
 
 
 @dataclass(slots=True, frozen=True)

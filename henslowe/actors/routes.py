@@ -13,11 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Final
 
-from henslowe.actors.ids import ServiceName, VersionKey
+from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
 
 WEIGHT_SCALE = 10_000
 """Weights are integers in ten-thousandths: 1_000 is 10 %."""
+NO_INSTANCE: Final = InstanceId("")
 _BALANCE_UNITS_MAX = 30
 """Expected canary units from which chance alone is even enough."""
 _BALANCE_N_MAX = 1_000
@@ -102,6 +104,8 @@ class CallRecord:
     error: str = ""
     principal: str = ""
     """Who called; "" for anybody."""
+    instance: InstanceId = NO_INSTANCE
+    """Which instance had it; "" for a call that reached none."""
 
 
 @dataclass(slots=True)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from henslowe.actors.ids import ServiceName, VersionKey
+from henslowe.actors.health import Breach, WindowFigures
+from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
 
 
 @dataclass(slots=True, frozen=True)
@@ -27,6 +28,8 @@ class VersionTraffic:
     """Latencies over the last 500 calls or so."""
     last_call_s: float = 0.0
     """Unix time, 0 before the first call."""
+    window: WindowFigures = WindowFigures()
+    """The calls of the last minutes (`health.window_s`)."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -54,6 +57,10 @@ class ServiceTraffic:
     trial: TrialStatus | None = None
     calls_per_minute: float = 0.0
     """Over the last minute."""
+    instances: Mapping[InstanceId, WindowFigures] = field(default_factory=lambda: MappingProxyType({}))
+    """The same window for each instance that had calls in it."""
+    passed: Mapping[VersionKey, Breach] = field(default_factory=lambda: MappingProxyType({}))
+    """Versions that serve and are beyond a limit of their `[health]`."""
 
 
 _EMPTY: Mapping[ServiceName, ServiceTraffic] = MappingProxyType({})

@@ -139,7 +139,10 @@ class EventType(StrEnum):
     CANARY_HEALTH = "CANARY_HEALTH"
     """How a canary, or a version on probation, does so far. `why`, and the evidence in numbers."""
     CANARY_VERDICT = "CANARY_VERDICT"
-    """What the evidence says. `decision`, `why`, `epoch`, and the evidence in numbers."""
+    """What the evidence says, or a limit of its `[health]` (`limit`, `allowed`, `seen`). `decision`, `why`, `epoch`,
+    and the evidence in numbers; of a version that is taken back `failing_calls` and `log_tail`."""
+    VERSION_HEALTH = "VERSION_HEALTH"
+    """A version that serves for good passed a limit of its `[health]`, or is within it again. `why`, and as above."""
     CANARY_HOLD = "CANARY_HOLD"
     """A person stopped the verdict from deciding. `by`, `reason`."""
     PROMOTE = "PROMOTE"

@@ -19,20 +19,23 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from henslowe.actors import names
-from henslowe.actors.ids import ServiceName
+from henslowe.actors.health import Breach, ServiceWindows, WindowFigures, breach, has_limits
+from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.journal import say
 from henslowe.actors.kernel import LoopActor, Reply, Timer
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import Decision, InstanceUp, RoutesChanged, Verdict
 from henslowe.actors.router.counters import ServiceCounter
 from henslowe.actors.router.derive import RoutedService, routes_of, trial_of
+from henslowe.actors.router.reasons import FailingCalls, log_tail
 from henslowe.actors.router.rows import EVIDENCE, EvidenceRow
 from henslowe.actors.router.trial import Rules, Trial
 from henslowe.actors.router.verdict import Evidence, Finding
 from henslowe.actors.routes import FAILURES, CallRecord, Observations, Outcome, RouteTable
 from henslowe.actors.traffic import TrafficStats, TrialStatus
+from henslowe.actors.upkeep import Upkeep
 from henslowe.actors.vocabulary import EventType, Status
-from henslowe.config.settings import DeliverySettings
+from henslowe.config.settings import DeliverySettings, Settings
 from henslowe.errors import LimitReached, StorageError
 from henslowe.storage import Store, Table
 
@@ -75,6 +78,11 @@ class _Watched:
     sent_s: float = 0.0
     failures_said: int = 0
     failures_silent: int = 0
+    windows: ServiceWindows = field(default_factory=ServiceWindows)
+    failing: FailingCalls = field(default_factory=FailingCalls)
+    """Of the version on trial."""
+    passed: dict[VersionKey, Breach] = field(default_factory=dict)
+    """Versions that serve for good, and are beyond a limit of their own."""
     seen_up: set[int] = field(default_factory=set)
     """Versions that answered in this life of the router: after a restart of the node, a version that is still starting
     is not one that crashed."""
@@ -97,6 +105,7 @@ class CanaryRouter(LoopActor):
         observations: Where the gateway leaves finished calls.
         services: The table of the version machine's service rows.
         traffic: Where statistics are published.
+        upkeep: The limits of each version; None for none.
         now_s: The clock, in Unix seconds.
     """
 
@@ -109,6 +118,7 @@ class CanaryRouter(LoopActor):
         *,
         services: Table[Any],
         traffic: TrafficStats,
+        upkeep: Upkeep | None = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
@@ -120,6 +130,7 @@ class CanaryRouter(LoopActor):
         self._routes = routes
         self._observations = observations
         self._traffic = traffic
+        self._upkeep = upkeep or Upkeep(Settings())
         self._now_s = now_s
         self._watched: dict[ServiceName, _Watched] = {}
         self._woken = False
@@ -195,6 +206,7 @@ class CanaryRouter(LoopActor):
         if trial == (watched.evidence.trial if watched.evidence is not None else None):
             return
         watched.evidence = watched.finding = None
+        watched.failing.clear()
         watched.seen_up &= {row.active, row.canary, row.previous}
         saved = self._evidence_rows.lookup(row.service)
         if trial is None:
@@ -234,15 +246,30 @@ class CanaryRouter(LoopActor):
             if record.outcome in FAILURES:
                 self._say_failed(watched, record)
             blamed = watched.may_blame(record)
+            if blamed:
+                self._count(watched, record)
             if watched.evidence is not None and record.epoch == watched.evidence.trial.epoch and blamed:
                 watched.evidence.update(record)
                 watched.fresh = watched.unsaved = True
+
+    def _count(self, watched: _Watched, record: CallRecord) -> None:
+        failed = record.outcome in FAILURES
+        watched.windows.add(
+            record.version,
+            record.instance,
+            span_s=self._upkeep.health(record.version).window_s,
+            failed=failed,
+            latency_s=record.latency_s,
+            now_s=record.time_s,
+        )
+        if failed and watched.evidence is not None and record.version == watched.evidence.trial.new:
+            watched.failing.add(record)
 
     def _judge(self, service: ServiceName, watched: _Watched, now_s: float) -> None:
         evidence = watched.evidence
         if evidence is None:
             return
-        finding = watched.finding = evidence.find()
+        finding = watched.finding = self._limited(watched, evidence.trial, evidence.find(), now_s)
         if finding.decision is Decision.HOLD or not _due(now_s, watched.sent_s, PUBLISH_S):
             return
         watched.sent_s = now_s
@@ -251,10 +278,23 @@ class CanaryRouter(LoopActor):
             watched.said = (trial.epoch, finding.decision)
             status = Status.SUCCESS if finding.decision is Decision.PROMOTE else Status.FAILED
             numbers = {"decision": finding.decision.value, "why": finding.why, **finding.numbers}
+            if finding.decision is Decision.ROLL_BACK:
+                numbers |= {"failing_calls": watched.failing.told(), "log_tail": log_tail(self._store, trial.new)}
             say(EventType.CANARY_VERDICT, status, key=trial.new, epoch=trial.epoch, **numbers)
         registry.via(names.VERSIONS).cast(
             Verdict(service, trial.new, trial.epoch, finding.decision, finding.why, finding.numbers)
         )
+
+    def _limited(self, watched: _Watched, trial: Trial, finding: Finding, now_s: float) -> Finding:
+        """The finding, or that a limit of the version's own was passed: whichever speaks against it first."""
+        limits = self._upkeep.health(trial.new)
+        if finding.decision is Decision.ROLL_BACK or not has_limits(limits):
+            return finding
+        seen = watched.windows.of_version(trial.new, now_s)
+        passed = breach(limits, seen)
+        if passed is None:
+            return finding
+        return Finding(Decision.ROLL_BACK, passed.why, {**finding.numbers, **_limit_numbers(passed, seen)})
 
     def _say_failed(self, watched: _Watched, record: CallRecord) -> None:
         if watched.failures_said >= FAILED_CALLS_SAID_PER_S:
@@ -278,8 +318,9 @@ class CanaryRouter(LoopActor):
     # -- once a second ----------------
 
     def _say_health(self, now_s: float) -> None:
-        for watched in self._watched.values():
+        for service, watched in self._watched.items():
             watched.failures_said = 0
+            self._say_limits(service, watched, now_s)
             evidence, finding = watched.evidence, watched.finding
             if evidence is None or finding is None:
                 continue
@@ -290,11 +331,30 @@ class CanaryRouter(LoopActor):
             status = Status.HEALTHY if _healthy(finding) else Status.DEGRADED
             say(EventType.CANARY_HEALTH, status, key=evidence.trial.new, why=finding.why, **finding.numbers)
 
+    def _say_limits(self, service: ServiceName, watched: _Watched, now_s: float) -> None:
+        """A version that serves for good has nothing to fail over to: its limits are an alarm, said when it changes."""
+        route = self._routes.current.get(service)
+        serving = {route.stable} if route is not None and watched.evidence is None else set()
+        for version in serving | watched.passed.keys():
+            limits = self._upkeep.health(version)
+            seen = watched.windows.of_version(version, now_s)
+            now = breach(limits, seen) if version in serving and has_limits(limits) else None
+            before = watched.passed.pop(version, None)
+            if now is not None:
+                watched.passed[version] = now
+            if now is not None and (before is None or before.limit != now.limit):
+                numbers = _limit_numbers(now, seen)
+                say(EventType.VERSION_HEALTH, Status.UNHEALTHY, key=version, why=now.why, **numbers)
+            elif now is None and before is not None:
+                say(EventType.VERSION_HEALTH, Status.HEALTHY, key=version, why=f"within health.{before.limit} again")
+
     def _publish_traffic(self, now_s: float) -> None:
         published = {}
         for service, watched in self._watched.items():
             watched.counter.forget_old(now_s)
-            published[service] = watched.counter.frozen(_status(watched), self._now_s())
+            published[service] = watched.counter.frozen(
+                _status(watched), self._now_s(), windows=watched.windows, passed=watched.passed
+            )
         self._traffic.publish(published)
 
     def _save(self, now_s: float) -> None:
@@ -347,6 +407,21 @@ def rules_of(settings: DeliverySettings) -> Rules:
         slow_factor=settings.slow_factor,
         few_units=settings.auto_units_min,
     )
+
+
+def _limit_numbers(passed: Breach, seen: WindowFigures) -> dict[str, Any]:
+    """What an event says of a limit that was passed."""
+    return {
+        "limit": passed.limit,
+        "allowed": passed.allowed,
+        "seen": passed.seen,
+        "window_s": seen.window_s,
+        "window_calls": seen.calls,
+        "window_failures": seen.failures,
+        "p50_ms": seen.p50_ms,
+        "p95_ms": seen.p95_ms,
+        "p99_ms": seen.p99_ms,
+    }
 
 
 def _due(now_s: float, last_s: float, every_s: float) -> bool:

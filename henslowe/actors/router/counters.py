@@ -6,10 +6,12 @@ Mutable, owned by the canary router; what others see is the frozen snapshot (`he
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+from henslowe.actors.health import Breach, ServiceWindows, WindowFigures
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.router.latency import past_bounds
 from henslowe.actors.router.trial import Past
@@ -45,11 +47,11 @@ class _VersionCount:
         self.last_call_s = record.time_s
         self.latencies_s.append(record.latency_s)
 
-    def frozen(self, version: VersionKey) -> VersionTraffic:
+    def frozen(self, version: VersionKey, window: WindowFigures) -> VersionTraffic:
         ordered = sorted(self.latencies_s)
         p50, p95 = (ordered[int(q * (len(ordered) - 1))] * 1000 if ordered else 0.0 for q in (0.5, 0.95))
         return VersionTraffic(
-            version, self.calls, self.failures, self.tool_errors, round(p50, 3), round(p95, 3), self.last_call_s
+            version, self.calls, self.failures, self.tool_errors, round(p50, 3), round(p95, 3), self.last_call_s, window
         )
 
 
@@ -131,10 +133,28 @@ class ServiceCounter:
             name for name, unit in self._units.items() if unit.calls >= HEALTHY_CALLS_MIN and not unit.failures
         )
 
-    def frozen(self, trial: TrialStatus | None, now_s: float) -> ServiceTraffic:
-        """A snapshot."""
+    def frozen(
+        self,
+        trial: TrialStatus | None,
+        now_s: float,
+        *,
+        windows: ServiceWindows | None = None,
+        passed: Mapping[VersionKey, Breach] = MappingProxyType({}),
+    ) -> ServiceTraffic:
+        """A snapshot, with the figures of the last minutes where they are kept."""
+        windows = windows or ServiceWindows()
+        instances = windows.of_instances(now_s)
         calls = sum(count for second, count in self._seconds if second > now_s - RATE_WINDOW_S)
-        versions = {version: count.frozen(version) for version, count in self._versions.items()}
+        versions = {
+            version: count.frozen(version, windows.of_version(version, now_s))
+            for version, count in self._versions.items()
+        }
         return ServiceTraffic(
-            self._service, tuple(self._units), MappingProxyType(versions), trial, calls * 60 / RATE_WINDOW_S
+            self._service,
+            tuple(self._units),
+            MappingProxyType(versions),
+            trial,
+            calls * 60 / RATE_WINDOW_S,
+            MappingProxyType(instances),
+            MappingProxyType(dict(passed)),
         )

@@ -97,6 +97,8 @@ def built(change: Change, message: VersionBuilt) -> None:
         folder=Path(str(message.metadata.get("root", f"v{semver}"))).name,
         launch=message.launch,
         env_digest=message.env_digest,
+        health=message.health,
+        scale=message.scale,
         metadata=to_jsonable_python(metadata),
         **offers(message.contract),
     )

@@ -15,6 +15,7 @@ from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.launch import LaunchSpec
 from henslowe.actors.messages import Strategy
 from henslowe.config.hooks import Hook
+from henslowe.config.upkeep import Health, Scale
 from henslowe.storage import TableSpec
 
 
@@ -102,6 +103,9 @@ class VersionRow(BaseModel):
     """Kept by a person's wish, however many newer ones there are."""
     restart_of: int = 0
     """The version that this one starts again, or 0."""
+    health: Health = Health()
+    scale: Scale = Scale()
+    """What its `service.toml` said of how it is looked after (`henslowe.actors.upkeep`)."""
     hooks: tuple[Hook, ...] = ()
     """Of its `service.toml`; the node's own come on top."""
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from henslowe.actors.capturing import CallCapture, Exchange
 from henslowe.actors.endpoints import Endpoint, JsonObject
-from henslowe.actors.ids import VersionKey
-from henslowe.actors.routes import Arm, CallRecord, Observations, Outcome, Route
+from henslowe.actors.ids import InstanceId, VersionKey
+from henslowe.actors.routes import NO_INSTANCE, Arm, CallRecord, Observations, Outcome, Route
 from henslowe.transport.gateway import evidence
 from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.metrics import GatewayMetrics
@@ -53,9 +53,19 @@ class Recording:
         if choice.arm is None:
             self.metrics.call(choice.endpoint.version, ended.outcome, ended.took_s)
         else:
-            self.observe(ask, choice.route, choice.arm, choice.endpoint.version, ended)
+            endpoint = choice.endpoint
+            self.observe(ask, choice.route, choice.arm, endpoint.version, ended, instance=endpoint.instance)
 
-    def observe(self, ask: Ask, route: Route, arm: Arm, version: VersionKey, ended: Ended) -> None:
+    def observe(
+        self,
+        ask: Ask,
+        route: Route,
+        arm: Arm,
+        version: VersionKey,
+        ended: Ended,
+        *,
+        instance: InstanceId = NO_INSTANCE,
+    ) -> None:
         """An attempt ended, or could not begin."""
         self.metrics.call(version, ended.outcome, ended.took_s)
         self.observations.record(
@@ -71,6 +81,7 @@ class Recording:
                 epoch=route.epoch,
                 error=ended.error,
                 principal=ask.principal,
+                instance=instance,
             )
         )
 

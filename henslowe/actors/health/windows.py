@@ -1,0 +1,153 @@
+"""Calls of the last minutes in numbers: success, errors and response times, per instance and, merged, per version.
+
+    window = RollingWindow(span_s=300.0)
+    window.add(failed=False, latency_s=0.012, now_s=1000.0)
+    window.figures(1000.0).p95_ms
+
+A window is a few slices, each with its counts and its sketch of the response times; the oldest slice leaves as a whole.
+Sketches merge, so that a version's percentiles are those of all its calls and not an average of its instances'.
+
+Source of the sketch: Masson, Rim and Lee, "DDSketch: a fast and fully-mergeable quantile sketch with relative-error
+guarantees", 2019. Not here: which figures are bad (`thresholds`, `henslowe.actors.router.verdict`).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from ddsketch import DDSketch
+
+from henslowe.actors.ids import InstanceId, VersionKey
+
+SLICES: Final = 10
+"""Parts of a window: it is between nine and ten of them long."""
+ACCURACY: Final = 0.01
+"""Of a percentile, relative to itself."""
+WINDOWS_MAX: Final = 256
+"""Instances remembered per service; the one unused longest is forgotten."""
+
+
+@dataclass(slots=True, frozen=True)
+class WindowFigures:
+    """What a window says."""
+
+    window_s: float = 0.0
+    calls: int = 0
+    failures: int = 0
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    """Response times, to a hundredth of themselves; None without calls."""
+
+    @property
+    def error_rate(self) -> float | None:
+        """Part of the calls that failed; None without calls."""
+        return self.failures / self.calls if self.calls else None
+
+    @property
+    def success_rate(self) -> float | None:
+        """Part of the calls that did not; None without calls."""
+        return 1.0 - self.failures / self.calls if self.calls else None
+
+
+@dataclass(slots=True)
+class _Slice:
+    number: int
+    """Since the epoch, in lengths of a slice."""
+    calls: int = 0
+    failures: int = 0
+    latencies_ms: DDSketch = field(default_factory=lambda: DDSketch(ACCURACY))
+
+
+@dataclass(slots=True)
+class RollingWindow:
+    """Calls of about the last `span_s`. Times come in, in Unix seconds. Runs in: the loop."""
+
+    span_s: float
+    _slices: deque[_Slice] = field(default_factory=lambda: deque(maxlen=SLICES))
+    _added: int = 0
+    _known: tuple[int, int, WindowFigures] | None = None
+    """The last figures, with the calls and the slice of that time: idle services cost nothing."""
+
+    def add(self, *, failed: bool, latency_s: float, now_s: float) -> None:
+        """Count a finished call."""
+        number = self._number(now_s)
+        if not self._slices or number > self._slices[-1].number:
+            self._slices.append(_Slice(number))
+        newest = self._slices[-1]  # of a clock that was set back, too
+        newest.calls += 1
+        newest.failures += failed
+        newest.latencies_ms.add(latency_s * 1000)
+        self._added += 1
+
+    def figures(self, now_s: float) -> WindowFigures:
+        """What it says now."""
+        number = self._number(now_s)
+        if self._known is None or self._known[:2] != (self._added, number):
+            self._known = (self._added, number, merged((self,), self.span_s, now_s))
+        return self._known[2]
+
+    def slices(self, now_s: float) -> Iterable[_Slice]:
+        """Those that are not too old."""
+        oldest = self._number(now_s) - SLICES
+        return (each for each in self._slices if each.number > oldest)
+
+    def _number(self, now_s: float) -> int:
+        return int(now_s * SLICES / self.span_s)
+
+
+def merged(windows: Iterable[RollingWindow], span_s: float, now_s: float) -> WindowFigures:
+    """The figures of all these calls together."""
+    calls, failures, latencies_ms = 0, 0, DDSketch(ACCURACY)
+    for window in windows:
+        for each in window.slices(now_s):
+            calls += each.calls
+            failures += each.failures
+            latencies_ms.merge(each.latencies_ms)
+    p50, p95, p99 = (_rounded(latencies_ms.get_quantile_value(quantile)) for quantile in (0.5, 0.95, 0.99))
+    return WindowFigures(span_s, calls, failures, p50, p95, p99)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+class ServiceWindows:
+    """The windows of one service's instances. Runs in: the loop."""
+
+    def __init__(self) -> None:
+        self._of: OrderedDict[tuple[VersionKey, InstanceId], RollingWindow] = OrderedDict()
+
+    def add(
+        self, version: VersionKey, instance: InstanceId, *, span_s: float, failed: bool, latency_s: float, now_s: float
+    ) -> None:
+        """Count a finished call; "" is the instance of one that reached none."""
+        key = (version, instance)
+        window = self._of.get(key)
+        if window is None or window.span_s != span_s:
+            window = self._of[key] = RollingWindow(span_s)
+            if len(self._of) > WINDOWS_MAX:
+                self._of.popitem(last=False)
+        self._of.move_to_end(key)
+        window.add(failed=failed, latency_s=latency_s, now_s=now_s)
+
+    def of_version(self, version: VersionKey, now_s: float) -> WindowFigures:
+        """All calls of a version, whichever instance had them."""
+        windows = [window for (of, _), window in self._of.items() if of == version]
+        if len(windows) == 1:
+            return windows[0].figures(now_s)
+        return merged(windows, max((window.span_s for window in windows), default=0.0), now_s)
+
+    def of_instances(self, now_s: float) -> dict[InstanceId, WindowFigures]:
+        """The calls of each instance; those without any in their window are forgotten."""
+        found: dict[InstanceId, WindowFigures] = {}
+        for (version, instance), window in list(self._of.items()):
+            figures = window.figures(now_s)
+            if not figures.calls:
+                del self._of[version, instance]
+            elif instance:
+                found[instance] = figures
+        return found

@@ -6,6 +6,9 @@ A whole node runs a kind server and a rude one. Well-behaved clients call the ki
 last, while one abuse after the other goes on, from a process of its own. For each: what the abuser was told, how much
 the node's memory grew at most, and the latency of the others beside what it was in the calm before.
 
+The abusers and the rude server stand back for everybody else where the cores are short: what they take of a machine is
+the operating system's business, and here it is asked what they take of the node.
+
 What `--check` holds: the node is well afterwards, no call of the others fails, memory grows by at most the limit
 below, and the others' p99 at most doubles (or stays below a few ticks of the scheduler, on a machine with more
 processes than cores).
@@ -31,6 +34,7 @@ from urllib.parse import urlsplit
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.gateway import INITIALIZE, resident_kb
+from bench.servers.rude import stand_back
 from tests.e2e.harness import Node, http_status
 
 HERE = Path(__file__).parent
@@ -350,6 +354,7 @@ async def under(name: str, node: Node, others: Others, before_kb: int, seconds: 
     abuser = await asyncio.create_subprocess_exec(
         *(sys.executable, __file__, "--abuse", name, "--url", node.url, "--seconds", str(seconds)),
         stdout=subprocess.PIPE,
+        start_new_session=True,
     )
     others.take(figures)
     said = asyncio.create_task(abuser.communicate())
@@ -410,6 +415,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.abuse:
+        stand_back()
         print(json.dumps(asyncio.run(ABUSES[options.abuse](Place(options.url), options.seconds))))
         return 0
     with tempfile.TemporaryDirectory(prefix="henslowe-abuse-") as folder:

@@ -6,7 +6,6 @@ What a node is made of is `henslowe.node`'s.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -15,6 +14,7 @@ from collections.abc import Callable
 
 from henslowe.config.provenance import Loaded
 from henslowe.node import Node
+from henslowe.node_garbage import collect_in_quiet, put_off, settle
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +22,6 @@ STOP_S = 60.0
 """Longest orderly stop; then the process leaves anyway: children die with it, and the store is safe at any moment."""
 SWITCH_INTERVAL_S = 0.0005
 """Python's own 5 ms lets a busy thread (the writer, a digest) hold up the loop ten times longer than this does."""
-GC_GEN2_THRESHOLD = 100
-"""Full collections are rare: what lives after the start lives long, and `gc.freeze` has set it aside."""
 
 
 def run(loaded: Loaded, *, on_ready: Callable[[Node], None] | None = None) -> int:
@@ -37,7 +35,7 @@ def run(loaded: Loaded, *, on_ready: Callable[[Node], None] | None = None) -> in
         HensloweError: It cannot start.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    gc.set_threshold(*gc.get_threshold()[:2], GC_GEN2_THRESHOLD)
+    put_off()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_main(loaded, on_ready))
@@ -55,14 +53,14 @@ async def _main(loaded: Loaded, on_ready: Callable[[Node], None] | None) -> int:
         loop.add_signal_handler(signal.SIGHUP, node.stopping.set)
     if on_ready is not None:
         on_ready(node)
-    gc.collect()
-    gc.freeze()
+    settle()
+    collecting = asyncio.create_task(collect_in_quiet())
     fallen = asyncio.Event()
     node.root.watch(lambda *_: loop.call_soon_threadsafe(fallen.set))
     waits = [asyncio.create_task(event.wait()) for event in (node.stopping, fallen)]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
+    for task in (*waits, collecting):
+        task.cancel()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.remove_signal_handler(signum)  # a second one ends the process at once
     try:

@@ -1,11 +1,16 @@
-"""A server that misbehaves when it is asked to: answers of any size, late answers, floods on every channel."""
+"""A server that misbehaves when it is asked to: answers of any size, late answers, floods on every channel.
+
+It has the lowest priority of all: what is measured is what it does to the node, not to the machine.
+"""
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
 import threading
 import time
+from pathlib import Path
 
 TOOLS = [
     {"name": name, "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}}
@@ -75,6 +80,13 @@ def answer(method: str, params: dict) -> dict:
     return {"error": {"code": -32601, "message": "Method not found"}}
 
 
+def stand_back() -> None:
+    """Run when nobody else wants to."""
+    os.nice(19)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text("19")  # a session of its own is weighed as a whole
+
+
 async def main() -> None:
     reader, tasks = asyncio.StreamReader(limit=1 << 24), set()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -91,4 +103,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    stand_back()
     asyncio.run(main())

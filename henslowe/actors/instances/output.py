@@ -24,6 +24,10 @@ BATCH_LINES: Final = 100
 BATCH_S: Final = 0.2
 BURST_S: Final = 10.0
 """So much of its allowance a server may use at once: what it says at start, or a traceback, is kept whole."""
+LINES_AT_ONCE: Final = 50
+"""Taken of what was read before others have their turn."""
+FLOOD_PAUSE_S: Final = 0.01
+"""After a read of which lines were left out: a flood is read at some 6 MB/s, and then waits at its full pipe."""
 LEFT_OUT_S: Final = 5.0
 """How often it is said how many lines were left out."""
 
@@ -82,13 +86,26 @@ class Output:
         rest = b""
         while data := await reader.read(65_536):
             *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                self.line(channel, line.decode(errors="replace"))
+            await self._take(channel, lines)
             if len(rest) > LINE_CHARS_MAX:
                 self.line(channel, rest.decode(errors="replace"))
                 rest = b""
         if rest:
             self.line(channel, rest.decode(errors="replace"))
+
+    async def _take(self, channel: str, lines: list[bytes]) -> None:
+        """Take the lines of one read, a few at a time; of a flood's only the last ones, since nobody will read more."""
+        while lines:
+            if self._left_out and len(lines) > TAIL_LINES:
+                self._left_out += len(lines) - TAIL_LINES
+                lines = lines[-TAIL_LINES:]
+            for line in lines[:LINES_AT_ONCE]:
+                self.line(channel, line.decode(errors="replace"))
+            lines = lines[LINES_AT_ONCE:]
+            if self._left_out:
+                await asyncio.sleep(FLOOD_PAUSE_S)
+            elif lines:
+                await asyncio.sleep(0)
 
     def line(self, channel: str, line: str) -> None:
         """Take one line."""

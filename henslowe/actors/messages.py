@@ -194,6 +194,8 @@ class VersionBroken:
     reason: str
     """The failing lines, at most 4 kB, as `status` shows them."""
     superseded: bool = False
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """As far as the run came: see `VersionBuilt`."""
 
 
 # -- declared services ----------------

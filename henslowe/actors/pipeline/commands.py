@@ -64,9 +64,10 @@ class Place:
         return base | {key: value.replace("{tmp}", str(self.work.tmp)) for key, value in more.items()}
 
     def resolve(self, command: Sequence[str]) -> list[str]:
-        """The command with our own words replaced: `{python}` and `{ruff}`."""
+        """The command with our own words replaced: `{python}`, `{ruff}`, and `{tmp}` within any."""
         words = {"{python}": lambda: self.env.python, "{ruff}": lambda: find_tool("ruff")}
-        return [words[word]() if word in words else word for word in command]
+        tmp = str(self.work.tmp)
+        return [words[word]() if word in words else word.replace("{tmp}", tmp) for word in command]
 
 
 async def run_command(

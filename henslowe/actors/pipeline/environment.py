@@ -54,6 +54,8 @@ class ServiceEnv:
     """None: the node's own interpreter, nothing to install."""
     node_modules: Path | None = None
     steps: tuple[tuple[str, ...], ...] = ()
+    lock_digest: str = ""
+    """Of the file that locks every dependency with its hash; "" where there is none."""
 
     @property
     def path(self) -> str:

@@ -146,7 +146,7 @@ class PipelineExecutor(LoopActor):
     async def _rebuild(self, message: Rebuild, sender: Reply) -> None:
         lane, newest = self._sources("rebuild", message.service)
         say(EventType.COMMAND, Status.INFO, service=message.service, command="build", by=message.by)
-        self._offer(lane, Job(newest, force=True, sender=sender))
+        self._offer(lane, Job(newest, force=True, by=message.by, sender=sender))
         await self._start_more()
 
     async def _try(self, trial: Trial) -> Ref:

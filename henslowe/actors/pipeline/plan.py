@@ -22,7 +22,7 @@ from enum import StrEnum
 from typing import Final
 
 from henslowe.config.inference import DependencyKind, Inferred, Runtime
-from henslowe.config.manifest import SERVICE_FILE, ServiceManifest, Stage
+from henslowe.config.manifest import SERVICE_FILE, Reports, ServiceManifest, Stage
 from henslowe.errors import ManifestError
 
 DEPS: Final = "deps"
@@ -36,6 +36,10 @@ _ERRORS_ONLY: Final = ("--isolated", "--select=E9,F", "--ignore=F401,F841")
 """Without a configuration: what cannot be right (syntax, undefined names), not what is untidy (unused names)."""
 _NO_TESTS_COLLECTED: Final = 5
 _BUILD_OUTPUTS: Final = ("dist/", "build/", "out/", "lib/")
+
+
+NO_REPORTS: Final = Reports()
+_PYTEST_REPORT: Final = "{tmp}/junit-pytest.xml"
 
 
 class Kind(StrEnum):
@@ -61,6 +65,7 @@ class PlannedStage:
     cache: bool = True
     allow_failure: bool = False
     artifacts: tuple[str, ...] = ()
+    reports: Reports = NO_REPORTS
     good_codes: tuple[int, ...] = (0,)
     """Exit codes that mean success."""
 
@@ -144,9 +149,20 @@ def _python(inferred: Inferred, deps: tuple[str, ...]) -> list[PlannedStage]:
         stages.append(
             PlannedStage(
                 TEST,
-                command=("{python}", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no", *isolated),
+                command=(
+                    "{python}",
+                    "-m",
+                    "pytest",
+                    "-q",
+                    "-p",
+                    "no:cacheprovider",
+                    "--color=no",
+                    f"--junitxml={_PYTEST_REPORT}",
+                    *isolated,
+                ),
                 needs=deps,
                 env=inferred.env,
+                reports=Reports(junit=(_PYTEST_REPORT,)),
                 good_codes=(0, _NO_TESTS_COLLECTED),
             )
         )
@@ -186,7 +202,7 @@ def _merge(
     if base is None:
         base = PlannedStage(name, needs=(DEPS,) if has_deps and name != DEPS else (), timeout_s=timeout_s)
     if given.run:
-        base = replace(base, kind=Kind.COMMAND, command=given.run, good_codes=(0,), inputs=())
+        base = replace(base, kind=Kind.COMMAND, command=given.run, good_codes=(0,), inputs=(), reports=NO_REPORTS)
     return replace(
         base,
         needs=base.needs if given.needs is None else given.needs,
@@ -196,6 +212,7 @@ def _merge(
         cache=base.cache if given.cache is None else given.cache,
         allow_failure=given.allow_failure,
         artifacts=base.artifacts if given.artifacts is None else given.artifacts,
+        reports=base.reports if given.reports is None else given.reports,
     )
 
 

@@ -15,6 +15,7 @@ import asyncio
 import functools
 import itertools
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,6 +34,7 @@ from henslowe.actors.messages import (
     VersionBroken,
     VersionBuilt,
 )
+from henslowe.actors.pipeline import facts, kept
 from henslowe.actors.pipeline import release as releases
 from henslowe.actors.pipeline.graph import ARCHIVE, run_graph
 from henslowe.actors.pipeline.launching import launch_spec
@@ -43,6 +45,7 @@ from henslowe.actors.pipeline.telling import Journal
 from henslowe.actors.pipeline.tools import Tools, in_thread
 from henslowe.actors.pipeline.workdir import Snapshot, Workdir, take_snapshot
 from henslowe.actors.vocabulary import EventType, Status
+from henslowe.config.exposure import Exposure
 from henslowe.config.hooks import Hook
 from henslowe.errors import HensloweError, ManifestError, NotFound, StageFailed
 
@@ -59,6 +62,8 @@ class Job:
 
     change: SourceChanged
     force: bool = False
+    by: str = ""
+    """Who asked for it by name."""
     attempt: int = 1
     sender: Reply | None = None
     """Who waits for the version's key."""
@@ -159,17 +164,31 @@ class _Run:
         manifest, delivery = prepared.manifest, self._tools.settings.delivery
         percent = delivery.canary_percent if manifest.canary_percent is None else manifest.canary_percent
         strategy = Strategy(manifest.strategy or delivery.strategy)
-        if not await self._create(snapshot, strategy, round(percent * 100), manifest.hooks):
+        exposure = manifest.exposed(delivery)
+        if not await self._create(snapshot, strategy, round(percent * 100), manifest.hooks, exposure):
             return None
         say(EventType.MANIFEST_CHECK, Status.SUCCESS, key=self._version, origin=manifest.origin)
         return prepared
 
     async def _create(
-        self, snapshot: Snapshot, strategy: Strategy, weight: int, hooks: tuple[Hook, ...] = ()
+        self,
+        snapshot: Snapshot,
+        strategy: Strategy,
+        weight: int,
+        hooks: tuple[Hook, ...] = (),
+        exposure: Exposure | None = None,
     ) -> bool:
         """Whether there is a new version to build."""
         created: Created = await registry.via(names.VERSIONS).call(
-            CreateVersion(self._service, snapshot.digest, strategy, weight, force=self._job.force, hooks=hooks),
+            CreateVersion(
+                self._service,
+                snapshot.digest,
+                strategy,
+                weight,
+                force=self._job.force,
+                hooks=hooks,
+                exposure=exposure or Exposure(),
+            ),
             VERSIONS_TIMEOUT_S,
         )
         self._job.answer(created.version)
@@ -215,7 +234,8 @@ class _Run:
         try:
             reports, staged = await run_graph(prepared.stages, runner.run, self._stage_archive)
         except StageFailed as error:
-            await self._broken(str(error.details.get("stage", "pipeline")), error)
+            known = await self._facts(prepared, runner.reports)
+            await self._broken(str(error.details.get("stage", "pipeline")), error, known)
             return
         await self._built(prepared, reports, staged, runner.checked)
 
@@ -226,6 +246,14 @@ class _Run:
         except HensloweError as error:
             raise StageFailed(error.message, hint=error.hint, stage=ARCHIVE) from error
 
+    async def _facts(self, prepared: Prepared, reports: Mapping[str, StageReport]) -> dict[str, Any]:
+        job, tools = self._job, self._tools
+        reported = await in_thread(kept.put, tools.archive, self._work.kept)
+        return {
+            **facts.origin(self._version, by=job.by, changed=job.change.changed),
+            **facts.course(prepared, reports, isolation=tools.cage.level.value, kept=reported),
+        }
+
     async def _built(
         self,
         prepared: Prepared,
@@ -235,21 +263,7 @@ class _Run:
     ) -> None:
         assert checked is not None
         manifest = prepared.manifest
-        metadata: dict[str, Any] = {
-            "service": self._service,
-            "version": self._version.number,
-            "origin": manifest.origin,
-            "runtime": manifest.runtime.value,
-            "source_digest": prepared.snapshot.digest,
-            "env_digest": prepared.env.digest,
-            "stages": {name: report.as_dict() for name, report in reports.items()},
-            "era": checked.era,
-            "eras": list(checked.eras),
-            "protocol_version": checked.protocol_version,
-            "server_info": checked.server_info,
-            "contract_digest": checked.contract.digest,
-            "isolation": self._tools.cage.level.value,
-        }
+        metadata = {**await self._facts(prepared, reports), **facts.offer(checked)}
         versions = registry.via(names.VERSIONS)
         semver = await versions.call(NameVersion(self._version, manifest.version, staged.build), VERSIONS_TIMEOUT_S)
         modules = prepared.env.node_modules
@@ -288,7 +302,7 @@ class _Run:
         await versions.call(built, VERSIONS_TIMEOUT_S)
         self._job.reported = True
 
-    async def _broken(self, stage: str, error: HensloweError) -> None:
+    async def _broken(self, stage: str, error: HensloweError, known: Mapping[str, Any] | None = None) -> None:
         excerpt = str(error.details.get("excerpt", ""))
         hint = error.hint and f"hint: {error.hint}"
         # Of the excerpt the last lines count, and it gives way to the hint.
@@ -304,7 +318,8 @@ class _Run:
         )
         self._job.concluded = True
         await registry.via(names.VERSIONS).call(
-            VersionBroken(self._version, stage, reason[:REASON_CHARS_MAX]), VERSIONS_TIMEOUT_S
+            VersionBroken(self._version, stage, reason[:REASON_CHARS_MAX], metadata=dict(known or {})),
+            VERSIONS_TIMEOUT_S,
         )
         self._job.reported = True
 

@@ -21,13 +21,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from henslowe.actors.pipeline import kept
 from henslowe.actors.pipeline.output import Line
 from henslowe.actors.pipeline.plan import PlannedStage
 from henslowe.actors.pipeline.workdir import Workdir, matching
 from henslowe.errors import Corrupt, NotFound
 from henslowe.storage import Archive
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 ENTRIES_MAX: Final = 2_000
 """Beyond it the least recently used quarter goes."""
 
@@ -41,7 +42,9 @@ class Remembered:
     artifacts: str = ""
     """Build in the archive, "" for none."""
     result: dict[str, Any] | None = None
-    """What a built-in stage found, beside its log."""
+    """What a built-in stage found, or what the stage's reports said, beside its log."""
+    kept: str = ""
+    """Build in the archive of the reports themselves, "" for none."""
 
 
 def stage_key(
@@ -56,7 +59,12 @@ def stage_key(
         program: Identity of the program that the stage runs.
         before: Keys of the stages that it needs, directly or not.
     """
-    definition = asdict(stage) | {"env": dict(stage.env), "timeout_s": 0, "needs": ()}
+    definition = asdict(stage) | {
+        "env": dict(stage.env),
+        "timeout_s": 0,
+        "needs": (),
+        "reports": stage.reports.model_dump(),
+    }
     inputs = [(path, files[path]) for path in matching(files, stage.inputs)]
     where = (sys.platform, platform.machine())
     text = json.dumps([FORMAT, definition, inputs, environment, program, sorted(before.items()), where], sort_keys=True)
@@ -71,15 +79,19 @@ class StageCache:
         self._archive = archive
         self._writes = 0
 
-    def load(self, key: str, work: Workdir) -> Remembered | None:
-        """What is remembered, with the artifacts put back into the run's folders; None for a miss."""
+    def load(self, key: str, work: Workdir, stage: str = "") -> Remembered | None:
+        """What is remembered, its artifacts and reports put back into the run's folders; None for a miss."""
         path = self._path(key)
         try:
             table = json.loads(path.read_bytes())
             lines = tuple((str(channel), str(text)) for channel, text in table["lines"])
-            found = Remembered(int(table["duration_ms"]), lines, str(table["artifacts"]), table["result"])
+            found = Remembered(
+                int(table["duration_ms"]), lines, str(table["artifacts"]), table["result"], str(table["kept"])
+            )
             if found.artifacts:
                 self._restore(found.artifacts, work)
+            if found.kept:
+                kept.restore(self._archive, found.kept, work.kept / stage)
             os.utime(path)
         except (OSError, ValueError, KeyError, TypeError, NotFound, Corrupt):
             return None

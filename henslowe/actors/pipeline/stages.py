@@ -7,12 +7,12 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from henslowe.actors.endpoints import Era
 from henslowe.actors.ids import VersionKey
 from henslowe.actors.launch import LaunchSpec, Wire
-from henslowe.actors.pipeline import environment
+from henslowe.actors.pipeline import environment, kept
 from henslowe.actors.pipeline.advice import advice
 from henslowe.actors.pipeline.commands import Place, run_command
 from henslowe.actors.pipeline.environment import identity_of
@@ -21,12 +21,15 @@ from henslowe.actors.pipeline.mcp_check import Checked, check_server, greets, su
 from henslowe.actors.pipeline.output import StageOutput
 from henslowe.actors.pipeline.plan import Kind, PlannedStage
 from henslowe.actors.pipeline.preparing import Prepared
+from henslowe.actors.pipeline.reports import Findings
 from henslowe.actors.pipeline.stage_cache import Remembered, stage_key
 from henslowe.actors.pipeline.telling import Teller
 from henslowe.actors.pipeline.tools import Tools, in_thread
 from henslowe.actors.pipeline.workdir import add_artifacts
 from henslowe.actors.vocabulary import EventType, Status, stage_events
 from henslowe.errors import HensloweError, StageFailed
+
+NOTHING: Final = Findings()
 
 
 @dataclass(slots=True, frozen=True)
@@ -39,10 +42,13 @@ class StageReport:
     exit_code: int = 0
     key: str = ""
     message: str = ""
+    findings: Findings = NOTHING
+    """What its reports say."""
 
     def as_dict(self) -> dict[str, Any]:
         """For the version's metadata."""
-        return {"status": self.status.value, "duration_ms": self.duration_ms, "cached": self.cached}
+        head = {"status": self.status.value, "duration_ms": self.duration_ms, "cached": self.cached}
+        return head | self.findings.as_dict()
 
 
 class StageRunner:
@@ -65,6 +71,8 @@ class StageRunner:
         self.replays = True
         self.checked: Checked | None = None
         """What `mcp-check` found."""
+        self.reports: dict[str, StageReport] = {}
+        """Of all stages that have ended, also badly."""
 
     async def run(self, stage: PlannedStage, done: Mapping[str, StageReport]) -> StageReport:
         """Run a stage whose needs are `done`.
@@ -82,16 +90,20 @@ class StageRunner:
                 bytes_max=self._tools.settings.pipeline.output_bytes_max,
                 line_bytes_max=self._tools.settings.pipeline.output_line_bytes_max,
             )
+            failure: HensloweError | None = None
             try:
-                report = await self._replayed_or_run(stage, done, output)
-            except HensloweError as error:
-                output.close()
-                return self._failed(stage, completed, error, output, began_s)
+                try:
+                    report = await self._replayed_or_run(stage, done, output)
+                except HensloweError as error:
+                    failure, report = error, await self._failed(stage, error, output, began_s)
             except asyncio.CancelledError:
                 output.close()
                 self._teller.say(completed, Status.CANCELLED, stage=stage.name, duration_ms=_since_ms(began_s))
                 raise
             output.close()
+            self.reports[stage.name] = report
+            if failure is not None:
+                return self._broken(stage, completed, report, failure, output)
             self._teller.say(
                 completed,
                 Status.SUCCESS,
@@ -99,29 +111,43 @@ class StageRunner:
                 duration_ms=report.duration_ms,
                 cached=report.cached,
                 exit_code=report.exit_code,
+                **report.findings.as_dict(),
             )
             return report
 
-    def _failed(
-        self, stage: PlannedStage, completed: EventType, error: HensloweError, output: StageOutput, began_s: float
+    async def _failed(
+        self, stage: PlannedStage, error: HensloweError, output: StageOutput, began_s: float
     ) -> StageReport:
-        exit_code = int(error.details.get("exit_code", -1))
+        return StageReport(
+            Status.FAILED,
+            _since_ms(began_s),
+            exit_code=int(error.details.get("exit_code", -1)),
+            message=error.message,
+            findings=await self._findings(stage, output),
+        )
+
+    def _broken(
+        self, stage: PlannedStage, completed: EventType, report: StageReport, error: HensloweError, output: StageOutput
+    ) -> StageReport:
         excerpt = output.excerpt()
         hint = advice(excerpt, self._files) or error.hint
         self._teller.say(
             completed,
             Status.FAILED,
             stage=stage.name,
-            duration_ms=_since_ms(began_s),
+            duration_ms=report.duration_ms,
             message=error.message,
             hint=hint,
             excerpt=excerpt,
-            exit_code=exit_code,
+            exit_code=report.exit_code,
             allowed=stage.allow_failure,
+            **report.findings.as_dict(),
         )
         if stage.allow_failure:
-            return StageReport(Status.FAILED, _since_ms(began_s), exit_code=exit_code, message=error.message)
-        raise StageFailed(error.message, hint=hint, stage=stage.name, excerpt=excerpt, exit_code=exit_code) from error
+            return report
+        raise StageFailed(
+            error.message, hint=hint, stage=stage.name, excerpt=excerpt, exit_code=report.exit_code
+        ) from error
 
     async def _replayed_or_run(
         self, stage: PlannedStage, done: Mapping[str, StageReport], output: StageOutput
@@ -129,11 +155,12 @@ class StageRunner:
         began_s = time.monotonic()
         key = await in_thread(self._key, stage, done)
         if key and self.replays:
-            found = await in_thread(self._tools.cache.load, key, self._place.work)
+            found = await in_thread(self._tools.cache.load, key, self._place.work, stage.name)
             if found is not None and self._accept(stage, found):
                 for channel, text in found.lines:
                     output.add(channel, text)
-                return StageReport(Status.SUCCESS, _since_ms(began_s), cached=True, key=key)
+                findings = NOTHING if stage.kind is Kind.MCP_CHECK else Findings.from_dict(found.result or {})
+                return StageReport(Status.SUCCESS, _since_ms(began_s), cached=True, key=key, findings=findings)
         if stage.kind is Kind.DEPS:
             cached = await self._make_environment(stage, output)
             return StageReport(Status.SUCCESS, _since_ms(began_s), cached=cached)
@@ -144,12 +171,17 @@ class StageRunner:
             result = asdict(self.checked)
         else:
             code = await self._command(stage, output)
+        findings = await self._findings(stage, output)
         artifacts = await in_thread(self._collect, stage) if stage.artifacts else ""
         duration_ms = _since_ms(began_s)
         if key:
-            found = Remembered(duration_ms, tuple(output.kept), artifacts, result)
+            reports = ""
+            if stage.reports.globs:
+                result = findings.as_dict()
+                reports = await in_thread(kept.put, self._tools.archive, self._place.work.kept / stage.name)
+            found = Remembered(duration_ms, tuple(output.kept), artifacts, result, reports)
             await in_thread(self._tools.cache.save, key, found)
-        return StageReport(Status.SUCCESS, duration_ms, exit_code=code, key=key)
+        return StageReport(Status.SUCCESS, duration_ms, exit_code=code, key=key, findings=findings)
 
     def _key(self, stage: PlannedStage, done: Mapping[str, StageReport]) -> str:
         """The cache's key; "" when this stage, or one before it, cannot be remembered."""
@@ -245,6 +277,15 @@ class StageRunner:
             with suppress(FileExistsError):
                 (self._place.work.src / "node_modules").symlink_to(env.node_modules)
         return was_complete
+
+    async def _findings(self, stage: PlannedStage, output: StageOutput) -> Findings:
+        """What the stage's reports say, which are kept."""
+        if not stage.reports.globs:
+            return NOTHING
+        findings, notes = await in_thread(kept.collect, self._place.work, stage.name, stage.reports)
+        for note in notes:
+            output.add("note", note)
+        return findings
 
     def _collect(self, stage: PlannedStage) -> str:
         """Copy a stage's artifacts to the pack, and remember them as a build of their own."""

@@ -2,6 +2,7 @@
 
     <data>/runs/<service>-<number>/
         src/    where stages run
+        kept/   their reports
         pack/   the same copy, which no stage sees: what goes into the archive
         home/ tmp/
 
@@ -45,6 +46,11 @@ class Workdir:
         return self.root / "pack"
 
     @property
+    def kept(self) -> Path:
+        """What is kept beside the build; made when there is something."""
+        return self.root / "kept"
+
+    @property
     def home(self) -> Path:
         """The stages' HOME."""
         return self.root / "home"
@@ -86,7 +92,7 @@ def take_snapshot(source: Path, work: Workdir, ignore: tuple[str, ...]) -> Snaps
     files: dict[str, str] = {}
     made: set[str] = set()
     for path in paths:
-        content = _read(source / path)
+        content = read_regular(source / path)
         if content is None:
             continue  # gone since it was listed: the watcher will tell
         data, mode = content
@@ -102,9 +108,9 @@ def take_snapshot(source: Path, work: Workdir, ignore: tuple[str, ...]) -> Snaps
 
 def add_artifacts(work: Workdir, globs: tuple[str, ...]) -> list[str]:
     """Copy what a stage made from `src` to `pack`; the relative paths, sorted."""
-    found = matching(_regular_files(work.src), globs)
+    found = matching(regular_files(work.src), globs)
     for path in found:
-        content = _read(work.src / path)
+        content = read_within(work.src / path, work.src)
         if content is not None:
             (work.pack / path).parent.mkdir(parents=True, exist_ok=True)
             (work.pack / path).unlink(missing_ok=True)
@@ -119,7 +125,7 @@ def matching(paths: Iterable[str], globs: tuple[str, ...]) -> list[str]:
     return sorted(GitIgnoreSpec.from_lines(globs).match_files(paths))
 
 
-def _regular_files(root: Path) -> list[str]:
+def regular_files(root: Path) -> list[str]:
     """Paths of the files below `root`; links to folders (`node_modules`) are not followed."""
     found: list[str] = []
     for folder, names, files in os.walk(root):
@@ -129,9 +135,16 @@ def _regular_files(root: Path) -> list[str]:
     return found
 
 
-def _read(path: Path) -> tuple[bytes, int] | None:
+def read_within(path: Path, root: Path) -> tuple[bytes, int] | None:
+    """What a stage made below `root`; None also for a link that leaves it: the node may read what a stage may not."""
+    resolved = path.resolve()
+    return read_regular(resolved, os.O_NOFOLLOW) if resolved.is_relative_to(root.resolve()) else None
+
+
+def read_regular(path: Path, flags: int = 0) -> tuple[bytes, int] | None:
+    """A file's content and mode; None where it is gone or is none."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | flags)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
             return None

@@ -128,7 +128,13 @@ def broken(change: Change, message: VersionBroken) -> None:
     if message.superseded:
         supersede(change, number, message.reason[:REASON_MAX], stage=message.stage)
         return
-    change.set_version(number, state=VersionState.FAILED, stage=message.stage, reason=message.reason[:REASON_MAX])
+    change.set_version(
+        number,
+        state=VersionState.FAILED,
+        stage=message.stage,
+        reason=message.reason[:REASON_MAX],
+        metadata=to_jsonable_python(message.metadata),
+    )
     change.say(EventType.VERSION_FAILED, Status.FAILED, number, stage=message.stage, reason=message.reason[:REASON_MAX])
 
 

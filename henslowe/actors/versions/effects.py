@@ -132,6 +132,7 @@ class Effects:
         if effect.folder and effect.folder not in used:
             await asyncio.to_thread(remove_tree, self._workspace / "archive" / effect.service / effect.folder)
         pins = {row.build for row in rows if row.build}
+        pins.update(str(row.metadata["kept"]) for row in rows if row.metadata.get("kept"))
         await asyncio.to_thread(self._archive.gc, pins=pins)
 
 

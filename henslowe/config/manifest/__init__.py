@@ -31,6 +31,7 @@ from henslowe.config.manifest.delivery import Delivery
 from henslowe.config.manifest.launch import Command, Launch
 from henslowe.config.manifest.models import SERVICE_FILE, ServiceFile, ServiceManifest
 from henslowe.config.manifest.reading import DEFAULT_VERSION, read_manifest
+from henslowe.config.manifest.reports import Reports
 from henslowe.config.manifest.stage import Stage
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Command",
     "Delivery",
     "Launch",
+    "Reports",
     "ServiceFile",
     "ServiceManifest",
     "Stage",

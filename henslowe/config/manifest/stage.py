@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from henslowe.config.manifest.launch import Command
+from henslowe.config.manifest.reports import Reports
 from henslowe.config.section import Section
 
 STAGE_NAME = r"^[a-z][a-z0-9_-]{0,31}$"
@@ -30,6 +31,9 @@ class Stage(Section):
     allow_failure: bool = False
     artifacts: tuple[str, ...] | None = None
     """Globs of the files that the stage makes and that belong to the build."""
+
+    reports: Reports | None = None
+    """Files that the stage writes about itself: `{ junit = "report.xml", coverage = "coverage.xml" }`."""
 
     @field_validator("run", mode="before")
     @classmethod

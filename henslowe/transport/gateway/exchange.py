@@ -153,21 +153,19 @@ class Exchange:
     ) -> web.StreamResponse:
         """Send the answer, as JSON or as the last event, and return the finished response."""
         body = response_bytes(self.request_id, answer)
+        if "error" in answer and (wait := retry_after(answer)):
+            headers = {**(headers or {}), "Retry-After": wait}
+        del answer  # while a slow client takes the bytes, nothing else is held for it
         if len(body) <= LARGE_BYTES:
-            return await self._finish(answer, body, status, headers)
+            return await self._finish(body, status, headers)
         try:
             with unsent.holding(len(body)):
-                return await self._finish(answer, body, status, headers)
+                return await self._finish(body, status, headers)
         except LimitReached as error:
-            answer = node_error(error)
-            return await self._finish(answer, response_bytes(self.request_id, answer), 503, headers)
+            return await self._finish(response_bytes(self.request_id, node_error(error)), 503, headers)
 
-    async def _finish(
-        self, answer: JsonObject, body: bytes, status: int, headers: dict[str, str] | None
-    ) -> web.StreamResponse:
+    async def _finish(self, body: bytes, status: int, headers: dict[str, str] | None) -> web.StreamResponse:
         if self._writer is None:
-            if "error" in answer and (wait := retry_after(answer)):
-                headers = {**(headers or {}), "Retry-After": wait}
             headers = {**_JSON, **headers} if headers else _JSON
             if len(body) <= LARGE_BYTES:
                 return web.Response(status=status, body=body, headers=headers)

@@ -117,7 +117,9 @@ class Serving:
             exchange.task = None  # from here on a cancellation by the client comes too late
             if finish is not None:
                 answer = finish(answer)
-            return await exchange.finish(answer, self.unsent, status=status_of(answer))
+            finishing = exchange.finish(answer, self.unsent, status=status_of(answer))
+            del answer  # a large one is not held beside its bytes
+            return await finishing
         except BaseException:
             await exchange.abandon()
             raise

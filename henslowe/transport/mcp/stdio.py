@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 READ_BYTES: Final = 64 * 1024
 """One read, and so much of a flood as may come between the calls of others; a pipe holds as much."""
+LINES_AT_ONCE: Final = 16
+"""Taken of one read before others have their turn: each may wake a call, and a whole pipe of answers wakes hundreds."""
 UNASKED_PER_S: Final = 5_000.0
 """Lines that answer nothing (notifications, what is not JSON-RPC), on average, before a child is read more slowly."""
 UNASKED_BURST: Final = 10_000.0
@@ -162,11 +164,13 @@ class StdioLink:
         cutter = LineCutter(self._message_bytes_max)
         try:
             while data := await self._stdout.read(READ_BYTES):
-                for line in cutter.feed(data):
+                for number, line in enumerate(cutter.feed(data), 1):
                     if isinstance(line, TooLong):
                         self._too_long(line)
                     else:
                         self._line(line)
+                    if not number % LINES_AT_ONCE:
+                        await asyncio.sleep(0)
                 if self._unasked_left < 0:
                     # The child waits at its full pipe; who shares the node does not wait for the child.
                     await asyncio.sleep(self._unasked_pause_s())

@@ -31,8 +31,10 @@ from henslowe.actors.context import ContextKeeper, SharedCapabilities
 from henslowe.actors.endpoints import EndpointDirectory
 from henslowe.actors.health import HealthBoard, policy_of, say_breaker
 from henslowe.actors.holds import HoldKeeper
+from henslowe.actors.hooks import HOOKS, Configured, HookBoard, HookGates, HookKeeper, Surroundings
 from henslowe.actors.ids import ServiceName, service_name
 from henslowe.actors.instances import InstanceManager, Prober
+from henslowe.actors.interceptors import Interceptors
 from henslowe.actors.journal import draft, say
 from henslowe.actors.kernel import (
     SHUTDOWN,
@@ -95,6 +97,7 @@ from henslowe.transport.mcp import McpConnector
 from henslowe.transport.rate_limit import RateLimiter
 from henslowe.transport.tls import certificate_of
 from henslowe.transport.tokens import ensure_token
+from henslowe.transport.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +122,8 @@ class Shared:
     capabilities: SharedCapabilities = field(default_factory=SharedCapabilities)
     transforms: PublishedTransforms = field(default_factory=PublishedTransforms)
     watcher: WatcherBoard = field(default_factory=WatcherBoard)
+    hooks: HookBoard = field(default_factory=HookBoard)
+    interceptors: Interceptors = field(default_factory=Interceptors)
     metrics: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     @classmethod
@@ -280,6 +285,9 @@ class Node:
         marker = f"{_node_id(store)}:{store.incarnation}"
         lay_out = functools.partial(restore, archive=store.archive, envs=store.data_dir.resolve() / "envs")
 
+        configured = Configured(settings.hooks, shared.interceptors)
+        around = Surroundings.of(store, settings, Webhooks(settings.webhooks.allow), shared.interceptors, marker=marker)
+
         def known() -> frozenset[ServiceName]:
             return frozenset(row.service for row in services.rows())
 
@@ -352,6 +360,16 @@ class Node:
                     upkeep=upkeep,
                 ),
                 _child(
+                    "hook keeper",
+                    names.HOOKS,
+                    HookKeeper,
+                    store,
+                    configured,
+                    around,
+                    shared.hooks,
+                    parallel=settings.webhooks.parallel,
+                ),
+                _child(
                     "version state machine",
                     names.VERSIONS,
                     VersionMachine,
@@ -359,6 +377,7 @@ class Node:
                     settings,
                     shared.traffic,
                     lay_out=lay_out,
+                    gates=HookGates(store.table(HOOKS), configured),
                     sweep=functools.partial(sweep_unknown, settings.workspace / "archive"),
                 ),
                 dynamic_plane(names.PIPELINE_RUNS, "pipeline runs"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from henslowe.actors.access.rows import TOKENS
+from henslowe.actors.hooks.rows import HOOKS
 from henslowe.actors.replay.rows import REPLAY
 from henslowe.actors.results.rows import RESULTS
 from henslowe.actors.router.rows import EVIDENCE
@@ -20,6 +21,7 @@ from henslowe.storage import TableSpec
 TABLES: Final[tuple[TableSpec[Any], ...]] = (
     CONTRACTS,
     EVIDENCE,
+    HOOKS,
     OUTBOX,
     REPLAY,
     RESULTS,

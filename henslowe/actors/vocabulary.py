@@ -155,6 +155,10 @@ class EventType(StrEnum):
     """The route of a service changed to this stable version. `canary`, `canary_percent`, `epoch`."""
     CONTRACT_CHANGED = "CONTRACT_CHANGED"
     """The new version offers something else. `from_version`, `to_version`, `tools_added`, `tools_removed`, `step`."""
+    HOOK_START = "HOOK_START"
+    """A hook of a version is run. `hook`, `on` (the moment), `id`."""
+    HOOK_COMPLETE = "HOOK_COMPLETE"
+    """It agreed or heard the news, or did not. `hook`, `on`, `id`, `duration_ms`, `attempts`; `message`, `excerpt`."""
     # instances
     INSTANCE_START = "INSTANCE_START"
     """A server is being started. `instance`; here and below `private` when it is for one client alone."""

@@ -98,34 +98,6 @@ class Surroundings:
 
     @classmethod
     def of(
-        cls,
-        settings: Settings,
-        data_dir: Path,
-        secrets: Resolve,
-        poster: Poster,
-        interceptors: Interceptors,
-        marker: str,
-    ) -> Surroundings:
-        """Those of a node: hooks are caged and limited as the stages of its pipeline are.
-
-        Raises:
-            ConfigError: The isolation that is asked for does not work here.
-        """
-        pipeline = settings.pipeline
-        return cls(
-            workspace=settings.workspace.resolve(),
-            data_dir=data_dir,
-            pipeline=pipeline,
-            cage=Cage(achieved(pipeline.isolation), data_dir, (data_dir / "envs",), pipeline.processes_max),
-            limits=Limits(pipeline.processes_max, pipeline.run_mib_max << 20, pipeline.free_mib_min << 20),
-            marker=marker,
-            secrets=secrets,
-            poster=poster,
-            interceptors=interceptors,
-        )
-
-    @classmethod
-    def of(
         cls, store: Store, settings: Settings, poster: Poster, interceptors: Interceptors, *, marker: str
     ) -> Surroundings:
         """Those of a node: hooks are caged and limited as the stages of its pipeline are.

@@ -81,6 +81,7 @@ from henslowe.transport.access.resources import resources_of
 from henslowe.transport.admin.edge import Admin
 from henslowe.transport.admin.keeping import Keeping
 from henslowe.transport.admin.traffic import TrafficTables
+from henslowe.transport.admin.workings import Workings
 from henslowe.transport.application import application_maker
 from henslowe.transport.gateway import (
     Gateway,
@@ -185,6 +186,11 @@ class Node:
     def directory(self) -> EndpointDirectory:
         """The endpoints that are up."""
         return self.shared.directory
+
+    @property
+    def hook_board(self) -> HookBoard:
+        """How hooks went."""
+        return self.shared.hooks
 
     @property
     def stalls(self) -> int:
@@ -439,6 +445,7 @@ class Node:
                 directory=shared.directory,
             ),
             RateLimiter(settings.admin.rate_per_s),
+            Workings(self.store.table(HOOKS).rows),
             keepalive_s=settings.gateway.sse_keepalive_s,
         )
         return application_maker(

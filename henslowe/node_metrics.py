@@ -21,6 +21,8 @@
 | henslowe_captures | | exchanges in the record |
 | henslowe_capture_total | outcome | exchanges `stored`, `sampled_out`, `over_rate`, `dropped` (queue full), `failed` |
 | henslowe_disk_free_bytes | | where the data directory is |
+| henslowe_hooks_total | on, outcome | hooks that ended: `done`, `failed` |
+| henslowe_hooks_waiting | | hooks that are to be run, run, or wait for another try |
 | henslowe_service_healthy | service | 1 when calls can be answered now |
 | henslowe_service_versions | service, state | versions by state |
 
@@ -38,6 +40,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from henslowe.actors.endpoints import EndpointDirectory
+from henslowe.actors.hooks import HOOKS, HookBoard, HookState
 from henslowe.actors.kernel import Ref, statistics
 from henslowe.actors.versions import SERVICES, VERSIONS
 from henslowe.storage import Store
@@ -69,6 +72,11 @@ class MeasuredNode(Protocol):
         ...
 
     @property
+    def hook_board(self) -> HookBoard:
+        """How hooks went."""
+        ...
+
+    @property
     def stalls(self) -> int:
         """Times that a handler held up the loop."""
         ...
@@ -95,6 +103,7 @@ class NodeCollector(Collector):
         yield CounterMetricFamily("henslowe_loop_stalls", "Times that a handler held up the loop.", node.stalls)
         yield from self._storage()
         yield from self._services()
+        yield from self._hooks()
 
     def _actors(self) -> Iterator[Metric]:
         kinds: Counter[str] = Counter()
@@ -146,6 +155,14 @@ class NodeCollector(Collector):
         for outcome, count in {**figures, "dropped": counts.dropped, "failed": info.failed}.items():
             outcomes.add_metric((outcome,), count)
         yield outcomes
+
+    def _hooks(self) -> Iterator[Metric]:
+        ended = CounterMetricFamily("henslowe_hooks", "Hooks that ended.", labels=("on", "outcome"))
+        for labels, count in sorted(self._node.hook_board.ended.items()):
+            ended.add_metric(labels, count)
+        rows = self._node.store.table(HOOKS).rows()
+        waiting = sum(row.state is HookState.WAITING for row in rows)
+        yield from (ended, _gauge("henslowe_hooks_waiting", "Hooks that are not done.", waiting))
 
     def _services(self) -> Iterator[Metric]:
         node = self._node

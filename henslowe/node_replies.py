@@ -6,10 +6,11 @@ Gathering what they are given is `henslowe.node_view`'s; the shapes are `henslow
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from henslowe.actors.endpoints import Endpoint
+from henslowe.actors.hooks import HookRow, HookState
 from henslowe.actors.traffic import ServiceTraffic
 from henslowe.actors.versions import ServiceRow, VersionRow, VersionState
 from henslowe.supervisors import TreeNode
@@ -118,6 +119,18 @@ def evidence_of(row: ServiceRow, traffic: ServiceTraffic | None) -> str:
     """The verdict in words, while there is something to be judged."""
     judged = row.canary or row.probation_until_s
     return traffic.trial.why if judged and traffic is not None and traffic.trial is not None else ""
+
+
+def asked_of(row: ServiceRow, hooks: Iterable[HookRow]) -> str:
+    """Which hooks the version on its way waits for, or which refused it, in words; "" where nobody is asked."""
+    now = [each for each in hooks if each.gate and each.epoch == row.epoch and each.version in (row.staged, row.canary)]
+    for each in sorted(now, key=lambda hook: (-hook.round, hook.place)):
+        if each.state is HookState.WAITING:
+            return f"v{each.version} waits for hook {each.name} ({each.point.value})"
+        if each.state is HookState.FAILED:
+            again = f"`henslowe promote {row.service}` asks again"
+            return f"v{each.version} was refused by hook {each.name} ({each.point.value}): {each.reason}; {again}"
+    return ""
 
 
 def calls_reply(traffic: ServiceTraffic | None) -> CallsReply:

@@ -17,6 +17,7 @@ from henslowe import __version__
 from henslowe.actors import names
 from henslowe.actors.endpoints import Endpoint, EndpointDirectory
 from henslowe.actors.health import HealthBoard
+from henslowe.actors.hooks import HOOKS, complaints
 from henslowe.actors.ids import VersionKey, service_name
 from henslowe.actors.instances import instance_name
 from henslowe.actors.journal import draft
@@ -33,6 +34,7 @@ from henslowe.config.provenance import Loaded
 from henslowe.errors import Conflict, NotFound
 from henslowe.node_replies import (
     actor_reply,
+    asked_of,
     calls_reply,
     count_actors,
     evidence_of,
@@ -143,6 +145,7 @@ class View:
         self._node = node
         self._services = node.store.table(SERVICES)
         self._versions = node.store.table(VERSIONS)
+        self._hooks = node.store.table(HOOKS)
 
     # -- reading ----------------
 
@@ -192,8 +195,16 @@ class View:
             HealthCheckReply(name="storage", ok=not degraded, detail=degraded, degrades=True),
             HealthCheckReply(name="stored data", ok=not damage, detail=damage, degrades=True),
             # Polling costs time, not truth: it is shown, and the node is not called unhealthy for it.
+            HealthCheckReply(name="hooks", ok=True, detail="; ".join(self._untold())),
             HealthCheckReply(name="watcher", ok=True, detail="; ".join(problem.text for problem in problems)),
         )
+
+    def _untold(self) -> list[str]:
+        """Hooks whose last news did not arrive: what happened has happened, and somebody does not know."""
+        return [
+            f"hook {row.name} of {row.service} was not told of {row.point.value}: {row.reason}"
+            for row in complaints(self._hooks.rows())
+        ]
 
     def ready(self) -> HealthReply:
         """Whether traffic should be sent here."""
@@ -322,6 +333,7 @@ class View:
             previous=slot_reply(versions.get(row.previous)),
             canary_percent=row.canary_weight / 100 if row.canary else 0.0,
             evidence=evidence_of(row, traffic),
+            hooks=asked_of(row, self._hooks.by("service", row.service)),
             tools=len(active.contract.tools) if active is not None else 0,
             instances=tuple(self._instances(row, up)),
             calls=calls_reply(traffic),

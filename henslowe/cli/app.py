@@ -41,6 +41,7 @@ COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
         Entry("events", "events", "What happened, or with --follow what happens."),
         Entry("logs", "events", "What the stages and instances of a service printed."),
         Entry("captures", "captures", "Recorded calls, without their secrets."),
+        Entry("hooks", "hooks", "What hooks were asked and told, and what they said."),
         Entry("tree", "status", "The supervision tree."),
         Entry("sessions", "traffic", "Open sessions of clients."),
         Entry("tools", "traffic", "The tools that clients may call now."),

@@ -57,6 +57,8 @@ def service_lines(service: ServiceReply) -> Iterator[str]:
     yield f"{click.style(service.name, bold=True)}  {state}  {strip(service)}"
     if service.evidence:
         yield f"  evidence   {clean(service.evidence)}"
+    if service.hooks:
+        yield f"  hooks      {clean(service.hooks)}"
     if service.sources_gone:
         yield f"  {click.style('sources gone', fg=_BUSY)}: there is no dev/{service.name}; what serves goes on serving"
     if service.held:

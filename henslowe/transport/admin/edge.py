@@ -23,6 +23,7 @@ from henslowe.transport.admin.answers import error_response, json_response
 from henslowe.transport.admin.inputs import parse_body, parse_query
 from henslowe.transport.admin.models import Reply, Request
 from henslowe.transport.admin.ports import CaptureSource, EventSource, NodeView
+from henslowe.transport.admin.workings import Workings
 from henslowe.transport.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Admin:
     traffic: TrafficTables
     limiter: RateLimiter
     """Per principal."""
+    workings: Workings = field(default_factory=Workings)
     keepalive_s: float = 15.0
     """Longest silence on an event stream."""
     streams_max: int = 64

@@ -121,6 +121,8 @@ class ServiceReply(Reply):
     """Share of the units of traffic that meet the canary."""
     evidence: str = ""
     """What the canary analysis knows, in words."""
+    hooks: str = ""
+    """Which hooks the version on its way waits for, or was refused by, in words."""
     tools: int = 0
     """How many tools the active version offers."""
     instances: tuple[InstanceReply, ...] = ()

@@ -15,6 +15,7 @@ from henslowe.transport.admin import (
     traffic,
     traffic_models,
     trials,
+    workings,
 )
 from henslowe.transport.admin.edge import Route
 from henslowe.transport.admin.stream import export_events, follow_events
@@ -116,6 +117,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         "Forget such results",
         traffic_models.PurgeReply,
         body=traffic_models.PurgeRequest,
+    ),
+    Route(
+        "GET",
+        f"{V1}/hooks",
+        workings.hooks,
+        "Hooks that were asked and told",
+        workings.HooksReply,
+        query=traffic_models.RowsQuery,
     ),
     Route("GET", f"{V1}/tokens", tokens.listed, "The tokens of this node", models.TokensReply, scope=ADMIN_TOKENS),
     Route(

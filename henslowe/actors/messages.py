@@ -16,7 +16,9 @@ from henslowe.actors.endpoints import Contract, SoleClient
 from henslowe.actors.ids import BuildId, InstanceId, ServiceName, VersionKey
 from henslowe.actors.kernel import Ref
 from henslowe.actors.launch import LaunchSpec
+from henslowe.config.exposure import Exposure
 from henslowe.config.hooks import Hook, HookPoint
+from henslowe.config.ramp import Plan
 from henslowe.config.upkeep import Health, Scale
 from henslowe.storage import Event, EventDraft
 
@@ -81,7 +83,11 @@ class Strategy(StrEnum):
     AUTO = "auto"
     """Canary where at least 20 units of traffic were seen in the last ten minutes, else immediate with probation."""
     IMMEDIATE = "immediate"
+    """All traffic once it is up, with probation."""
     CANARY = "canary"
+    """By steps, each a share of the traffic, judged all the time."""
+    BLUE_GREEN = "blue-green"
+    """Up beside the old one without traffic, then all of it in one swap; the old one stays warm for a time."""
 
 
 class OnBreak(StrEnum):
@@ -143,8 +149,10 @@ class CreateVersion:
     canary_weight: int
     """In ten-thousandths."""
     force: bool = False
+    plan: Plan = field(default_factory=Plan)
     hooks: tuple[Hook, ...] = ()
     """Those of its `service.toml`."""
+    exposure: Exposure = field(default_factory=Exposure)
 
 
 @dataclass(slots=True, frozen=True)
@@ -181,8 +189,8 @@ class VersionBuilt:
     metadata: dict[str, Any] = field(default_factory=dict)
     """Kept with the archived version: stages with durations, test summary, tool versions, isolation level."""
     on_break: OnBreak = OnBreak.GO
-    health: Health = Health()
-    scale: Scale = Scale()
+    health: Health = field(default_factory=Health)
+    scale: Scale = field(default_factory=Scale)
 
 
 @dataclass(slots=True, frozen=True)
@@ -331,6 +339,8 @@ class Decision(StrEnum):
     PROMOTE = "promote"
     ROLL_BACK = "rollback"
     HOLD = "hold"
+    ADVANCE = "advance"
+    """The step has seen its calls, and nothing speaks against the next one."""
     PROBATION_PASSED = "probation_passed"
 
 
@@ -345,6 +355,47 @@ class Verdict:
     why: str
     """In words, as `status` shows them."""
     numbers: dict[str, Any] = field(default_factory=dict)
+
+
+# -- version machine -> rehearsal -> version machine ----------------
+
+
+@dataclass(slots=True, frozen=True)
+class Rehearse:
+    """Cast to REHEARSAL: send captured calls to a version and to the active one. `Rehearsed` follows.
+
+    Asked again for the same two versions it goes on; another version of the service ends the one before.
+    """
+
+    version: VersionKey
+    against: int
+    """Number of the active version."""
+    budget_s: float
+
+
+class Resemblance(StrEnum):
+    """What a replay of captured calls has shown of a version, beside the active one."""
+
+    ALIKE = "alike"
+    DIFFERS = "differs"
+    """It answers, but not the same."""
+    FAILS = "fails"
+    """It fails what the active version answers, beyond what chance explains."""
+    UNKNOWN = "unknown"
+    """Nothing was captured that can be replayed, or there was no time."""
+
+
+@dataclass(slots=True, frozen=True)
+class Rehearsed:
+    """Cast to VERSIONS: what became of a `Rehearse`."""
+
+    version: VersionKey
+    against: int
+    found: Resemblance
+    why: str
+    """In words."""
+    report: dict[str, Any] = field(default_factory=dict)
+    """Counts, places that differ, examples without secrets; kept with the version."""
 
 
 # -- version machine -> hooks -> version machine ----------------
@@ -391,9 +442,18 @@ class Action(StrEnum):
     """Commands of a person on a service."""
 
     PROMOTE = "promote"
+    """One step further; of a version without steps, all of the traffic."""
+    PROMOTE_FULL = "promote-full"
+    """All of the traffic now."""
+    APPROVE = "approve"
+    """The gate that it waits at, or comes to in this step."""
     ROLLBACK = "rollback"
     HOLD = "hold"
     RESUME = "resume"
+    ABORT = "abort"
+    """End the rollout: what is on its way is given up, what serves goes on serving."""
+    RETRY = "retry"
+    """Roll the newest build out again that was taken back, aborted or never started."""
     RESTART = "restart"
     REMOVE = "remove"
     PIN = "pin"
@@ -415,7 +475,7 @@ class Command:
     reason: str = ""
     expected_epoch: int | None = None
     to_version: int | None = None
-    """For ROLLBACK: which archived version, else the previous one."""
+    """For ROLLBACK: which archived version, else the previous one. For RETRY, PIN and UNPIN: which one."""
 
 
 # -- people (CLI, admin API) -> keeper of tokens ----------------

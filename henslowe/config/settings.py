@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from henslowe.config.exposure import DifferencesPolicy, ReplayPolicy, Sticky
 from henslowe.config.hooks import NodeHook, WebhookSettings
 from henslowe.config.ramp import StrategyName
 from henslowe.config.references import Referring
@@ -133,6 +134,23 @@ class DeliverySettings(Section):
     """Longest wait for calls in flight before an instance is stopped."""
     keep_versions: Annotated[int, Field(ge=2)] = 20
     """Archived versions kept per service, beside the active, the previous and the permanent one."""
+    sticky: Sticky = "session"
+    """What stays with one version during a rollout: each session (a stateless client for `sticky_epoch_s`), all that one
+    principal does, or all that comes from one client program at one address."""
+    replay: ReplayPolicy = "gate"
+    """Before a version meets a client, captured calls of read-only tools are sent to it and to the active version.
+    `gate`: one that fails what the active one answers is taken back; `hold`: it waits for a person; `report`: it goes
+    on, and says so; `off`: nothing is replayed."""
+    replay_differences: DifferencesPolicy = "report"
+    """The same for a version that answers, but differently."""
+    replay_calls_max: Annotated[int, Field(ge=1, le=5_000)] = 200
+    """Most calls that are replayed, the newest of each tool first."""
+    replay_bytes_max: Annotated[int, Field(ge=1_024)] = 16 * 1024 * 1024
+    """Most bytes of arguments and answers of one replay, as they were captured."""
+    replay_s: Annotated[float, Field(gt=0, le=600)] = 10.0
+    """Longest replay before a canary."""
+    replay_immediate_s: Annotated[float, Field(gt=0, le=600)] = 1.0
+    """The same before a version that takes all traffic at once; only a failure that is being looked into takes longer."""
 
 
 class InstanceSettings(Section):

@@ -8,13 +8,14 @@ import pytest
 
 from henslowe.config.manifest import read_manifest
 from henslowe.config.ramp import Plan, Step
+from henslowe.config.settings import DeliverySettings
 from henslowe.errors import ManifestError
 
 
 def plan_of(folder: Path, text: str) -> Plan:
     (folder / "server.py").touch()
     (folder / "service.toml").write_text(text)
-    return read_manifest(folder, folder.name).plan
+    return read_manifest(folder, folder.name).plan_of(DeliverySettings())
 
 
 def test_a_service_without_steps_has_one_of_its_weight_that_lasts_until_the_verdict(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ from henslowe.actors.pipeline.workdir import Snapshot, Workdir, take_snapshot
 from henslowe.actors.vocabulary import EventType, Status
 from henslowe.config.exposure import Exposure
 from henslowe.config.hooks import Hook
+from henslowe.config.ramp import Plan
 from henslowe.errors import HensloweError, ManifestError, NotFound, StageFailed
 
 VERSIONS_TIMEOUT_S: Final = 30.0
@@ -163,9 +164,9 @@ class _Run:
             return None
         manifest, delivery = prepared.manifest, self._tools.settings.delivery
         percent = delivery.canary_percent if manifest.canary_percent is None else manifest.canary_percent
-        strategy = Strategy(manifest.strategy or delivery.strategy)
+        strategy, plan = Strategy(manifest.strategy_of(delivery)), manifest.plan_of(delivery)
         exposure = manifest.exposed(delivery)
-        if not await self._create(snapshot, strategy, round(percent * 100), manifest.hooks, exposure):
+        if not await self._create(snapshot, strategy, round(percent * 100), manifest.hooks, exposure, plan):
             return None
         say(EventType.MANIFEST_CHECK, Status.SUCCESS, key=self._version, origin=manifest.origin)
         return prepared
@@ -177,6 +178,7 @@ class _Run:
         weight: int,
         hooks: tuple[Hook, ...] = (),
         exposure: Exposure | None = None,
+        plan: Plan | None = None,
     ) -> bool:
         """Whether there is a new version to build."""
         created: Created = await registry.via(names.VERSIONS).call(
@@ -188,6 +190,7 @@ class _Run:
                 force=self._job.force,
                 hooks=hooks,
                 exposure=exposure or Exposure(),
+                plan=plan or Plan(),
             ),
             VERSIONS_TIMEOUT_S,
         )

@@ -205,6 +205,10 @@ class CanaryRouter(LoopActor):
         trial, watched = trial_of(row), self._of(row.service)
         if trial == (watched.evidence.trial if watched.evidence is not None else None):
             return
+        if trial is not None and watched.evidence is not None and trial.follows(watched.evidence.trial):
+            watched.evidence.move_on(trial)
+            watched.finding, watched.unsaved = None, True
+            return
         watched.evidence = watched.finding = None
         watched.failing.clear()
         watched.seen_up &= {row.active, row.canary, row.previous}
@@ -212,7 +216,7 @@ class CanaryRouter(LoopActor):
         if trial is None:
             if saved is not None:
                 self._store_evidence(row.service, None)
-        elif saved is not None and (saved.epoch, saved.new) == (trial.epoch, trial.new.number):
+        elif saved is not None and (saved.epoch, saved.new) == (trial.since, trial.new.number):
             watched.evidence = self._learned(trial, saved.learned)
         if trial is not None and watched.evidence is None:
             old = trial.old or trial.new._replace(number=row.previous)
@@ -248,7 +252,7 @@ class CanaryRouter(LoopActor):
             blamed = watched.may_blame(record)
             if blamed:
                 self._count(watched, record)
-            if watched.evidence is not None and record.epoch == watched.evidence.trial.epoch and blamed:
+            if watched.evidence is not None and watched.evidence.trial.share_at(record.epoch) is not None and blamed:
                 watched.evidence.update(record)
                 watched.fresh = watched.unsaved = True
 
@@ -276,7 +280,7 @@ class CanaryRouter(LoopActor):
         trial = evidence.trial
         if watched.said != (trial.epoch, finding.decision):
             watched.said = (trial.epoch, finding.decision)
-            status = Status.SUCCESS if finding.decision is Decision.PROMOTE else Status.FAILED
+            status = Status.FAILED if finding.decision is Decision.ROLL_BACK else Status.SUCCESS
             numbers = {"decision": finding.decision.value, "why": finding.why, **finding.numbers}
             if finding.decision is Decision.ROLL_BACK:
                 numbers |= {"failing_calls": watched.failing.told(), "log_tail": log_tail(self._store, trial.new)}
@@ -375,7 +379,7 @@ class CanaryRouter(LoopActor):
                 self._evidence_rows,
                 EvidenceRow(
                     service=service,
-                    epoch=trial.epoch,
+                    epoch=trial.since,
                     new=trial.new.number,
                     learned=evidence.dump(),
                     saved_s=self._now_s(),

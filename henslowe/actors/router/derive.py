@@ -47,6 +47,26 @@ class RoutedService(Protocol):
         ...
 
     @property
+    def weights(self) -> tuple[tuple[int, int], ...]:
+        """Epochs from which on it had which share, since it is tried."""
+        ...
+
+    @property
+    def step(self) -> int:
+        """Which of its steps it is at, from 1 on."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def step_calls(self) -> int:
+        """Its calls before the step may end."""
+        ...
+
+    @property
     def salt(self) -> str:
         """Of the rollout."""
         ...
@@ -103,7 +123,18 @@ def trial_of(row: RoutedService) -> Trial | None:
         return None
     share = route.canary_weight / WEIGHT_SCALE
     if route.canary is not None and not route.holdback:
-        return Trial(row.service, row.epoch, route.canary, route.stable, share, balance=row.balance)
+        return Trial(
+            row.service,
+            row.epoch,
+            route.canary,
+            route.stable,
+            share,
+            balance=row.balance,
+            ramp=tuple((epoch, weight / WEIGHT_SCALE) for epoch, weight in row.weights),
+            step=row.step,
+            steps=row.steps,
+            step_calls=row.step_calls,
+        )
     if not row.probation_until_s:
         return None
     if route.canary is not None:

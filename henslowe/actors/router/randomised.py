@@ -25,6 +25,19 @@ ratio of its calls for odds `ODDS` times the baseline's, clipped to 1/`RATIO_MAX
 fails all day counts as one unit that fails. The baseline is learned from the time before the rollout and from *all*
 units meanwhile, whatever their arm: learned from the stable arm alone it would depend on the coins.
 
+**When the weight grows.** A rollout in steps raises p from p1 to p2 under the same salt: a unit of the stable version
+moves to the new one with probability (p2 - p1) / (1 - p1), one of the new version stays. A unit's outcomes then fall
+into segments, one per weight that it met, and from which segment on it was on the new version is what the coin says.
+The factor is again the likelihood of what was seen over its mean, now over all the ways the coin might have fallen:
+
+    r(from the segment in which it moved, or 1 if it never did)
+    / ((1 - p_last) + sum over segments k of (p_k - p_k-1) * r(from k on))
+
+A unit that was counted at all levels while it was stable has the rest of its coin left, and begins anew with the
+conditional probability; one of the new version has spent it. Given when the weights grow, this is exact. When that is
+may depend on how many calls the new version has answered, and so a little on coins that are not counted yet; what that
+makes of the promise is simulated.
+
 Not here: what the evidence of several streams means together (`henslowe.actors.router.verdict`).
 Source: Ville (1939); Grünwald, de Heide, Koolen, "Safe Testing" (2024); Fisher's randomisation test. Runs in: the loop.
 """
@@ -46,7 +59,7 @@ LOG_RATIO_MAX: Final = math.log(50.0)
 UNITS_MAX: Final = 2_048
 """Units followed at a time; beyond it the one unseen longest is counted as it is."""
 SPENT_MAX: Final = 8_192
-"""Units remembered, as hashes, that were counted at all levels, so that none is counted twice."""
+"""Units remembered, as hashes, that were counted at all levels, so that none of their coins is counted twice."""
 RATE_MIN: Final = 0.002
 """The baseline is never taken to be lower: with less, a single failure would decide."""
 RATE_MAX: Final = 0.9
@@ -93,53 +106,102 @@ class Baseline:
         self.failures += failed
 
 
+def _nothing() -> list[float]:
+    return [0.0] * len(ODDS)
+
+
 @dataclass(slots=True)
 class Unit:
     """One unit on its way through the levels."""
 
-    new: bool
     first_s: float
-    log_r: list[float] = field(default_factory=lambda: [0.0] * len(ODDS))
+    share: float
+    """Probability, for any unit, of being on the new version by now."""
+    floor: float = 0.0
+    """The same when the unit was last known to be stable: what is left of its coin begins there."""
+    new_at: int = -1
+    """The segment in which it was on the new version first, -1 for in none."""
+    log_r: list[float] = field(default_factory=_nothing)
+    """Of the segment of now."""
+    before: list[tuple[float, list[float]]] = field(default_factory=list)
+    """Share and `log_r` of the segments before."""
     calls: int = 0
     failures: int = 0
     level: int = 0
+
+    def meets(self, share: float, *, new: bool) -> list[float]:
+        """The segment to which a call belongs that was routed with this share; a new one where the share has grown."""
+        if share > self.share:
+            self.before.append((self.share, self.log_r))
+            self.share, self.log_r = share, _nothing()
+            if new and self.new_at < 0:
+                self.new_at = len(self.before)
+        elif share < self.share:  # it was under way when the share grew
+            return next((log_r for was, log_r in reversed(self.before) if was <= share), self.log_r)
+        return self.log_r
+
+    def log_factor(self, k: int) -> float:
+        """Logarithm of what the unit says for the k-th of the odds."""
+        segments = [*self.before, (self.share, self.log_r)]
+        left, said, log_r = 1.0 - self.floor, 0.0, 0.0
+        mean = (1.0 - self.share) / left
+        for at in range(len(segments) - 1, -1, -1):
+            share, here = segments[at]
+            log_r += here[k]
+            clipped = max(-LOG_RATIO_MAX, min(LOG_RATIO_MAX, log_r))
+            mean += (share - (segments[at - 1][0] if at else self.floor)) / left * math.exp(clipped)
+            if at == self.new_at:
+                said = clipped
+        return said - math.log(mean)
 
 
 class RandomisedStream:
     """The products of one kind of failure during one rollout.
 
     Args:
-        share_new: Probability p that a unit is on the new version, as routed; between 0 and 1.
+        share_new: Probability p that a unit is on the new version, as routed at first; between 0 and 1.
         long_units: Whether units are expected to stay.
         baseline: What is known of the stable version.
     """
 
-    __slots__ = ("_log_p", "_log_q", "_log_shares", "_rate", "_spent", "_steps", "baseline", "log_e", "units")
+    __slots__ = ("_log_shares", "_rate", "_share", "_spent", "_steps", "baseline", "log_e", "units")
 
     def __init__(self, share_new: float, *, long_units: bool = False, baseline: Baseline | None = None) -> None:
-        self._log_p, self._log_q = math.log(share_new), math.log1p(-share_new)
+        self._share = share_new
         self.baseline = baseline or Baseline()
         self._log_shares = [math.log(share) for share in (SHARES_LONG if long_units else SHARES_SHORT)]
         self._rate = self.baseline.rate
         self._steps = _steps(self._rate)
         self.units: OrderedDict[str, Unit] = OrderedDict()
-        self._spent: OrderedDict[int, None] = OrderedDict()
+        self._spent: OrderedDict[int, float] = OrderedDict()
+        """Units that were counted at all levels, with the share up to which their coin is known."""
         self.log_e: list[list[float]] = [[0.0] * len(ODDS) for _ in LEVELS]
 
-    def add(self, name: str, *, new: bool, failed: bool, time_s: float) -> None:
-        """One finished call of a unit. The arm of a unit is the one of its first call."""
+    def add(self, name: str, *, new: bool, failed: bool, time_s: float, share: float | None = None) -> None:
+        """One finished call of a unit. As long as the share is the same, its arm is the one of its first call.
+
+        Args:
+            name: The unit.
+            new: Whether the call met the new version.
+            failed: Whether it failed.
+            time_s: When it ended, in Unix seconds.
+            share: Probability of the new version when the call was routed; never less than before, None for the first.
+        """
+        if share is None:
+            share = self._share
         unit = self.units.get(name)
         if unit is None:
-            if _hash(name) in self._spent:
+            floor = self._spent.get(_hash(name), 0.0)
+            if floor >= share:
                 self._learn(failed)
                 return
-            unit = self.units[name] = Unit(new, time_s)
+            unit = self.units[name] = Unit(time_s, share, floor, 0 if new else -1)
             if len(self.units) > UNITS_MAX:
                 self._spend(next(iter(self.units)))
         else:
             self.units.move_to_end(name)
         step = self._steps[failed]
-        log_r = unit.log_r
+        log_r = unit.log_r if share == unit.share else unit.meets(share, new=new)
         for k, more in enumerate(step):
             log_r[k] += more
         unit.calls += 1
@@ -168,16 +230,15 @@ class RandomisedStream:
 
     def _count(self, unit: Unit) -> None:
         products = self.log_e[unit.level]
-        for k, log_r in enumerate(unit.log_r):
-            clipped = max(-LOG_RATIO_MAX, min(LOG_RATIO_MAX, log_r))
-            products[k] += (clipped if unit.new else 0.0) - _log_add(self._log_q, self._log_p + clipped)
+        for k in range(len(ODDS)):
+            products[k] += unit.log_factor(k)
         unit.level += 1
 
     def _spend(self, name: str) -> None:
         unit = self.units.pop(name)
         while unit.level < len(LEVELS):
             self._count(unit)
-        self._spent[_hash(name)] = None
+        self._spent[_hash(name)] = unit.share if unit.new_at < 0 else 1.0
         if len(self._spent) > SPENT_MAX:
             self._spent.popitem(last=False)
 
@@ -196,9 +257,10 @@ class RandomisedStream:
             "rate": self._rate,
             "log_e": self.log_e,
             "units": [
-                [name, u.new, u.first_s, u.log_r, u.calls, u.failures, u.level] for name, u in self.units.items()
+                [name, u.first_s, u.share, u.floor, u.new_at, u.log_r, u.before, u.calls, u.failures, u.level]
+                for name, u in self.units.items()
             ],
-            "spent": list(self._spent),
+            "spent": list(self._spent.items()),
         }
 
     def load(self, dumped: dict[str, Any]) -> None:
@@ -207,9 +269,10 @@ class RandomisedStream:
         self._rate = dumped["rate"]
         self._steps = _steps(self._rate)
         self.log_e = [list(products) for products in dumped["log_e"]]
-        for name, new, first_s, log_r, calls, failures, level in dumped["units"]:
-            self.units[name] = Unit(new, first_s, list(log_r), calls, failures, level)
-        self._spent.update((hashed, None) for hashed in dumped["spent"])
+        for name, first_s, share, floor, new_at, log_r, before, calls, failures, level in dumped["units"]:
+            segments = [(was, list(values)) for was, values in before]
+            self.units[name] = Unit(first_s, share, floor, new_at, list(log_r), segments, calls, failures, level)
+        self._spent.update((hashed, floor) for hashed, floor in dumped["spent"])
 
 
 def alternatives(rate: float) -> Iterator[float]:
@@ -228,11 +291,6 @@ def _steps(rate: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 def _hash(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
-
-
-def _log_add(a: float, b: float) -> float:
-    high, low = (a, b) if a > b else (b, a)
-    return high + math.log1p(math.exp(low - high))
 
 
 def _log_mean_exp(values: list[float]) -> float:

@@ -17,6 +17,7 @@ class EvidenceRow(BaseModel):
 
     service: ServiceName
     epoch: int
+    """In which the trial began."""
     new: int
     """Number of the version that is judged."""
     learned: dict[str, Any]

@@ -43,12 +43,12 @@ class Acceptance:
         baseline: Of the stable version alone.
     """
 
-    __slots__ = ("_calls_per_unit_max", "_log_beta", "_margin", "_units", "_units_needed", "baseline", "llr")
+    __slots__ = ("_calls_per_unit_max", "_log_beta", "_margin", "_units", "baseline", "llr", "units_needed")
 
     def __init__(self, margin: float, beta: float, units_needed: int, baseline: Baseline | None = None) -> None:
         self._margin = margin
         self._log_beta = math.log(beta)
-        self._units_needed = units_needed
+        self.units_needed = units_needed
         self._units: OrderedDict[str, int] = OrderedDict()
         self.baseline = baseline or Baseline()
         self.llr = 0.0
@@ -81,7 +81,7 @@ class Acceptance:
     @property
     def accepts(self) -> bool:
         """Whether enough units did well enough."""
-        return self.units >= self._units_needed and self.llr <= self._log_beta
+        return self.units >= self.units_needed and self.llr <= self._log_beta
 
     @property
     def calls_expected(self) -> int:

@@ -11,21 +11,48 @@ from henslowe.actors.routes import Arm
 
 @dataclass(slots=True, frozen=True)
 class Trial:
-    """What is being judged: one version beside another, from `epoch` on, with the rules for it."""
+    """What is being judged: one version beside another, with the shares of traffic that it had so far."""
 
     service: ServiceName
     epoch: int
+    """Of the routes of now; a rollout in steps has had others before (`ramp`)."""
     new: VersionKey
     old: VersionKey | None
     """The control; None when all traffic meets the new version."""
     share_new: float
-    """Probability that a unit is on the new version; 1 without a control."""
+    """Probability that a unit is on the new version, now; 1 without a control."""
     probation: bool = False
     """The new version is ACTIVE already: there is nothing to promote."""
     holdback: bool = False
     """Arms turned around: the route's canary is the old version."""
     balance: float = 1.0
     """Probability of the event that the salt was chosen for."""
+    ramp: tuple[tuple[int, float], ...] = ()
+    """Epochs from which on it had which share, each more than the one before; none: the share of now, since `epoch`."""
+    step: int = 1
+    steps: int = 1
+    step_calls: int = 0
+    """Calls of the new version before this step may end."""
+
+    @property
+    def since(self) -> int:
+        """The epoch in which it began."""
+        return self.ramp[0][0] if self.ramp else self.epoch
+
+    @property
+    def last_step(self) -> bool:
+        """Whether it ends in promotion."""
+        return self.step >= self.steps
+
+    def share_at(self, epoch: int) -> float | None:
+        """The share in an epoch; None for one that is not of this trial."""
+        if not self.since <= epoch <= self.epoch:
+            return None
+        return next((share for since, share in reversed(self.ramp) if since <= epoch), self.share_new)
+
+    def follows(self, other: Trial) -> bool:
+        """Whether this is a later step of the same rollout: what was learned there is good here."""
+        return (self.since, self.new, self.old) == (other.since, other.new, other.old) and self.step > other.step
 
     def is_new(self, arm: Arm) -> bool:
         """Whether a call on this arm met the new version."""

@@ -36,6 +36,10 @@ ten to one, however often that client fails. What speaks then is its own past: i
 the others still. That is no proof against a client that changed its ways in that very moment, so it is asked for twenty
 calls in a row, of two clients or of one that was known to be well.
 
+**Steps.** A rollout in steps is one trial with one verdict: what was learned at 5 % counts at 50 %, each unit weighed
+with the share that it met. A step is over when the new version has answered the calls that it asks for and nothing
+speaks against it (evidence below the half of the way, in logarithms); promotion is decided at the last one.
+
 **Promotion needs units too**: `units_min` of them, or as many as there are where there are fewer, and one unit speaks
 for itself with 50 calls (more where units are few). It is not the last word: the version is then on probation, with a
 holdback on the previous version as control, arms turned around (`Trial.holdback`), or under the absolute test where
@@ -124,7 +128,7 @@ class Evidence:
         all_past.seed(self.past.failures, self.past.calls)
         hard_past.seed(self.past.hard_failures, self.past.calls)
         self._streams: dict[str, tuple[float, RandomisedStream]] = {}
-        if 0.0 < trial.share_new < 1.0:
+        if 0.0 < (trial.share_at(trial.since) or trial.share_new) < 1.0:
             self._streams[ALL] = (math.log(SHARE_ALL), self._stream(all_past))
             self._streams[OWN] = (math.log(SHARE_HARD), self._stream(hard_past))
             slow_past = Baseline()
@@ -139,11 +143,19 @@ class Evidence:
         self._healthy = frozenset(self.past.healthy)
         self._failing: set[str] = set()
         """Units of the new version's present run of failures, at most as many as are asked for."""
-        self._uses_absolute = trial.probation or self.past.units < rules.few_units
+        self.step_calls = 0
+        """Calls of the new version in this step."""
+
+    def move_on(self, trial: Trial) -> None:
+        """The same rollout is at a later step: everything learned stays, each unit weighed with its own share."""
+        self.trial = trial
+        self.step_calls = 0
+        self._acceptance.units_needed = self.units_needed
 
     def update(self, record: CallRecord) -> None:
         """One finished call of this trial; others are ignored."""
-        if record.epoch != self.trial.epoch:
+        share = self.trial.share_at(record.epoch)
+        if share is None:
             return
         new = self.trial.is_new(record.arm)
         failed, hard = record.outcome in FAILURES, record.outcome in HARD
@@ -151,17 +163,18 @@ class Evidence:
         side.add(record.outcome)
         if self._streams:
             time_s = math.inf if record.unit_is_session else record.time_s
-            self._of(ALL).add(record.unit, new=new, failed=failed, time_s=time_s)
-            self._of(OWN).add(record.unit, new=new, failed=hard, time_s=time_s)
+            self._of(ALL).add(record.unit, new=new, failed=failed, time_s=time_s, share=share)
+            self._of(OWN).add(record.unit, new=new, failed=hard, time_s=time_s, share=share)
             tool = self._tool(record.tool)
             if tool is not None:
-                tool.add(record.unit, new=new, failed=failed, time_s=time_s)
+                tool.add(record.unit, new=new, failed=failed, time_s=time_s, share=share)
             # One that failed fast was not fast.
             slow = None if failed or not self.rules.slow_factor else self._usual.is_slow(record.tool, record.latency_s)
             if slow is not None:
                 side.slow += slow
-                self._of(SLOW).add(record.unit, new=new, failed=slow, time_s=time_s)
+                self._of(SLOW).add(record.unit, new=new, failed=slow, time_s=time_s, share=share)
         if new:
+            self.step_calls += record.epoch == self.trial.epoch
             if not failed:
                 self._failing.clear()
             elif len(self._failing) < UNITS_NEEDED_MIN or record.unit in self._healthy:
@@ -193,7 +206,14 @@ class Evidence:
             why = judge(log_evidence)
             if why:
                 return Finding(Decision.ROLL_BACK, why, self.numbers())
-        if not self.trial.probation and self._accepted(log_evidence):
+        enough = not self.trial.probation and self.step_calls >= self.trial.step_calls and self._undoubted(log_evidence)
+        if enough and not self.trial.last_step:
+            why = (
+                f"{self.new.failures} of {self.new.calls} calls failed, {self.step_calls} of them at "
+                f"{100 * self.trial.share_new:g} %; evidence {_times(log_evidence)}, rolls back at {threshold:.0f}x"
+            )
+            return Finding(Decision.ADVANCE, why, self.numbers())
+        if enough and self.trial.last_step and self._accepted:
             why = (
                 f"{self.new.failures} of {self.new.calls} calls failed: a version that fails "
                 f"{_percent(self._acceptance.bad_rate)} or more would do so well "
@@ -224,6 +244,10 @@ class Evidence:
             "bad_rate": round(self._acceptance.bad_rate, 4),
             "units_needed": self.units_needed,
             "probation": self.trial.probation,
+            "step": self.trial.step,
+            "steps": self.trial.steps,
+            "step_calls": self.step_calls,
+            "step_calls_needed": self.trial.step_calls,
         }
 
     @property
@@ -273,19 +297,25 @@ class Evidence:
             f"version {self.trial.old.number if self.trial.old else 0}"
         )
 
-    def _accepted(self, log_evidence: float) -> bool:
-        return (
-            self.new.calls >= self.rules.units_min
-            and self._acceptance.accepts
-            # Half of the way to a rollback is no time to promote.
-            and log_evidence < -math.log(self.rules.alpha) / 2
-        )
+    @property
+    def _accepted(self) -> bool:
+        return self.new.calls >= self.rules.units_min and self._acceptance.accepts
+
+    def _undoubted(self, log_evidence: float) -> bool:
+        """Half of the way to a rollback is no time to promote, nor to go on to the next step."""
+        return log_evidence < -math.log(self.rules.alpha) / 2
+
+    @property
+    def _uses_absolute(self) -> bool:
+        """Whether there is no comparison to rely on: too few units, or nobody left on the other version."""
+        return self.trial.probation or self.trial.share_new >= 1.0 or self.past.units < self.rules.few_units
 
     # -- streams ----------------
 
     def _stream(self, baseline: Baseline) -> RandomisedStream:
         copy = Baseline(baseline.failures, baseline.calls)
-        return RandomisedStream(self.trial.share_new, long_units=self.past.calls_per_unit >= LONG_CALLS, baseline=copy)
+        first = self.trial.share_at(self.trial.since) or self.trial.share_new
+        return RandomisedStream(first, long_units=self.past.calls_per_unit >= LONG_CALLS, baseline=copy)
 
     def _of(self, name: str) -> RandomisedStream:
         return self._streams[name][1]
@@ -315,6 +345,7 @@ class Evidence:
             "absolute": self._absolute.dump(),
             "hard_failures": self._hard_failures,
             "failing": sorted(self._failing),
+            "step": [self.trial.step, self.step_calls],
         }
 
     @classmethod
@@ -330,6 +361,8 @@ class Evidence:
         evidence._absolute.load(dumped["absolute"])
         evidence._hard_failures = dumped["hard_failures"]
         evidence._failing = set(dumped.get("failing", ()))
+        step, calls = dumped["step"]
+        evidence.step_calls = calls if step == trial.step else 0
         return evidence
 
 

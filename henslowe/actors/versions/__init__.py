@@ -8,7 +8,7 @@ their effects (`effects`), `starting` makes the order to run a version. Who judg
 
 from henslowe.actors.versions.actor import VersionMachine
 from henslowe.actors.versions.change import Facts, Policy, State, Transition
-from henslowe.actors.versions.machine import Boot, ProbationOver, TryAgain, transition
+from henslowe.actors.versions.machine import Boot, TimeUp, TryAgain, transition
 from henslowe.actors.versions.replay import replay
 from henslowe.actors.versions.rows import (
     OUTBOX,
@@ -34,10 +34,10 @@ __all__ = [
     "LayOut",
     "OutboxRow",
     "Policy",
-    "ProbationOver",
     "ServiceRow",
     "Starting",
     "State",
+    "TimeUp",
     "Transition",
     "TryAgain",
     "VersionMachine",

@@ -29,6 +29,9 @@ from henslowe.actors.messages import (
     InstanceDown,
     InstanceUp,
     NameVersion,
+    Rehearse,
+    Rehearsed,
+    Resemblance,
     RoutesChanged,
     VersionBuilt,
 )
@@ -39,12 +42,13 @@ from henslowe.actors.versions.change import Facts, Policy, State, Transition, in
 from henslowe.actors.versions.contracts import CONTRACTS, ContractRow, unneeded
 from henslowe.actors.versions.effects import ROUTES_TIMEOUT_S, Effects, everything_of, unwanted_of
 from henslowe.actors.versions.gates import Gate, Gates, Standing, gates_of, waiting_reply
-from henslowe.actors.versions.machine import Boot, ProbationOver, TryAgain, service_of, transition
+from henslowe.actors.versions.machine import Boot, TimeUp, TryAgain, service_of, transition
 from henslowe.actors.versions.rebuild import rebuild_damaged
-from henslowe.actors.versions.rows import OUTBOX, SERVICES, VERSIONS, OutboxRow, ServiceRow
+from henslowe.actors.versions.reports import next_time_s
+from henslowe.actors.versions.rows import OUTBOX, SERVICES, VERSIONS, OutboxRow, Rehearsal, ServiceRow
 from henslowe.actors.versions.starting import LayOut
 from henslowe.config.settings import DeliverySettings, Settings
-from henslowe.errors import Conflict, HensloweError, LimitReached, NotFound, StorageError
+from henslowe.errors import Conflict, Corrupt, HensloweError, LimitReached, NotFound, StorageError
 from henslowe.storage import Store, Transaction
 
 log = logging.getLogger("henslowe.versions")
@@ -55,8 +59,10 @@ TRY_AGAIN_S: Final = 10.0
 TRY_AGAIN_MAX_S: Final = 600.0
 """From a version that cannot be kept running to the next try, doubled each time: beyond the instance's own restarts."""
 ATTEMPTS_MAX: Final = 1_000
-PROBATION_LOOK_S: Final = 0.1
-"""Until a probation is looked at again whose time should be up but is not, by the clock on the wall."""
+REHEARSAL_SPARE_S: Final = 40.0
+"""Beyond its budget: a rehearsal looks into failures, which takes as long as starting both versions once more."""
+TIME_LOOK_S: Final = 0.1
+"""Until something is looked at again whose time should be up but is not, by the clock on the wall."""
 
 _booted: WeakSet[Store] = WeakSet()
 """Stores whose unclean stop was dealt with: a machine that restarts alone is no second boot of the node."""
@@ -107,12 +113,15 @@ class VersionMachine(LoopActor):
         self._contracts = store.table(CONTRACTS)
         self._traffic = traffic or TrafficStats()
         self._policy = policy_of(settings.delivery)
+        self._replay_s = settings.delivery.replay_s
+        self._replay_short_s = settings.delivery.replay_immediate_s
         self._effects = Effects(
             store,
             Path(settings.workspace),
             drain_s=settings.delivery.drain_s,
             broken=self._cannot_start,
             released=self._not_ready,
+            rehearse=self._rehearse,
             lay_out=lay_out,
         )
         self._sweep = sweep
@@ -121,7 +130,7 @@ class VersionMachine(LoopActor):
         """What was to happen and waits for a gate, the latest of each kind."""
         self._now_s = now_s
         self._ready: dict[ServiceName, set[int]] = {}
-        self._probations: dict[ServiceName, Timer] = {}
+        self._timers: dict[ServiceName, Timer] = {}
         self._attempts: OrderedDict[VersionKey, int] = OrderedDict()
         self._redriving = False
         self._manager: Ref | None = None
@@ -145,7 +154,7 @@ class VersionMachine(LoopActor):
             except (StorageError, LimitReached) as error:
                 # What it would have tidied stays as it was; crashing would take down what serves.
                 log.warning("boot_not_stored service=%s reason=%s", row.service, error)
-            self._arm_probation(row.service)
+            self._arm(row.service)
         await self._drive(in_order(self._outbox.rows()))
         await self._ensure_all()
         if self._sweep is not None:
@@ -193,10 +202,10 @@ class VersionMachine(LoopActor):
                 self.send_after(RETRY_S, EnsureAll())
             case EnsureAll():
                 await self._ensure_all()
-            case ProbationOver(name):
+            case TimeUp(name):
                 await self.handle_cast(message)
                 # The timer and the wall do not run alike; what is not over yet is looked at again.
-                self._arm_probation(name)
+                self._arm(name)
             case _:
                 await self.handle_cast(message)
 
@@ -225,6 +234,8 @@ class VersionMachine(LoopActor):
             units=self._traffic.units_of(name),
             ready=frozenset(self._ready.get(name, ())),
             policy=self._policy,
+            captured=state.service is not None and state.service.staged in self._ready.get(name, ())
+            and self._captured(name),
             active_contract=self._active_contract(state) if isinstance(message, VersionBuilt) else None,
         )
         result = transition(state, message, facts)
@@ -247,7 +258,7 @@ class VersionMachine(LoopActor):
         failpoints.reach("versions.before_commit")
         await txn.commit()
         failpoints.reach("versions.committed")
-        self._arm_probation(name)
+        self._arm(name)
         await self._drive(result.effects)
         return result.reply
 
@@ -277,6 +288,22 @@ class VersionMachine(LoopActor):
                 log.warning("transition_not_stored message=%s reason=%s", kind.__name__, error)
                 self._waiting.setdefault(name, {})[kind] = message
                 self.send_after(RETRY_S, agreed)
+
+    def _captured(self, name: ServiceName) -> bool:
+        try:
+            return bool(self._store.captures.read(service=name, limit=1))
+        except Corrupt:
+            return False
+
+    def _rehearse(self, version: VersionKey, rehearsal: Rehearsal) -> None:
+        """Asks for the replay of captured calls; a replay that is lost keeps no version waiting for ever."""
+        lost = Rehearsed(version, rehearsal.against, Resemblance.UNKNOWN, "nothing was replayed: no answer came")
+        if registry.whereis(names.REHEARSAL) is None:
+            self.ref.cast(lost)
+            return
+        budget_s = self._replay_short_s if rehearsal.short else self._replay_s
+        registry.via(names.REHEARSAL).cast(Rehearse(version, rehearsal.against, budget_s))
+        self.send_after(budget_s + REHEARSAL_SPARE_S, lost)
 
     def _active_contract(self, state: State) -> Contract | None:
         active = state.versions.get(state.service.active) if state.service is not None else None
@@ -348,14 +375,15 @@ class VersionMachine(LoopActor):
         delay_s = min(TRY_AGAIN_MAX_S, TRY_AGAIN_S * 2.0 ** min(attempt, 16))
         self.send_after(delay_s, TryAgain(version.service, version.number))
 
-    def _arm_probation(self, name: ServiceName) -> None:
-        armed = self._probations.pop(name, None)
+    def _arm(self, name: ServiceName) -> None:
+        armed = self._timers.pop(name, None)
         if armed is not None:
             armed.cancel()
         row = self._services.lookup(name)
-        if row is not None and row.probation_until_s:
-            left_s = max(PROBATION_LOOK_S, row.probation_until_s - self._now_s())
-            self._probations[name] = self.send_after(left_s, ProbationOver(name))
+        next_s = next_time_s(row) if row is not None else 0.0
+        if next_s:
+            left_s = max(TIME_LOOK_S, next_s - self._now_s())
+            self._timers[name] = self.send_after(left_s, TimeUp(name))
 
     def _watch_instances(self) -> bool:
         manager = registry.whereis(names.INSTANCES)

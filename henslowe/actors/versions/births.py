@@ -19,11 +19,21 @@ from henslowe.actors.messages import (
 )
 from henslowe.actors.versions import contracts
 from henslowe.actors.versions.change import Change
-from henslowe.actors.versions.rows import EffectKind, Kind, ServiceRow, VersionRow, VersionState
+from henslowe.actors.versions.rows import (
+    NO_STEP,
+    NOTHING_COLD,
+    EffectKind,
+    Kind,
+    ServiceRow,
+    VersionRow,
+    VersionState,
+)
 from henslowe.actors.vocabulary import EventType, Status
 from henslowe.errors import Conflict, NotFound
 
 REASON_MAX: Final = 4_096
+ABORTED: Final = "abort"
+"""As the stage of a version that a person gave up before it met any traffic."""
 SEMVERS_MAX: Final = 1_000
 """Names remembered per service."""
 
@@ -57,7 +67,9 @@ def create(change: Change, message: CreateVersion) -> Created:
             source_digest=message.source_digest,
             strategy=message.strategy,
             canary_weight=message.canary_weight,
+            plan=message.plan,
             hooks=message.hooks,
+            exposure=message.exposure,
         )
     )
     change.say(EventType.VERSION_CREATED, Status.PENDING, number, source_digest=message.source_digest)
@@ -68,14 +80,14 @@ def create(change: Change, message: CreateVersion) -> Created:
 def _same_source(change: Change, source_digest: str) -> int:
     """The newest version, if it is made of this source and nothing would come of building it again; else 0.
 
-    A version that was rolled back counts: otherwise each start of the node would deploy it again. One that failed does
-    not: what it failed for may be gone. Only the newest counts: going back to older source is a change.
+    A version that was rolled back or aborted counts: otherwise each start of the node would deploy it again. One that
+    failed does not: what it failed for may be gone. Only the newest counts: going back to older source is a change.
     """
     row = change.versions.get(change.service.last_number)
     if row is None or row.source_digest != source_digest:
         return 0
     wanted = (VersionState.STAGED, VersionState.CANARY, VersionState.ACTIVE, VersionState.ROLLED_BACK)
-    return row.number if row.state in wanted else 0
+    return row.number if row.state in wanted or row.stage == ABORTED else 0
 
 
 def built(change: Change, message: VersionBuilt) -> None:
@@ -187,7 +199,7 @@ def end(change: Change, why: str) -> None:
         elif row.state.live:
             supersede(change, row.number, why)
     serving = dict.fromkeys(("active", "previous", "permanent", "canary", "staged", "rollback_to", "holdback"), 0)
-    change.set_service(**serving, probation_until_s=0.0, held=False, retired=True)
+    change.set_service(**serving, **NO_STEP, **NOTHING_COLD, probation_until_s=0.0, held=False, retired=True)
     change.next_epoch()
     change.say(EventType.SERVICE_UPDATED, Status.SUCCESS, reason=why)
 

@@ -42,6 +42,8 @@ class Facts:
     ready: frozenset[int] = frozenset()
     """Versions of the service whose instance is up."""
     policy: Policy = Policy()
+    captured: bool = False
+    """Whether calls of the service were captured that could be replayed."""
     active_contract: Contract | None = None
     """What the active version offers, where a new contract has come to be compared with it."""
 
@@ -200,7 +202,14 @@ class Change:
         )
 
 
-_ORDER = (EffectKind.ENSURE, EffectKind.ROUTES, EffectKind.LINKS, EffectKind.RELEASE, EffectKind.DISCARD)
+_ORDER = (
+    EffectKind.ENSURE,
+    EffectKind.ROUTES,
+    EffectKind.LINKS,
+    EffectKind.RELEASE,
+    EffectKind.DISCARD,
+    EffectKind.REHEARSE,
+)
 
 
 def in_order(effects: Iterable[OutboxRow]) -> list[OutboxRow]:

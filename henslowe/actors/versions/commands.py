@@ -1,7 +1,8 @@
-"""Transitions that a person asks for: promote, roll back, hold, resume, restart, remove, pin. Pure.
+"""Transitions that a person asks for about who serves: promote, approve, roll back, hold, resume, abort. Pure.
 
 A command that carries the epoch it was decided on is a no-op when the service has moved on since: clicking twice does
-not promote twice. What cannot be done at all is a `Conflict` that says which state the service is in.
+not promote twice. What cannot be done at all is a `Conflict` that says which state the service is in. What is done to
+versions outside of a rollout (retry, restart, pin, remove) is in `repairs`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 from henslowe.actors.messages import Action, Command
-from henslowe.actors.versions.births import end, existing, stage
+from henslowe.actors.versions import repairs
+from henslowe.actors.versions.births import ABORTED, existing
 from henslowe.actors.versions.change import Change
-from henslowe.actors.versions.rollout import activate, deploy, roll_back_active, roll_back_canary
-from henslowe.actors.versions.rows import Kind, VersionRow, VersionState
+from henslowe.actors.versions.repairs import heard, why
+from henslowe.actors.versions.rollback import roll_back_active, roll_back_canary
+from henslowe.actors.versions.rollout import activate, advance, deploy, go_on, makes_canary, step_of, steps_of
+from henslowe.actors.versions.rows import EffectKind, Kind, VersionRow, VersionState
+from henslowe.actors.versions.waiting import gate_before
 from henslowe.actors.vocabulary import EventType, Status
 from henslowe.errors import Conflict, NotFound
 
@@ -52,40 +57,126 @@ def _reply(change: Change, message: Command, text: str, *, changed: bool) -> dic
     }
 
 
-def _heard(change: Change, message: Command, number: int) -> None:
-    change.say(
-        EventType.COMMAND, Status.SUCCESS, number, command=message.action.value, by=message.by, reason=message.reason
-    )
-
-
-def _why(message: Command) -> str:
-    return message.reason or f"{message.action.value} by {message.by}"
+# -- forward ----------------
 
 
 def _promote(change: Change, message: Command) -> str:
+    """One step further. A service that is held stays so: a person leads it on, step by step."""
+    service = change.service
+    number = service.canary or service.staged
+    if not number or not _has_steps_left(change, number):
+        return _promote_full(change, message)
+    _must_be_up(change, number)
+    heard(change, message, number)
+    if service.staged == number:
+        deploy(change, number)
+    else:
+        advance(change, why=why(message), by=message.by)
+    steps, service = steps_of(change, change.version(number)), change.service
+    return f"{change.key(number)} is at step {service.step} of {len(steps)}: {service.canary_weight / 100:g} %"
+
+
+def _has_steps_left(change: Change, number: int) -> bool:
+    row = change.version(number)
+    if change.service.canary == number:
+        return step_of(change.service) < len(steps_of(change, row))
+    return bool(row.plan.steps) and makes_canary(change, number)
+
+
+def _promote_full(change: Change, message: Command) -> str:
     service = change.service
     number = service.canary or service.staged
     if not number:
         if not service.active:
             raise Conflict(f"cannot promote {change.name}: it has no version that is built")
         return f"nothing to promote: {change.key(service.active)} is active"
+    _must_be_up(change, number)
+    heard(change, message, number)
+    change.set_service(held=False)
+    activate(change, number, why=why(message), by=message.by)
+    return f"{change.key(number)} is active"
+
+
+def _must_be_up(change: Change, number: int) -> None:
     if number not in change.facts.ready:
         raise Conflict(
             f"cannot promote {change.key(number)}: its instance is not up",
             hint=f"see `henslowe logs {change.name}`, then promote again",
         )
-    _heard(change, message, number)
-    change.set_service(held=False)
-    activate(change, number, why=_why(message), by=message.by)
-    return f"{change.key(number)} is active"
+
+
+def _approve(change: Change, message: Command) -> str:
+    """Opens the gate of the canary's step, or the one before the traffic of a staged version; skips nothing else."""
+    service = change.service
+    number, gate = _gate(change)
+    if not gate:
+        raise Conflict(
+            f"cannot approve {change.name}: it waits at no gate",
+            hint=f"henslowe promote {change.name} goes one step further"
+            if number
+            else f"henslowe status {change.name}",
+        )
+    if change.version(number).approved:
+        return f"nothing to do: the gate `{gate}` of {change.key(number)} was approved already"
+    change.set_version(number, approved=True, gate="")
+    change.say(
+        EventType.GATE_APPROVED,
+        Status.SUCCESS,
+        number,
+        gate=gate,
+        step=service.step,
+        by=message.by,
+        reason=message.reason,
+    )
+    if service.staged == number and number in change.facts.ready:
+        go_on(change, number)
+    return f"the gate `{gate}` is open for {change.key(number)}"
+
+
+def _gate(change: Change) -> tuple[int, str]:
+    """The version whose gate is meant, and the gate: the canary's before the staged one's, an open one last."""
+    service, found = change.service, []
+    if service.canary:
+        row = change.version(service.canary)
+        step = steps_of(change, row)[step_of(service) - 1]
+        found.append((row, step.gate or ""))
+    if service.staged:
+        row = change.version(service.staged)
+        found.append((row, gate_before(row, canary=makes_canary(change, row.number))))
+    closed = [(row.number, gate) for row, gate in found if gate and not row.approved]
+    gated = [(row.number, gate) for row, gate in found if gate]
+    return next(iter(closed or gated), (found[0][0].number if found else 0, ""))
+
+
+def _hold(change: Change, message: Command) -> str:
+    if change.service.held:
+        return f"{change.name} is held already"
+    change.set_service(held=True)
+    change.say(EventType.CANARY_HOLD, Status.SUCCESS, change.service.canary, by=message.by, reason=message.reason)
+    return f"{change.name} is held: nothing is promoted until `henslowe resume {change.name}`"
+
+
+def _resume(change: Change, message: Command) -> str:
+    service = change.service
+    lasts = bool(service.canary) and service.step_until_s is None
+    if not service.held and not lasts:
+        return f"{change.name} is not held"
+    change.set_service(held=False, step_until_s=0.0 if lasts else service.step_until_s)
+    heard(change, message, service.staged or service.canary)
+    if service.staged and service.staged in change.facts.ready:
+        go_on(change, service.staged)
+    return f"{change.name} goes on"
+
+
+# -- back ----------------
 
 
 def _rollback(change: Change, message: Command) -> str:
     service = change.service
     if message.to_version is None and service.canary:
         number = service.canary
-        _heard(change, message, number)
-        roll_back_canary(change, _why(message), by=message.by)
+        heard(change, message, number)
+        roll_back_canary(change, why(message), by=message.by)
         return f"{change.key(number)} was taken back, {change.key(service.active)} serves everybody"
     if not service.active:
         raise Conflict(f"cannot roll back {change.name}: no version is active")
@@ -94,8 +185,8 @@ def _rollback(change: Change, message: Command) -> str:
         return f"nothing to do: {target.key} is active"
     if target.number == service.rollback_to and target.number not in change.facts.ready:
         return f"{target.key} is starting and takes over once it is up"
-    _heard(change, message, service.active)
-    roll_back_active(change, target.number, _why(message), by=message.by)
+    heard(change, message, service.active)
+    roll_back_active(change, target.number, why(message), by=message.by)
     if change.service.active == target.number:
         return f"{target.key} is active"
     return f"{target.key} is starting and takes over once it is up"
@@ -118,98 +209,43 @@ def _rollback_target(change: Change, to_version: int | None) -> VersionRow:
     return row
 
 
-def _hold(change: Change, message: Command) -> str:
-    if change.service.held:
-        return f"{change.name} is held already"
-    change.set_service(held=True)
-    change.say(EventType.CANARY_HOLD, Status.SUCCESS, change.service.canary, by=message.by, reason=message.reason)
-    return f"{change.name} is held: nothing is promoted until `henslowe resume {change.name}`"
-
-
-def _resume(change: Change, message: Command) -> str:
-    if not change.service.held:
-        return f"{change.name} is not held"
-    change.set_service(held=False)
-    _heard(change, message, change.service.staged or change.service.canary)
-    staged = change.service.staged
-    if staged and staged in change.facts.ready:
-        deploy(change, staged)
-    return f"{change.name} goes on"
-
-
-def _restart(change: Change, message: Command) -> str:
-    """Runs the same build again under a new number: as with any version, the old instance serves until it is up."""
+def _abort(change: Change, message: Command) -> str:
+    """What is on its way is given up, a canary and what waits behind it; what serves goes on serving."""
     service = change.service
-    if service.canary or service.staged or service.rollback_to:
+    given_up = [change.key(number) for number in (service.canary, service.staged) if number]
+    if not given_up:
         raise Conflict(
-            f"cannot restart {change.name}: a rollout is under way",
-            hint="promote it or roll it back first",
+            f"cannot abort {change.name}: no rollout is under way",
+            hint=f"henslowe rollback {change.name} goes back to the version before",
         )
-    row = change.versions.get(service.active) or _newest_startable(change)
-    number = service.last_number + 1
-    change.set_service(last_number=number)
-    again = {"number": number, "state": VersionState.STAGED, "reason": "", "stage": "", "crashes": 0}
-    change.add_version(
-        row.model_copy(update={**again, "probation": False, "restart_of": row.number if service.active else 0})
-    )
-    _heard(change, message, number)
-    stage(change, number)
-    return f"{change.key(number)} is starting and takes over from {row.key} once it is up"
-
-
-def _newest_startable(change: Change) -> VersionRow:
-    rows = [row for row in change.versions.values() if row.launch is not None]
-    if not rows:
-        raise Conflict(f"cannot restart {change.name}: none of its versions was built")
-    return max(rows, key=lambda row: row.number)
-
-
-def _remove(change: Change, message: Command) -> str:
-    """Ends a developed service. That its sources are gone is for the caller to see: no row says so."""
-    service = change.service
-    if service.retired:
-        return f"nothing to do: {change.name} was removed already"
-    if service.kind is Kind.DECLARED:
-        raise Conflict(
-            f"cannot remove {change.name}: it is declared in henslowe.toml",
-            hint=f"take [services.{change.name}] out of henslowe.toml, then restart the node",
-        )
-    _heard(change, message, service.active)
-    end(change, _why(message))
-    return f"{change.name} is removed: it serves no more, its versions stay in `henslowe versions {change.name}`"
-
-
-def _pin(change: Change, message: Command) -> str:
-    row = existing(change, message.to_version or change.service.active)
-    if not row.build:
-        raise Conflict(
-            f"cannot pin {row.key}: it has no build in the archive", hint=f"see `henslowe versions {change.name}`"
-        )
-    return _set_pinned(change, message, row, pinned=True)
-
-
-def _unpin(change: Change, message: Command) -> str:
-    return _set_pinned(change, message, existing(change, message.to_version or change.service.active), pinned=False)
-
-
-def _set_pinned(change: Change, message: Command, row: VersionRow, *, pinned: bool) -> str:
-    if row.pinned is pinned:
-        return f"nothing to do: {row.key} is {'' if pinned else 'not '}pinned"
-    change.set_version(row.number, pinned=pinned)
-    _heard(change, message, row.number)
-    return f"{row.key} {'is kept until it is unpinned' if pinned else 'goes when there are enough newer ones'}"
+    heard(change, message, service.canary or service.staged)
+    if service.staged:
+        number, reason = service.staged, why(message)
+        change.set_version(number, state=VersionState.FAILED, stage=ABORTED, reason=reason, gate="")
+        change.set_service(staged=0)
+        change.effect(EffectKind.RELEASE, number)
+        change.effect(EffectKind.LINKS)
+        change.say(EventType.VERSION_FAILED, Status.CANCELLED, number, stage=ABORTED, reason=reason)
+    if service.canary:
+        roll_back_canary(change, why(message), by=message.by)
+    serves = f"{change.key(service.active)} serves everybody" if service.active else "nothing serves"
+    return f"{' and '.join(map(str, given_up))} {'was' if len(given_up) == 1 else 'were'} given up, {serves}"
 
 
 _OF_THE_PAST = frozenset({Action.REMOVE, Action.PIN, Action.UNPIN})
 """Can be done to a service that is not wanted any more."""
 _ACTIONS = {
     Action.PROMOTE: _promote,
+    Action.PROMOTE_FULL: _promote_full,
+    Action.APPROVE: _approve,
     Action.ROLLBACK: _rollback,
     Action.HOLD: _hold,
     Action.RESUME: _resume,
-    Action.RESTART: _restart,
-    Action.REMOVE: _remove,
-    Action.PIN: _pin,
-    Action.UNPIN: _unpin,
+    Action.ABORT: _abort,
+    Action.RETRY: repairs.retry,
+    Action.RESTART: repairs.restart,
+    Action.REMOVE: repairs.remove,
+    Action.PIN: repairs.pin,
+    Action.UNPIN: repairs.unpin,
 }
 """What each action does; returns a sentence for people."""

@@ -75,6 +75,28 @@ def told(change: Change, diff: ContractDiff) -> dict[str, Any]:
     }
 
 
+def swapped(change: Change, old: int, new: int) -> None:
+    """Says what is different for clients, after one version followed another that offers something else."""
+    before, after = change.version(old), change.version(new)
+    if before.contract_digest and after.contract_digest and before.contract_digest != after.contract_digest:
+        change.say(
+            EventType.CONTRACT_CHANGED,
+            Status.INFO,
+            0,
+            from_version=old,
+            to_version=new,
+            tools_added=sorted(set(after.tools) - set(before.tools)),
+            tools_removed=sorted(set(before.tools) - set(after.tools)),
+            step=_step_found(after, old),
+        )
+
+
+def _step_found(row: VersionRow, against: int) -> str:
+    """The semver step that was found when the version was built; "" where it was compared with another, or not."""
+    found = row.metadata.get("contract", {})
+    return str(found["step"]) if found.get("against") == against else ""
+
+
 def refuses(change: Change, message: VersionBuilt, diff: ContractDiff | None) -> bool:
     """Whether the build ends here: its break is not announced, and the service says that such a version fails."""
     number = message.version.number

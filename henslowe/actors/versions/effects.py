@@ -21,6 +21,7 @@ from henslowe.actors.versions.rows import (
     VERSIONS,
     EffectKind,
     OutboxRow,
+    Rehearsal,
     ServiceRow,
     VersionRow,
 )
@@ -44,6 +45,7 @@ class Effects:
         drain_s: Longest wait for calls in flight when an instance is released.
         broken: Told when a version cannot even be laid out for starting.
         released: Told when an instance is asked to drain: from then on it does not count as up.
+        rehearse: Has captured calls replayed.
         lay_out: Makes folders again that were deleted; None for the bare builds.
     """
 
@@ -55,6 +57,7 @@ class Effects:
         drain_s: float,
         broken: Callable[[InstanceBroken], None],
         released: Callable[[VersionKey], None],
+        rehearse: Callable[[VersionKey, Rehearsal], None],
         lay_out: LayOut | None = None,
     ) -> None:
         self._services = store.table(SERVICES)
@@ -64,6 +67,7 @@ class Effects:
         self._drain_s = drain_s
         self._broken = broken
         self._released = released
+        self._rehearse = rehearse
         self._starting = Starting(
             workspace, lay_out or (lambda _key, build, folder, _facts: self._archive.materialise(build, folder))
         )
@@ -89,6 +93,10 @@ class Effects:
                 await asyncio.to_thread(self._link, service, self._links_of(service))
             case EffectKind.DISCARD:
                 await self._discard(effect)
+            case EffectKind.REHEARSE:
+                row = self._versions.lookup((effect.service, effect.version))
+                if row is not None and row.number == service.staged and row.rehearsal and not row.rehearsal.found:
+                    self._rehearse(row.key, row.rehearsal)
 
     def folder(self, row: VersionRow) -> Path:
         """Where a version's build lies."""

@@ -8,8 +8,12 @@ outside leaves as effects. Invariants, for any sequence of messages in any order
 - numbers are never used again;
 - a message that comes twice, or too late, changes nothing.
 
-Where the transitions are: `births` (builds, declarations), `rollout` (who serves), `commands` (people). What becomes of
-a transition: `henslowe.actors.versions.actor`. The rows from the events: `henslowe.actors.versions.replay`.
+- a canary goes from step to step in order, with more weight each time, and none is skipped but by a person;
+- while a rollout waits (`waiting`), no verdict takes it forward, and nothing keeps it from being taken back.
+
+Where the transitions are: `births` (builds, declarations), `rollout` (forward), `rollback` (back), `reports` (what was
+seen), `commands` and `repairs` (people). What becomes of a transition: `henslowe.actors.versions.actor`. The rows from
+the events: `henslowe.actors.versions.replay`.
 """
 
 from __future__ import annotations
@@ -27,12 +31,13 @@ from henslowe.actors.messages import (
     InstanceBroken,
     InstanceDown,
     InstanceUp,
+    Rehearsed,
     RetireService,
     Verdict,
     VersionBroken,
     VersionBuilt,
 )
-from henslowe.actors.versions import births, commands, gates, rollout
+from henslowe.actors.versions import births, commands, gates, reports
 from henslowe.actors.versions.change import Change, Facts, State, Transition
 
 
@@ -46,8 +51,8 @@ class Boot:
 
 
 @dataclass(slots=True, frozen=True)
-class ProbationOver:
-    """The time of a probation is up."""
+class TimeUp:
+    """Some time that the rows gave may be up."""
 
     service: ServiceName
 
@@ -61,15 +66,15 @@ class TryAgain:
 
 
 def _try_again(change: Change, message: TryAgain) -> None:
-    rollout.try_again(change, message.number)
+    reports.try_again(change, message.number)
 
 
 def _boot(change: Change, message: Boot) -> None:
-    rollout.boot(change, unclean=message.unclean)
+    reports.boot(change, unclean=message.unclean)
 
 
-def _probation_over(change: Change, _: ProbationOver) -> None:
-    rollout.probation_over(change)
+def _time_up(change: Change, _: TimeUp) -> None:
+    reports.time_up(change)
 
 
 _TRANSITIONS: Final[dict[type, Callable[[Change, Any], Any]]] = {
@@ -78,12 +83,13 @@ _TRANSITIONS: Final[dict[type, Callable[[Change, Any], Any]]] = {
     VersionBroken: births.broken,
     DeclareService: births.declare,
     RetireService: births.retire,
-    InstanceUp: rollout.instance_up,
-    InstanceDown: rollout.instance_down,
-    InstanceBroken: rollout.instance_broken,
-    Verdict: rollout.verdict,
+    InstanceUp: reports.instance_up,
+    InstanceDown: reports.instance_down,
+    InstanceBroken: reports.instance_broken,
+    Verdict: reports.verdict,
+    Rehearsed: reports.rehearsed,
     HooksRefused: gates.refused,
-    ProbationOver: _probation_over,
+    TimeUp: _time_up,
     TryAgain: _try_again,
     Boot: _boot,
     Command: commands.command,

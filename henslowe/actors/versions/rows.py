@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.launch import LaunchSpec
 from henslowe.actors.messages import Strategy
+from henslowe.config.exposure import Exposure
 from henslowe.config.hooks import Hook
+from henslowe.config.ramp import Plan
 from henslowe.config.upkeep import Health, Scale
 from henslowe.storage import TableSpec
 
@@ -34,7 +36,7 @@ class VersionState(StrEnum):
     DEVELOPMENT = "DEVELOPMENT"
     """In the pipeline."""
     STAGED = "STAGED"
-    """Built; its instance is starting, or the service is held."""
+    """Built; its instance is starting, or it waits: for a gate, the end of a freeze, a person who holds it."""
     CANARY = "CANARY"
     """Serves a share of the traffic beside the active version."""
     ACTIVE = "ACTIVE"
@@ -42,9 +44,9 @@ class VersionState(StrEnum):
     ARCHIVED = "ARCHIVED"
     """Served, was followed by another; the latest of them stays warm."""
     FAILED = "FAILED"
-    """Did not build, or never started."""
+    """Did not build, never started, or was aborted before it met any traffic."""
     ROLLED_BACK = "ROLLED_BACK"
-    """Served, and was taken back."""
+    """Served, and was taken back; or failed the calls that were replayed before it would have."""
     SUPERSEDED = "SUPERSEDED"
     """A newer version came before it served everybody."""
 
@@ -61,6 +63,23 @@ class VersionState(StrEnum):
 
 _LIVE: Final = frozenset({VersionState.DEVELOPMENT, VersionState.STAGED, VersionState.CANARY, VersionState.ACTIVE})
 _SERVED: Final = frozenset({VersionState.ARCHIVED, VersionState.ROLLED_BACK})
+
+
+class Rehearsal(BaseModel):
+    """What became of the replay of captured calls before a version met traffic."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    against: int
+    """Number of the version that it was compared with."""
+    short: bool = False
+    """It goes live at once after it, so there is little time."""
+    found: str = ""
+    """A `Resemblance`, "" while it is under way."""
+    why: str = ""
+    """In words."""
+    report: dict[str, Any] = {}
+    """Counts, places that differ, examples without secrets."""
 
 
 class VersionRow(BaseModel):
@@ -108,6 +127,16 @@ class VersionRow(BaseModel):
     """What its `service.toml` said of how it is looked after (`henslowe.actors.upkeep`)."""
     hooks: tuple[Hook, ...] = ()
     """Of its `service.toml`; the node's own come on top."""
+    exposure: Exposure = Exposure()
+    """How it is shown to traffic beside that: replay, stickiness, A/B, mirror."""
+    rehearsal: Rehearsal | None = None
+    """None where no captured calls were replayed."""
+    plan: Plan = Plan()
+    """How it is to come to its traffic: steps and gates."""
+    gate: str = ""
+    """The gate that it waits at: a person has to approve."""
+    approved: bool = False
+    """Somebody did, for the gate before its traffic or at the end of its step."""
 
     @property
     def key(self) -> VersionKey:
@@ -129,6 +158,10 @@ class ServiceRow(BaseModel):
     active: int = 0
     previous: int = 0
     """Kept warm, for going back."""
+    cold: bool = False
+    """The previous version was let go: going back to it means starting it first."""
+    warm_until_s: float = 0.0
+    """Unix time from which on that happens, 0 for never."""
     canary: int = 0
     permanent: int = 0
     """The last active version that passed its probation."""
@@ -139,6 +172,18 @@ class ServiceRow(BaseModel):
     """As of the newest version."""
     canary_weight: int = 0
     """The canary's share of the units, in ten-thousandths."""
+    step: int = 0
+    """Which step of its plan the canary is at, from 1 on."""
+    steps: int = 0
+    """How many there are."""
+    step_calls: int = 0
+    """Calls that the canary has to answer before the step ends."""
+    step_until_s: float | None = 0.0
+    """Unix time before which the step does not end; None: not before a person resumes it."""
+    weights: tuple[tuple[int, int], ...] = ()
+    """Epochs from which on the canary had which weight, since it became one: what its evidence is weighed with."""
+    exposure: Exposure = Exposure()
+    """As of the version that last became canary or active."""
     held: bool = False
     """No promotion until a person says so; going back is always allowed."""
     salt: str = ""
@@ -157,11 +202,18 @@ class ServiceRow(BaseModel):
     @property
     def wanted(self) -> frozenset[int]:
         """The versions whose instances should be running."""
-        return frozenset({self.active, self.previous, self.canary, self.staged, self.rollback_to}) - {0}
+        warm = 0 if self.cold else self.previous
+        return frozenset({self.active, warm, self.canary, self.staged, self.rollback_to}) - {0}
 
     def key_of(self, number: int) -> VersionKey:
         """The identity of one of its versions."""
         return VersionKey(self.service, number)
+
+
+NO_STEP: Final[dict[str, Any]] = {"step": 0, "steps": 0, "step_calls": 0, "step_until_s": 0.0, "weights": ()}
+"""Fields of a service without a canary."""
+NOTHING_COLD: Final[dict[str, Any]] = {"cold": False, "warm_until_s": 0.0}
+"""Fields of a service whose previous version, if any, is kept warm until the next swap."""
 
 
 class EffectKind(StrEnum):
@@ -172,6 +224,7 @@ class EffectKind(StrEnum):
     ENSURE = "ensure"
     RELEASE = "release"
     DISCARD = "discard"
+    REHEARSE = "rehearse"
 
 
 class OutboxRow(BaseModel):

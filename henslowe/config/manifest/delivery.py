@@ -10,9 +10,11 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from henslowe.config.exposure import AbTest, DifferencesPolicy, Exposure, Mirror, ReplayPolicy, Sticky
 from henslowe.config.hooks import Hook, named
 from henslowe.config.ramp import Gates, Plan, Steps, StrategyName, climbing
 from henslowe.config.section import Percent, Section
+from henslowe.config.settings import DeliverySettings
 from henslowe.config.upkeep import Health, Scale
 
 BLUE_GREEN_WARM_S: Final = 600.0
@@ -35,6 +37,11 @@ class Delivery(Section):
     health: Health = Health()
     scale: Scale = Scale()
     hooks: Annotated[tuple[Hook, ...], AfterValidator(named)] = ()
+    replay: ReplayPolicy | None = None
+    replay_differences: DifferencesPolicy | None = None
+    sticky: Sticky | None = None
+    ab: AbTest | None = None
+    mirror: Mirror | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -48,16 +55,36 @@ class Delivery(Section):
                 "expected one gate before the promotion, got two; remove gates.before_promotion, or the gate of the "
                 "last of the steps"
             )
+        if (self.ab or self.mirror) and (self.steps or self.strategy in ("immediate", "blue-green")):
+            table = "ab" if self.ab else "mirror"
+            has = "[[steps]]" if self.steps else f'strategy = "{self.strategy}"'
+            raise ValueError(
+                f'expected [{table}] with strategy = "canary" or none, got it beside {has}; remove one of the two'
+            )
         return self
 
-    @property
-    def plan(self) -> Plan:
+    def strategy_of(self, node: DeliverySettings) -> StrategyName:
+        """The strategy, with the node's word where the service says nothing: steps mean a canary."""
+        return self.strategy or ("canary" if self.steps else node.strategy)
+
+    def plan_of(self, node: DeliverySettings) -> Plan:
         """How a version comes to its traffic."""
-        warm_s = BLUE_GREEN_WARM_S if self.warm_s is None and self.strategy == "blue-green" else self.warm_s
-        gates = self.gates
+        warm_s, gates = self.warm_s, self.gates
+        if warm_s is None and self.strategy_of(node) == "blue-green":
+            warm_s = BLUE_GREEN_WARM_S
         return Plan(
             steps=self.steps,
             gate_first=gates.before_canary or "",
             gate_last=gates.before_promotion or "",
             warm_s=warm_s,
+        )
+
+    def exposed(self, node: DeliverySettings) -> Exposure:
+        """How a version is shown to traffic, with the node's word where the service says nothing."""
+        return Exposure(
+            replay=self.replay or node.replay,
+            replay_differences=self.replay_differences or node.replay_differences,
+            sticky=self.sticky or node.sticky,
+            ab=self.ab,
+            mirror=self.mirror,
         )

@@ -22,6 +22,10 @@ class Row:
     previous: int = 1
     canary: int = 0
     canary_weight: int = 1_000
+    weights: tuple[tuple[int, int], ...] = ()
+    step: int = 0
+    steps: int = 0
+    step_calls: int = 0
     salt: str = "s"
     balance: float = 1.0
     probation_until_s: float = 0.0

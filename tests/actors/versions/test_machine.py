@@ -30,7 +30,7 @@ from henslowe.actors.versions import (
     EffectKind,
     Facts,
     Policy,
-    ProbationOver,
+    TimeUp,
     State,
     Transition,
     TryAgain,
@@ -112,7 +112,7 @@ class Service:
 
     def pass_probation(self) -> None:
         self.now_s = self.row.probation_until_s
-        self.do(ProbationOver(HELLO))
+        self.do(TimeUp(HELLO))
 
 
 @pytest.fixture
@@ -232,7 +232,7 @@ def test_probation_ends_with_the_version_permanent_and_the_holdback_gone(canary:
 def test_a_probation_timer_that_fires_early_changes_nothing(hello: Service) -> None:
     hello.ship("a")
     hello.ship("b")
-    assert not hello.do(ProbationOver(HELLO)).events
+    assert not hello.do(TimeUp(HELLO)).events
 
 
 # -- newer ones ----------------

@@ -32,7 +32,7 @@ from henslowe.actors.versions import (
     Facts,
     Kind,
     Policy,
-    ProbationOver,
+    TimeUp,
     State,
     TryAgain,
     VersionState,
@@ -186,7 +186,7 @@ class Life(RuleBasedStateMachine):
     @rule(passed_s=st.sampled_from([1.0, 50.0, 200.0]))
     def time(self, passed_s: float) -> None:
         self.now_s += passed_s
-        self.send(ProbationOver(SERVICE))
+        self.send(TimeUp(SERVICE))
 
     @rule(number=NUMBERS)
     def try_again(self, number: int) -> None:

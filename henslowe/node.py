@@ -52,6 +52,7 @@ from henslowe.actors.launch import LaunchSpec, Wire
 from henslowe.actors.messages import DeclareService, Publish, RetireService
 from henslowe.actors.notices import say_notices
 from henslowe.actors.pipeline import PipelineExecutor, laid_out, restore, sweep_unknown
+from henslowe.actors.rehearsal import Rehearsal
 from henslowe.actors.replay import REPLAY, ReplayKeeper
 from henslowe.actors.results import RESULTS, ResultKeeper
 from henslowe.actors.router import CanaryRouter
@@ -78,6 +79,7 @@ from henslowe.supervisors import CrashReport, add_listener
 from henslowe.supervisors.planes import Planes, contained_supervisor, dynamic_plane, start_tree
 from henslowe.transport.access.managed import ManagedTokens
 from henslowe.transport.access.resources import resources_of
+from henslowe.transport.admin.artifacts import KeptVersions
 from henslowe.transport.admin.edge import Admin
 from henslowe.transport.admin.keeping import Keeping
 from henslowe.transport.admin.traffic import TrafficTables
@@ -365,6 +367,7 @@ class Node:
                     traffic=shared.traffic,
                     upkeep=upkeep,
                 ),
+                _child("rehearsal", names.REHEARSAL, Rehearsal, store.captures, shared.directory, settings.delivery),
                 _child(
                     "hook keeper",
                     names.HOOKS,
@@ -444,6 +447,7 @@ class Node:
                 routes=shared.routes,
                 directory=shared.directory,
             ),
+            KeptVersions(self.store),
             RateLimiter(settings.admin.rate_per_s),
             Workings(self.store.table(HOOKS).rows),
             keepalive_s=settings.gateway.sse_keepalive_s,

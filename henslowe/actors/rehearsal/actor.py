@@ -1,0 +1,223 @@
+"""The rehearsal's actor: one run per service at a time, bounded in time, answered in any case.
+
+A run that is asked for again goes on; one of another version replaces it. It keeps nothing: the version machine asks
+again after a restart of either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from henslowe.actors import names
+from henslowe.actors.endpoints import Contract, Endpoint, EndpointDirectory, EndpointState, JsonObject, SoleClient
+from henslowe.actors.ids import ServiceName, VersionKey
+from henslowe.actors.kernel import ActorExit, CallTimeout, LoopActor
+from henslowe.actors.kernel import names as registry
+from henslowe.actors.messages import ClosePrivate, OpenPrivate, Rehearse, Rehearsed, Resemblance
+from henslowe.actors.pairing import Asked, Ledger
+from henslowe.actors.rehearsal.report import figures, resemblance, words
+from henslowe.actors.rehearsal.running import Copies, Find, ask_all
+from henslowe.actors.rehearsal.selecting import Sample, Selection, Skipped, select
+from henslowe.actors.routes import Outcome
+from henslowe.config.settings import DeliverySettings
+from henslowe.errors import Corrupt, HensloweError
+from henslowe.storage.capture import Capture, Captures
+
+log = logging.getLogger("henslowe.rehearsal")
+
+PAGE: Final = 100
+LOOKED_AT_MAX: Final = 2_000
+"""Captures looked at, the newest first; many of them ask the same."""
+READING_S: Final = 0.25
+"""Longest time spent on reading them, or the budget if that is less."""
+DOUBT_S: Final = 10.0
+"""Longest time for a failure to be looked into: long enough to start a copy of either version."""
+DOUBT_ROUNDS: Final = 10
+"""How often a call that failed is asked again at most; certain failures are certain after eight."""
+DOUBTS_MAX: Final = 20
+"""Failing calls that are asked again."""
+NO_DRAIN_S: Final = 0.0
+
+
+@dataclass(slots=True, frozen=True)
+class _Result:
+    first: Ledger
+    doubts: Ledger | None
+    skipped: Skipped
+
+
+class Rehearsal(LoopActor):
+    """Takes `Rehearse`, casts `Rehearsed` to VERSIONS.
+
+    Args:
+        captures: Where calls were recorded.
+        directory: The endpoints that are up.
+        settings: Section `delivery`.
+        rng: Draws the order in which versions are asked.
+    """
+
+    def __init__(
+        self,
+        captures: Captures,
+        directory: EndpointDirectory,
+        settings: DeliverySettings,
+        rng: random.Random | None = None,
+    ) -> None:
+        super().__init__()
+        self._captures = captures
+        self._directory = directory
+        self._settings = settings
+        self._rng = rng or random.Random()  # noqa: S311 - no secret
+        self._runs: dict[ServiceName, tuple[Rehearse, asyncio.Task[None]]] = {}
+
+    def handle_cast(self, message: Any) -> None:
+        """Take `Rehearse`."""
+        assert isinstance(message, Rehearse)
+        service = message.version.service
+        running = self._runs.get(service)
+        if running is not None and not running[1].done():
+            if (running[0].version, running[0].against) == (message.version, message.against):
+                return
+            running[1].cancel()
+        self._runs[service] = message, asyncio.ensure_future(self._run(message))
+
+    async def terminate(self, _reason: Any) -> None:
+        """Ends what is under way."""
+        tasks = [task for _, task in self._runs.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, order: Rehearse) -> None:
+        began_s, needed = time.monotonic(), 1.0 / self._settings.alpha
+        try:
+            result = await self._rehearse(order, began_s + order.budget_s)
+        except (HensloweError, ActorExit, CallTimeout, OSError) as error:
+            log.warning("not_rehearsed version=%s reason=%s", order.version, error)
+            rehearsed = Rehearsed(order.version, order.against, Resemblance.UNKNOWN, f"cannot replay: {error}")
+        else:
+            first, doubts, skipped = result.first, result.doubts, result.skipped
+            found = resemblance(first, doubts, needed=needed)
+            rehearsed = Rehearsed(
+                order.version,
+                order.against,
+                found,
+                words(first, doubts, skipped, found, against=order.against),
+                figures(first, doubts, skipped, needed=needed, took_s=time.monotonic() - began_s),
+            )
+        registry.via(names.VERSIONS).cast(rehearsed)
+
+    async def _rehearse(self, order: Rehearse, until_s: float) -> _Result:
+        old_key = order.version._replace(number=order.against)
+        new, old = self._finder(order.version), self._finder(old_key)
+        first = Ledger(self._clean)
+        selection = await self._selection(order, new, old)
+        if not selection.samples:
+            return _Result(first, None, selection.skipped)
+        failing: list[Sample] = []
+        by_id = {sample.id: sample for sample in selection.samples}
+
+        def heard(asked: Asked) -> bool:
+            first.add(asked)
+            if asked.new.failed and not any(each.failed for each in asked.others):
+                failing.append(by_id[asked.id])
+            return len(failing) < DOUBTS_MAX
+
+        await ask_all(selection.samples, Copies(new, (old, old)), heard, until_s=until_s, rng=self._rng)
+        doubts = await self._doubt(order, failing) if failing else None
+        return _Result(first, doubts, selection.skipped)
+
+    async def _doubt(self, order: Rehearse, failing: list[Sample]) -> Ledger | None:
+        """Asks the failing calls again, of fresh copies of both versions, until it is certain or the time is up.
+
+        A process that has run for a while has a state that a new one lacks, through no fault of the new version.
+        """
+        ledger, needed, is_fresh = Ledger(self._clean), 1.0 / self._settings.alpha, False
+        until_s = time.monotonic() + DOUBT_S
+        old_key = order.version._replace(number=order.against)
+
+        def heard(asked: Asked) -> bool:
+            # What a tool says of itself may be for want of a state; a server that breaks is not.
+            if is_fresh or asked.new.outcome is not Outcome.TOOL_ERROR:
+                ledger.add(asked)
+            return ledger.evidence.evidence < needed
+
+        async with _fresh(old_key, until_s) as old, _fresh(order.version, until_s) as new:
+            is_fresh = old is not None
+            copies = Copies(new or self._finder(order.version), (old or self._finder(old_key),))
+            await ask_all(failing * DOUBT_ROUNDS, copies, heard, until_s=until_s, rng=self._rng)
+        return ledger if ledger.calls else None
+
+    def _finder(self, version: VersionKey) -> Find:
+        def find() -> Endpoint | None:
+            up = (each for each in self._directory.of(version) if each.state is EndpointState.READY)
+            return min(up, key=lambda each: each.in_flight, default=None)
+
+        return find
+
+    async def _selection(self, order: Rehearse, new: Find, old: Find) -> Selection:
+        offered = [endpoint.contract if (endpoint := find()) is not None else Contract() for find in (old, new)]
+        return await asyncio.to_thread(self._select, order, *offered)
+
+    def _select(self, order: Rehearse, old: Contract, new: Contract) -> Selection:
+        settings = self._settings
+        return select(
+            self._newest(order.version.service, min(READING_S, order.budget_s)),
+            old,
+            new,
+            calls_max=settings.replay_calls_max,
+            bytes_max=settings.replay_bytes_max,
+        )
+
+    def _newest(self, service: ServiceName, limit_s: float) -> Iterator[Capture]:
+        """Captures of a service, the newest first. Runs in: a thread."""
+        deadline_s = time.monotonic() + limit_s
+        before: dict[str, int] = {}
+        for _ in range(LOOKED_AT_MAX // PAGE):
+            try:
+                page = self._captures.read(service=service, limit=PAGE, **before)
+            except Corrupt as error:
+                log.warning("captures_not_read service=%s reason=%s", service, error)
+                return
+            yield from page
+            if len(page) < PAGE or time.monotonic() > deadline_s:
+                return
+            before = {"before_seq": page[-1].seq}
+
+    def _clean(self, value: Any) -> Any:
+        return self._captures.redactor.redact(value, bytes_max=1_024).value
+
+
+@asynccontextmanager
+async def _fresh(version: VersionKey, until_s: float) -> AsyncIterator[Find | None]:
+    """A copy of a version for as long as the context lasts; None where none can be had.
+
+    Of a server on pipes it is a process of its own; one that listens is joined in another session, and shows its state.
+    """
+    endpoint: Endpoint | None = None
+    try:
+        order = OpenPrivate(version, SoleClient(capabilities={}, ask=_refuse))
+        endpoint = await registry.via(names.INSTANCES).call(order, max(0.1, until_s - time.monotonic()))
+    except (HensloweError, ActorExit, CallTimeout) as error:
+        log.info("no_fresh_copy version=%s reason=%s", version, error)
+    try:
+        yield None if endpoint is None else _only(endpoint)
+    finally:
+        if endpoint is not None:
+            registry.via(names.INSTANCES).cast(ClosePrivate(endpoint.instance, NO_DRAIN_S))
+
+
+def _only(endpoint: Endpoint) -> Callable[[], Endpoint | None]:
+    return lambda: endpoint if endpoint.state is EndpointState.READY else None
+
+
+async def _refuse(_method: str, _params: JsonObject) -> JsonObject:
+    """A rehearsal cannot be asked anything."""
+    return {"error": {"code": -32601, "message": "nobody is here to be asked"}}

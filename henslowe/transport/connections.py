@@ -1,4 +1,9 @@
-"""Connections of clients: aiohttp's, but for what is not HTTP, which costs one short answer and nothing more.
+"""Connections of clients: aiohttp's, but for requests that need no router, and for what is not HTTP.
+
+Most requests of a node are small POSTs to one family of paths. `DIRECT` names a handler for them, which is called with
+the application's middlewares before it and no router, in one task, as soon as the request's head is there; whatever is
+unusual about a request (another verb, an old HTTP, a compressed body, requests in a queue) leaves it to aiohttp. Such a
+handler may also outlive its connection (`ClientConnection.keep_going`).
 
 aiohttp keeps every piece that arrives after bytes it could not read, quotes them in its answer and logs a traceback
 for each: a few dozen clients that send heads of many megabytes cost the node hundreds of them. Here the first broken
@@ -7,33 +12,166 @@ piece ends the reading. How long a head may take and how large it may be is the 
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import logging
 import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final, cast
 
-from aiohttp import web
+from aiohttp import HttpVersion11, StreamReader, hdrs, web
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.http_writer import StreamWriter
 from aiohttp.web_protocol import _ErrInfo
 
 log = logging.getLogger(__name__)
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(slots=True, frozen=True)
+class Direct:
+    """A handler of all POSTs to paths right under `prefix`, which ends with a slash."""
+
+    prefix: str
+    handler: Handler
+
+    def takes(self, message: RawRequestMessage) -> bool:
+        """Whether a request is one of the usual ones."""
+        return (
+            message.method == hdrs.METH_POST
+            and message.path.startswith(self.prefix)
+            and message.path.rfind("/") < len(self.prefix) < len(message.path)
+            and message.version == HttpVersion11
+            and not (message.should_close or message.upgrade or message.chunked or message.compression)
+            and hdrs.EXPECT not in message.headers
+        )
+
+
+DIRECT: Final = web.AppKey("henslowe_direct", Direct)
+"""Set on an application before it runs; without it every request goes through the router."""
+
 
 class ClientConnection(web.RequestHandler):
-    """One connection of a client. Runs in: the node's loop."""
+    """One connection of a client. Runs in: the node's loop.
 
-    __slots__ = ("_unreadable",)
+    While a direct handler is at work, aiohttp's own loop over the connection's requests rests: it waits for a future
+    (`_waiter`) that is put aside until then, and requests that come meanwhile wait in its queue.
+    """
 
-    def __init__(self, manager: web.Server, **settings: Any) -> None:
+    __slots__ = ("_at_work", "_direct", "_left", "_resting", "_unreadable")
+
+    def __init__(self, manager: web.Server, *, direct: Direct | None = None, **settings: Any) -> None:
         super().__init__(manager, **settings)
+        self._direct = direct
         self._unreadable = False
+        self._at_work: asyncio.Task[None] | None = None
+        self._resting: asyncio.Future[None] | None = None
+        self._left: Callable[[], bool] | None = None
+
+    def keep_going(self, left: Callable[[], bool] | None) -> None:
+        """Ask `left` when the client goes away: whether the request that is being handled goes on without it.
+
+        It is asked at most once, and about this request only.
+        """
+        self._left = left
 
     def data_received(self, data: bytes) -> None:
         """Take bytes until some of them are no HTTP: what comes after those is dropped."""
         if self._unreadable:
             return
+        if self._at_work is None:
+            self._resting, self._waiter = self._waiter, None
         super().data_received(data)
         if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
             self._unreadable = True
+        if self._at_work is None:
+            self._next()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The client is gone: what is being done for it ends, unless it can go on."""
+        left, self._left = self._left, None
+        goes_on = left is not None and left()
+        if goes_on and self._at_work is None:
+            self._task_handler = None  # else it is cancelled, and what it waits for with it
+        super().connection_lost(exc)
+        if self._at_work is not None and not goes_on:
+            self._at_work.cancel()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        """End the connection; what is being done may take until the timeout."""
+        try:
+            await super().shutdown(timeout)
+        finally:
+            if self._at_work is not None:
+                self._at_work.cancel()
+
+    # -- direct handlers ----------------
+
+    def _next(self) -> None:
+        """Begin with the request that came, or let aiohttp do it."""
+        resting, direct = self._resting, self._direct
+        if resting is not None and direct is not None and len(self._messages) == 1 and not self._upgraded:
+            message, payload = self._messages[0]
+            if not isinstance(message, _ErrInfo) and direct.takes(message):
+                self._messages.popleft()
+                if self._parser is not None:
+                    self._parser.message_consumed()
+                self._at_work = self._loop.create_task(self._work(direct.handler, message, payload))
+                return
+        self._resting, self._waiter = None, resting
+        if self._messages and resting is not None and not resting.done():
+            resting.set_result(None)
+
+    async def _work(self, handler: Handler, message: RawRequestMessage, payload: StreamReader) -> None:
+        """Handle one request as aiohttp does, and go on with the connection's next one."""
+        request: web.BaseRequest | None = None
+        stays = False
+        try:
+            if self._manager is None or self._request_factory is None:
+                return  # the connection ended before the task began
+            self._manager.requests_count += 1
+            writer = StreamWriter(self, self._loop)
+            # In this connection's applications all requests are `web.Request`s, and nobody asks one for its task.
+            request = self._request_factory(message, payload, self, writer, cast("Any", self._task_handler))
+            response, lost = await self._handle_request(request, None, cast("Any", handler))
+            if not payload.is_eof():
+                await self._linger(payload)
+            stays = bool(response.keep_alive) and not lost and payload.is_eof()
+        except ConnectionError:
+            pass  # nobody is there to be told
+        except Exception:
+            log.exception("connection_failed", extra={"peer": self.peername})
+        finally:
+            if request is not None:
+                request._task = cast("Any", None)  # no cycle of references
+            self._left = self._at_work = None
+            self._rest(stays=stays)
+
+    def _rest(self, *, stays: bool) -> None:
+        """Nothing is being done: wait for the next request, or end the connection."""
+        if self._manager is None:  # it has ended
+            return
+        if not stays or self._close or self._force_close:
+            self._waiter, self._resting = self._resting, None
+            self.force_close()
+            return
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+        self._next()
+
+    async def _linger(self, payload: StreamReader) -> None:
+        """Read the rest of a request that was answered early, so that its client sees the answer."""
+        with suppress(TimeoutError, web.RequestPayloadError):
+            async with asyncio.timeout(self._lingering_time):
+                while not payload.is_eof():
+                    await payload.readany()
+
+    # -- what is no request ----------------
 
     def handle_error(
         self,
@@ -59,9 +197,11 @@ class ClientConnection(web.RequestHandler):
 
 
 class _Server(web.Server):
+    direct: Direct | None = None
+
     def __call__(self) -> web.RequestHandler:
         """A handler for one connection."""
-        return ClientConnection(self, loop=self._loop, **self._kwargs)
+        return ClientConnection(self, loop=self._loop, direct=self.direct, **self._kwargs)
 
 
 class Runner(web.AppRunner):
@@ -69,10 +209,17 @@ class Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(
+        server = _Server(
             made.request_handler,
             request_factory=made.request_factory,
             handler_cancellation=made.handler_cancellation,
             loop=made._loop,
             **made._kwargs,
         )
+        direct = self.app.get(DIRECT)
+        if direct is not None:
+            handler = direct.handler
+            for middleware in reversed(self.app.middlewares):
+                handler = functools.partial(middleware, handler=handler)
+            server.direct = Direct(direct.prefix, handler)
+        return server

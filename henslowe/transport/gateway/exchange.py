@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import orjson
@@ -31,6 +30,7 @@ from henslowe.transport.gateway.protocol import (
 )
 from henslowe.transport.gateway.unsent import LARGE_BYTES, Unsent, send_slices
 from henslowe.transport.http_guard import cors_headers
+from henslowe.transport.json_reply import JsonReply
 
 PENDING_MAX: Final = 1_000
 """Notifications that wait for a slow reader; while there are as many, further ones are dropped."""
@@ -97,20 +97,6 @@ class Exchange:
         """Whether the call goes on without its client."""
         return False
 
-    def working(self, work: Awaitable[JsonObject]) -> Awaitable[JsonObject]:
-        """The work as it is to be awaited."""
-        return work
-
-    def cancel_work(self) -> None:
-        """Give the work up, where it does not end with who awaits it."""
-
-    def leave(self, concluded: Callable[[asyncio.Task[JsonObject]], None]) -> bool:  # noqa: ARG002 (others do)
-        """The client is gone: whether the work goes on nevertheless; then `concluded` is told of its end."""
-        return False
-
-    def conclude(self, answer: JsonObject) -> None:
-        """Take the answer of work that went on without its client."""
-
     def notify(self, message: JsonObject) -> None:
         """Send a notification of this request's own ahead of the answer, where the client asked for its kind."""
         method, params = message.get("method"), message.get("params")
@@ -166,16 +152,19 @@ class Exchange:
 
     async def _finish(self, body: bytes, status: int, headers: dict[str, str] | None) -> web.StreamResponse:
         if self._writer is None:
-            headers = {**_JSON, **headers} if headers else _JSON
             if len(body) <= LARGE_BYTES:
-                return web.Response(status=status, body=body, headers=headers)
+                reply = JsonReply(body, status)
+                if headers:
+                    reply.headers.update(headers)
+                return reply
+            headers = {**_JSON, **headers} if headers else _JSON
             response = web.StreamResponse(status=status, headers={**headers, **cors_headers(self._request)})
             return await send_slices(self._request, response, body)
         self._event(body, last=True)
         self._done = True
         return await self._writer
 
-    async def abandon(self) -> None:
+    async def abandon(self, failure: BaseException) -> None:  # noqa: ARG002 (others keep it)
         """Stop writing: the client is gone, or the request ends without an answer."""
         self._done = True
         if self._writer is not None and not self._writer.done():
@@ -232,5 +221,7 @@ class Exchange:
 
 def json_response(request_id: Any, answer: JsonObject, status: int = 200, session_id: str = "") -> web.Response:
     """An answer as plain JSON, outside of any exchange."""
-    headers = {**_JSON, SESSION_HEADER: session_id} if session_id else _JSON
-    return web.Response(status=status, body=response_bytes(request_id, answer), headers=headers)
+    reply = JsonReply(response_bytes(request_id, answer), status)
+    if session_id:
+        reply.headers[SESSION_HEADER] = session_id
+    return reply

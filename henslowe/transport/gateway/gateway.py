@@ -26,6 +26,7 @@ from henslowe.config.settings import GatewaySettings
 from henslowe.errors import BadRequest, HensloweError, LimitReached, NotFound, Unavailable
 from henslowe.transport.access.asker import asker
 from henslowe.transport.access.resources import Resources
+from henslowe.transport.connections import DIRECT, Direct
 from henslowe.transport.gateway import inbound, naming
 from henslowe.transport.gateway.aggregate import AggregateScope
 from henslowe.transport.gateway.calls import Caller
@@ -58,6 +59,7 @@ log = logging.getLogger(__name__)
 
 SCOPES_MAX: Final = 10_000
 """Names that scopes are remembered for; the clients' ranges are theirs to write."""
+PREFIX: Final = "/mcp/"
 _VERBS: Final = {"Allow": "GET, POST, DELETE"}
 
 
@@ -164,7 +166,13 @@ class Gateway:
 
     async def service(self, request: web.Request) -> web.StreamResponse:
         """Serve `/mcp/{service}` and `/mcp/{service}@{range}`."""
-        name = request.match_info["service"]
+        return await self._of_service(request, request.match_info["service"])
+
+    async def direct(self, request: web.Request) -> web.StreamResponse:
+        """The same for a request that no router has seen: its path begins with `PREFIX`."""
+        return await self._of_service(request, request.path[len(PREFIX) :])
+
+    async def _of_service(self, request: web.Request, name: Target) -> web.StreamResponse:
         scope = self._scopes.get(name)
         try:
             if scope is None or self._selection.route(name) is None:
@@ -335,6 +343,7 @@ def add_gateway(app: web.Application, gateway: Gateway) -> None:
     """
     app.router.add_route("*", "/mcp", gateway.aggregate)
     app.router.add_route("*", "/mcp/{service}", gateway.service)
+    app[DIRECT] = Direct(PREFIX, gateway.direct)
 
     async def end_streams(_app: web.Application) -> None:
         gateway.end_streams()

@@ -168,7 +168,15 @@ class Legacy:
         if not sse or not replay.enabled:
             return Exchange(request, message["id"], **asked)
         primed = session.protocol_version >= PRIMED
-        return ResumableExchange(request, message, log=replay, session=session.id, primed=primed, **asked)
+        return ResumableExchange(
+            request,
+            message,
+            log=replay,
+            session=session.id,
+            primed=primed,
+            may_detach=self._serving.may_detach,
+            **asked,
+        )
 
     def _answer(
         self, scope: Scope, session: Session, message: JsonObject, exchange: Exchange | None

@@ -9,16 +9,27 @@ for what will not come.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
 from henslowe.actors.endpoints import JsonObject
+from henslowe.errors import HensloweError
+from henslowe.transport.connections import ClientConnection
 from henslowe.transport.gateway.exchange import Exchange
-from henslowe.transport.gateway.protocol import KEEPALIVE, SSE_HEADERS, response_bytes, sse_frame
+from henslowe.transport.gateway.protocol import (
+    KEEPALIVE,
+    NODE_ERROR,
+    SSE_HEADERS,
+    node_error,
+    response_bytes,
+    sse_frame,
+)
 from henslowe.transport.gateway.replay import ReplayLog, ReplayStream
+from henslowe.transport.gateway.unsent import Unsent
 from henslowe.transport.http_guard import cors_headers
+from henslowe.transport.mcp import jsonrpc
 
 
 class ResumableExchange(Exchange):
@@ -29,22 +40,31 @@ class ResumableExchange(Exchange):
         session: Whose stream it is.
         message: The request, kept in case the node dies.
         primed: Whether the stream opens with an event that only has an id.
+        may_detach: Whether the call may go on without its client.
         more: As of `Exchange`.
     """
 
-    __slots__ = ("_detached", "_log", "_message", "_primed", "_session", "_work", "stream")
+    __slots__ = ("_detached", "_log", "_may_detach", "_message", "_primed", "_session", "stream")
 
     def __init__(
-        self, request: web.Request, message: JsonObject, *, log: ReplayLog, session: str, primed: bool, **more: Any
+        self,
+        request: web.Request,
+        message: JsonObject,
+        *,
+        log: ReplayLog,
+        session: str,
+        primed: bool,
+        may_detach: Callable[[Exchange], bool],
+        **more: Any,
     ) -> None:
         super().__init__(request, message["id"], **more)
         self._log = log
         self._session = session
         self._message = message
         self._primed = primed
+        self._may_detach = may_detach
         self.stream: ReplayStream | None = None
         """None until the response is an event stream."""
-        self._work: asyncio.Task[JsonObject] | None = None
         self._detached = False
 
     @property
@@ -52,34 +72,42 @@ class ResumableExchange(Exchange):
         """See `Exchange.detached`."""
         return self._detached
 
-    def working(self, work: Awaitable[JsonObject]) -> Awaitable[JsonObject]:
-        """See `Exchange.working`: a task of its own, that the end of the connection does not end."""
-        self._work = asyncio.ensure_future(work)
-        return asyncio.shield(self._work)
+    async def finish(
+        self, answer: JsonObject, unsent: Unsent, *, status: int = 200, headers: dict[str, str] | None = None
+    ) -> web.StreamResponse:
+        """See `Exchange.finish`; without its client the answer is kept."""
+        if self._detached:
+            self._conclude(answer)
+            return web.Response()  # to a connection that has ended
+        finishing = super().finish(answer, unsent, status=status, headers=headers)
+        del answer  # see there
+        return await finishing
 
-    def cancel_work(self) -> None:
-        """See `Exchange.cancel_work`."""
-        if self._work is not None:
-            self._work.cancel()
-
-    def leave(self, concluded: Callable[[asyncio.Task[JsonObject]], None]) -> bool:
-        """See `Exchange.leave`: it goes on if its stream can be taken up again."""
-        if self.stream is None or self._work is None:
-            return False
-        self._detached = True
-        self.task = self._work
-        self._work.add_done_callback(concluded)  # also if it ended in this very moment
-        return True
-
-    def conclude(self, answer: JsonObject) -> None:
-        """See `Exchange.conclude`: keep it for a client that comes back."""
-        assert self.stream is not None
-        self._log.append(self.stream, response_bytes(self.request_id, answer), last=True)
+    async def abandon(self, failure: BaseException) -> None:
+        """See `Exchange.abandon`; a client that comes back is told."""
+        if self._detached:
+            self._conclude(_answer_of(failure))
+        else:
+            await super().abandon(failure)
 
     def keep_alive(self) -> None:
         """See `Exchange.keep_alive`."""
         if not self._detached:
             super().keep_alive()
+
+    def _left(self) -> bool:
+        """The client is gone: whether the work goes on. It does not once there is an answer, which is kept anyway."""
+        if self.task is None or not self._may_detach(self):
+            return False
+        self._detached = True
+        if self._writer is not None:
+            self._writer.cancel()
+        return True
+
+    def _conclude(self, answer: JsonObject) -> None:
+        """Keep the answer for a client that comes back."""
+        assert self.stream is not None
+        self._log.append(self.stream, response_bytes(self.request_id, answer), last=True)
 
     def _event(self, message: bytes, *, last: bool = False) -> None:
         stream = self._opened()
@@ -98,9 +126,20 @@ class ResumableExchange(Exchange):
     def _opened(self) -> ReplayStream:
         if self.stream is None:
             self.stream = self._log.open(self._session, self._message)
+            if isinstance(self._request.protocol, ClientConnection):
+                self._request.protocol.keep_going(self._left)
             if self._primed:
                 self._push(b"id: %b\ndata: \n\n" % self.stream.id().encode())
         return self.stream
+
+
+def _answer_of(failure: BaseException) -> JsonObject:
+    """How a call ended that has no answer."""
+    if isinstance(failure, asyncio.CancelledError):
+        return jsonrpc.error(NODE_ERROR, "this request was cancelled", {"code": "cancelled"})
+    if isinstance(failure, HensloweError):
+        return node_error(failure)
+    return jsonrpc.error(jsonrpc.INTERNAL_ERROR, "the gateway failed; the node's log says why")
 
 
 async def follow(

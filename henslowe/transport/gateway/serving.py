@@ -20,11 +20,10 @@ from aiohttp import web
 
 from henslowe.actors.endpoints import JsonObject, ServerFacts
 from henslowe.config.settings import GatewaySettings
-from henslowe.errors import HensloweError
 from henslowe.transport.gateway.exchange import Exchange
 from henslowe.transport.gateway.metrics import GatewayMetrics
 from henslowe.transport.gateway.private import Privates
-from henslowe.transport.gateway.protocol import KEEPALIVE, NODE_ERROR, SSE_HEADERS, node_error, sse_frame
+from henslowe.transport.gateway.protocol import KEEPALIVE, NODE_ERROR, SSE_HEADERS, sse_frame
 from henslowe.transport.gateway.replay import ReplayLog
 from henslowe.transport.gateway.sessions import Sessions
 from henslowe.transport.gateway.sticky import StickyKeys
@@ -96,23 +95,17 @@ class Serving:
         """
         key = (session_id, exchange.request_id)
         exchange.task = asyncio.current_task()
-        self._open[exchange] = asyncio.get_running_loop().time()
+        self._open[exchange] = time.monotonic()
         if self._ticking is None:
             self._tick()
         if session_id:
             self._by_request[key] = exchange
         try:
             try:
-                answer = await exchange.working(work)
+                answer = await work
             except asyncio.CancelledError:
                 if not exchange.cancelled_by_client or exchange.task is None or exchange.task.uncancel() > 0:
-                    left = len(self._detached) < DETACHED_MAX and not self._closed
-                    if not (left and exchange.leave(lambda task: self._concluded(exchange, key, finish, task))):
-                        exchange.cancel_work()
-                    else:
-                        self._detached.add(exchange)
                     raise
-                exchange.cancel_work()
                 answer = _CANCELLED
             exchange.task = None  # from here on a cancellation by the client comes too late
             if finish is not None:
@@ -120,37 +113,21 @@ class Serving:
             finishing = exchange.finish(answer, self.unsent, status=status_of(answer))
             del answer  # a large one is not held beside its bytes
             return await finishing
-        except BaseException:
-            await exchange.abandon()
+        except BaseException as failure:
+            await exchange.abandon(failure)
             raise
         finally:
             del self._open[exchange]
-            if not exchange.detached:
-                self._forget(exchange, key)
+            self._detached.discard(exchange)
+            if self._by_request.get(key) is exchange:
+                del self._by_request[key]
 
-    def _forget(self, exchange: Exchange, key: tuple[str, Any]) -> None:
-        if self._by_request.get(key) is exchange:
-            del self._by_request[key]
-
-    def _concluded(
-        self,
-        exchange: Exchange,
-        key: tuple[str, Any],
-        finish: Callable[[JsonObject], JsonObject] | None,
-        task: asyncio.Task[JsonObject],
-    ) -> None:
-        """The work of a call that went on without its client has ended."""
-        self._detached.discard(exchange)
-        self._forget(exchange, key)
-        if task.cancelled():
-            exchange.conclude(_CANCELLED)
-        elif (failure := task.exception()) is None:
-            exchange.conclude(finish(task.result()) if finish is not None else task.result())
-        elif isinstance(failure, HensloweError):
-            exchange.conclude(node_error(failure))
-        else:
-            log.error("call_failed", exc_info=failure)
-            exchange.conclude(jsonrpc.error(jsonrpc.INTERNAL_ERROR, "the gateway failed; the node's log says why"))
+    def may_detach(self, exchange: Exchange) -> bool:
+        """Whether a call goes on whose client went away; then it is counted until it ends."""
+        if self._closed or len(self._detached) >= DETACHED_MAX:
+            return False
+        self._detached.add(exchange)
+        return True
 
     def cancel(self, session_id: str, request_id: Any) -> None:
         """Cancel a request of a session on behalf of its client; nothing happens if there is none."""
@@ -239,7 +216,8 @@ class Serving:
         """Stop the ticks, end the streams, and give up the calls that go on without their clients."""
         self._closed = True
         for exchange in self._detached:
-            exchange.cancel_work()
+            if exchange.task is not None:
+                exchange.task.cancel()
         if self._ticking is not None:
             self._ticking.cancel()
             self._ticking = None
@@ -250,7 +228,7 @@ class Serving:
     def _tick(self) -> None:
         """One timer for all calls: those silent for an interval get a keepalive."""
         loop = asyncio.get_running_loop()
-        since = loop.time() - self.settings.sse_keepalive_s
+        since = time.monotonic() - self.settings.sse_keepalive_s
         for exchange, opened_s in self._open.items():
             if opened_s <= since:
                 exchange.keep_alive()

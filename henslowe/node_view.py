@@ -48,6 +48,7 @@ from henslowe.node_replies import (
     unserved,
     version_reply,
 )
+from henslowe.node_rollouts import rollout_reply
 from henslowe.storage import Store
 from henslowe.supervisors import tree_snapshot
 from henslowe.transport.admin.models import (
@@ -332,6 +333,7 @@ class View:
             active=slot_reply(versions.get(row.active), standing_of(row)),
             previous=slot_reply(versions.get(row.previous)),
             canary_percent=row.canary_weight / 100 if row.canary else 0.0,
+            rollout=rollout_reply(row, versions, traffic, time.time()),
             evidence=evidence_of(row, traffic),
             hooks=asked_of(row, self._hooks.by("service", row.service)),
             tools=len(active.contract.tools) if active is not None else 0,

@@ -1,4 +1,4 @@
-"""The commands that change something: promote, rollback, hold, resume, restart, remove, build and stop.
+"""The commands that change something: promote, rollback, hold, resume, abort, retry, restart, remove, build and stop.
 
 Each is awaited by the node: exit code 0 means that it happened, not that it was asked for.
 """
@@ -10,7 +10,7 @@ import json
 import os
 import select
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -18,15 +18,19 @@ import click
 from henslowe.cli.client import NodeClient, service_path
 from henslowe.cli.console import Console, duration, node_options
 from henslowe.config.node_file import NodeFile
-from henslowe.errors import HensloweError, StageFailed
+from henslowe.errors import HensloweError, NotFound, StageFailed
 
 STOP_S = 75.0
 """Longest wait for a node's end: it gives itself 60 s."""
 _NEXT = {
     "promote": "henslowe status {service}",
+    "promote-full": "henslowe status {service}",
+    "approve": "henslowe status {service} --watch",
     "rollback": "henslowe versions {service}",
     "hold": "henslowe resume {service}",
     "resume": "henslowe status {service} --watch",
+    "abort": "henslowe versions {service}",
+    "retry": "henslowe status {service} --watch",
     "restart": "henslowe status {service}",
     "remove": "henslowe versions {service}",
     "pin": "henslowe versions {service}",
@@ -41,22 +45,37 @@ def _perform(action: str, service: str, console: Console, node: NodeFile, body: 
     console.show(done, [line], _NEXT[action].format(service=service))
 
 
+def _person(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that each command has: why, and as of which epoch."""
+    for option in (
+        click.option("--reason", default="", help="Kept in the log with the command."),
+        click.option(
+            "--epoch",
+            "expected_epoch",
+            type=click.IntRange(min=0),
+            help="Do it only if nothing changed since this epoch, as `status --json` shows it.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def _command(action: str, text: str) -> click.Command:
     """A command of the simple kind: a service and a reason."""
 
     @click.command(action, help=text)
     @click.argument("service")
-    @click.option("--reason", default="", help="Kept in the log with the command.")
+    @_person
     @node_options
-    def run(service: str, reason: str, console: Console, node: NodeFile) -> None:
-        _perform(action, service, console, node, {"reason": reason})
+    def run(*, service: str, console: Console, node: NodeFile, **person: Any) -> None:
+        _perform(action, service, console, node, person)
 
     return run
 
 
-promote_command = _command("promote", "Give a canary all traffic now.")
 hold_command = _command("hold", "Keep a rollout as it is until resumed.")
-resume_command = _command("resume", "Let a held rollout go on.")
+resume_command = _command("resume", "Let a held rollout go on, and a step that lasts until somebody says so.")
+abort_command = _command("abort", "End a rollout: what is on its way is given up, what serves goes on serving.")
 restart_command = _command(
     "restart", "Start a service's active build anew, as a new version that takes over once it is up."
 )
@@ -66,16 +85,30 @@ remove_command = _command(
 )
 
 
+@click.command("promote")
+@click.argument("service")
+@click.option("--full", is_flag=True, help="Give it all of the traffic now.")
+@click.option("--step", is_flag=True, help="Only approve the gate of its step; the rest of the step goes on.")
+@_person
+@node_options
+def promote_command(*, service: str, full: bool, step: bool, console: Console, node: NodeFile, **person: Any) -> None:
+    """Take a rollout one step further. Without steps, that is all of the traffic."""
+    if full and step:
+        raise click.UsageError("expected one of --full and --step, got both")
+    action = "promote-full" if full else "approve" if step else "promote"
+    _perform(action, service, console, node, person)
+
+
 def _pinning(action: str, text: str) -> click.Command:
     """A command about one version."""
 
     @click.command(action, help=text)
     @click.argument("service")
     @click.argument("version", type=click.IntRange(min=1))
-    @click.option("--reason", default="", help="Kept in the log with the command.")
+    @_person
     @node_options
-    def run(service: str, version: int, reason: str, console: Console, node: NodeFile) -> None:
-        _perform(action, service, console, node, {"reason": reason, "to_version": version})
+    def run(*, service: str, version: int, console: Console, node: NodeFile, **person: Any) -> None:
+        _perform(action, service, console, node, person | {"to_version": version})
 
     return run
 
@@ -84,16 +117,46 @@ pin_command = _pinning("pin", "Keep a version and its build, however many newer 
 unpin_command = _pinning("unpin", "Let a pinned version go like any other, when there are enough newer ones.")
 
 
-@click.command("rollback")
-@click.argument("service")
-@click.option(
-    "--to", "to_version", type=click.IntRange(min=1), help="Version to go back to; default: the previous one."
+def _choosing(name: str, action: str, text: str, which: str) -> click.Command:
+    """A command about one version, which may be left out."""
+
+    @click.command(name, help=text)
+    @click.argument("service")
+    @click.option("--to", "to", metavar="N|VERSION", help=which)
+    @_person
+    @node_options
+    def run(*, service: str, to: str | None, console: Console, node: NodeFile, **person: Any) -> None:
+        number = None if to is None else _number_of(NodeClient(node), service, to)
+        _perform(action, service, console, node, person | {"to_version": number})
+
+    return run
+
+
+def _number_of(client: NodeClient, service: str, text: str) -> int:
+    """The number of a version, given as that or as its semantic version.
+
+    Raises:
+        NotFound: No version of the service has it.
+    """
+    plain = text.removeprefix("v")
+    if plain.isdecimal():
+        return int(plain)
+    for each in client.get(f"{service_path(service)}/versions")["versions"]:
+        if each["semver"] == plain:
+            return int(each["version"])
+    raise NotFound(f"cannot find version {text} of {service}", hint=f"henslowe versions {service}")
+
+
+_BACK = "Go back to the previous version, or to --to. The old one is ready before any call moves."
+_BACK_TO = "Version to go back to, by number or semantic version; default: the previous one."
+rollback_command = _choosing("rollback", "rollback", _BACK, _BACK_TO)
+undo_command = _choosing("undo", "rollback", _BACK, _BACK_TO)
+retry_command = _choosing(
+    "retry",
+    "retry",
+    "Roll a build out again that failed to start, was taken back or aborted. Nothing is built anew.",
+    "The version whose build it is, by number or semantic version; default: the newest one.",
 )
-@click.option("--reason", default="", help="Kept in the log with the command.")
-@node_options
-def rollback_command(*, service: str, to_version: int | None, reason: str, console: Console, node: NodeFile) -> None:
-    """Go back to the previous version, or to --to N. The new one is ready before any call moves."""
-    _perform("rollback", service, console, node, {"reason": reason, "to_version": to_version})
 
 
 @click.command("build")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import click
 
 from henslowe.cli.console import clean, clock, dim, duration, moment, table
+from henslowe.transport.admin.artifact_models import VersionFactsReply
 from henslowe.transport.admin.models import (
     ActorReply,
     EventReply,
@@ -16,6 +18,8 @@ from henslowe.transport.admin.models import (
     NodeReply,
     ServiceReply,
     SlotReply,
+    StageReply,
+    TestsReply,
     VersionReply,
     VersionsReply,
 )
@@ -26,6 +30,12 @@ DIGEST_CHARS = 12
 FAILURE_LINES_MAX = 12
 """Lines of a failure that `status` shows; `logs` has the rest."""
 _GOOD, _BAD, _BUSY = "green", "red", "yellow"
+_DIGESTS = {
+    "sources": "source_digest",
+    "environment": "env_digest",
+    "lock": "lock_digest",
+    "contract": "contract_digest",
+}
 _COLOURS = {
     "active": _GOOD, "ACTIVE": _GOOD, "SUCCESS": _GOOD, "HEALTHY": _GOOD,
     "failed": _BAD, "unhealthy": _BAD, "FAILED": _BAD, "UNHEALTHY": _BAD, "ROLLED_BACK": _BAD,
@@ -61,6 +71,8 @@ def service_lines(service: ServiceReply) -> Iterator[str]:
         yield f"  hooks      {clean(service.hooks)}"
     if service.sources_gone:
         yield f"  {click.style('sources gone', fg=_BUSY)}: there is no dev/{service.name}; what serves goes on serving"
+    if service.rollout is not None:
+        yield f"  rollout    v{service.rollout.version} {clean(service.rollout.words)}"
     if service.held:
         yield "  held       the rollout stays as it is until resumed"
     if service.instances:
@@ -85,6 +97,8 @@ def service_lines(service: ServiceReply) -> Iterator[str]:
         if len(lines) > FAILURE_LINES_MAX:
             yield dim(f"    ... {len(lines) - FAILURE_LINES_MAX} lines above")
         yield from (f"    {line}" for line in lines[-FAILURE_LINES_MAX:])
+        if failure.tests is not None:
+            yield from (f"    {line}" for line in test_lines(failure.tests))
 
 
 def strip(service: ServiceReply) -> str:
@@ -106,7 +120,9 @@ def next_step(node: NodeReply) -> str:
             return f"henslowe remove {service.name}, or put dev/{service.name} back"
         if service.failure is not None:
             return _way_on(service, service.failure)
-        if service.held:
+        if service.rollout is not None and service.rollout.waits_for == "gate":
+            return f"henslowe promote {service.name} --step"
+        if service.held or (service.rollout is not None and service.rollout.waits_for == "resume"):
             return f"henslowe resume {service.name}"
         if service.canary is not None:
             return f"henslowe promote {service.name}, or henslowe rollback {service.name}"
@@ -133,7 +149,7 @@ def versions_lines(reply: VersionsReply) -> Iterator[str]:
             each.semver or "-",
             each.build[:DIGEST_CHARS] or "-",
             moment(each.created_s),
-            " ".join(f"{stage.name}:{stage.status.lower()}" for stage in each.stages) or "-",
+            " ".join(map(_stage, each.stages)) or "-",
             clean(each.reason).strip().partition("\n")[0][:80],
         )
         for each in reply.versions
@@ -143,6 +159,58 @@ def versions_lines(reply: VersionsReply) -> Iterator[str]:
         yield from _contract_lines(each)
     if not rows:
         yield f"{reply.service} has no versions yet"
+
+
+def facts_lines(version: VersionFactsReply) -> Iterator[str]:
+    """The screen of `henslowe versions SERVICE N`."""
+    facts = version.facts
+    stages: dict[str, dict[str, Any]] = facts.get("stages", {})
+    yield f"{click.style(f'{version.service} v{version.version}', bold=True)}  {coloured(version.state)}"
+    digests = {name: str(facts.get(key) or "") for name, key in _DIGESTS.items()}
+    rows = {
+        "semver": version.semver,
+        "build": version.build[:DIGEST_CHARS],
+        "created": moment(version.created_s),
+        "by": facts.get("by", ""),
+        "why": facts.get("why", ""),
+        **{name: digest[:DIGEST_CHARS] for name, digest in digests.items()},
+        "isolation": facts.get("isolation", ""),
+        "speaks": " and ".join(facts.get("eras", ())),
+        "offers": ", ".join(f"{count} {name}" for name, count in facts.get("offers", {}).items()),
+        "reason": version.reason.strip().partition("\n")[0][:120],
+    }
+    yield from table([(f"  {name}", clean(str(value))) for name, value in rows.items() if value])
+    if stages:
+        yield ""
+    for name, stage in stages.items():
+        reply = StageReply.of(name, stage)
+        yield f"  {name}  {coloured(reply.status)}  {dim(_took(reply, replayed=bool(stage.get('cached'))))}"
+        if reply.tests is not None:
+            yield from (f"    {line}" for line in test_lines(reply.tests))
+        if reply.coverage_percent is not None:
+            yield f"    {reply.coverage_percent:g}% of the lines covered"
+
+
+def test_lines(tests: TestsReply) -> Iterator[str]:
+    """What tests came to, and the failing ones."""
+    skipped = f", {tests.skipped} skipped" if tests.skipped else ""
+    yield f"{tests.failed} of {tests.total} tests failed{skipped}" if tests.failed else f"{tests.total} tests{skipped}"
+    for failed in tests.failures:
+        said = clean(failed.message).strip().partition("\n")[0]
+        yield f"  {click.style(clean(failed.name), fg=_BAD)}{f': {said}' if said else ''}"
+    if tests.failed > len(tests.failures):
+        yield f"  and {tests.failed - len(tests.failures)} more"
+
+
+def _took(stage: StageReply, *, replayed: bool) -> str:
+    return "not changed: replayed" if replayed else duration(stage.took_s or 0.0)
+
+
+def _stage(stage: StageReply) -> str:
+    """A stage in a column: `test:failed(2/14)`."""
+    tests = stage.tests
+    counts = "" if tests is None else f"({tests.failed}/{tests.total})" if tests.failed else f"({tests.total})"
+    return f"{stage.name}:{stage.status.lower()}{counts}"
 
 
 def _contract_lines(version: VersionReply) -> Iterator[str]:

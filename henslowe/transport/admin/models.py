@@ -6,6 +6,7 @@ seconds (`_s`), durations end in their unit, weights are percent. No import but 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -13,7 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 EVENTS_PAGE_MAX = 1_000
 REASON_CHARS_MAX = 500
 
-ActionName = Literal["promote", "rollback", "hold", "resume", "restart", "remove", "pin", "unpin"]
+ActionName = Literal[
+    "promote", "promote-full", "approve", "rollback", "hold", "resume", "abort", "retry", "restart",
+    "remove", "pin", "unpin",
+]  # fmt: skip
 StreamName = Literal["lifecycle", "activity", "output"]
 Seq = Annotated[int, Field(ge=0, le=(1 << 63) - 1)]
 
@@ -78,6 +82,26 @@ class CallsReply(Reply):
     p95_ms: float | None = None
 
 
+class FailedTestReply(Reply):
+    """One test that did not pass."""
+
+    name: str
+    message: str = ""
+
+
+class TestsReply(Reply):
+    """What the tests of a stage came to."""
+
+    __test__ = False
+
+    total: int
+    failed: int
+    """Failures and errors."""
+    skipped: int = 0
+    failures: tuple[FailedTestReply, ...] = ()
+    """The first twenty of them."""
+
+
 class FailureReply(Reply):
     """The last thing that went wrong with a service and has not been overcome since."""
 
@@ -87,6 +111,31 @@ class FailureReply(Reply):
     reason: str
     """The failing lines."""
     time_s: float = 0.0
+    tests: TestsReply | None = None
+    """Of the stage that failed, where it reports them."""
+
+
+class RolloutReply(Reply):
+    """A version on its way to all of the traffic: where it is, and what it waits for."""
+
+    version: int
+    step: int = 0
+    """Which step of its canary it is at, from 1 on; 0 before its first traffic."""
+    steps: int = 0
+    percent: float = 0.0
+    """Share of the units of traffic that meet it."""
+    calls: int = 0
+    """Calls that it answered at this step."""
+    calls_needed: int = 0
+    """Calls that the step asks for."""
+    waits_for: str = ""
+    """calls, verdict, time, gate, resume, held, frozen or stopped."""
+    gate: str = ""
+    """The gate at which a person has to approve."""
+    until_s: float = 0.0
+    """Unix time at which the wait ends by itself, 0 where no time ends it."""
+    words: str = ""
+    """The same in words: "step 2 of 4: 25 %, 31 of 50 calls, waits for the gate `owner`"."""
 
 
 class ServiceReply(Reply):
@@ -102,7 +151,7 @@ class ServiceReply(Reply):
     path: str
     """The MCP endpoint on this node: `/mcp/<service>`."""
     strategy: str = "auto"
-    """How a staged version reaches traffic: auto, immediate or canary."""
+    """How a staged version reaches traffic: auto, immediate, canary or blue-green."""
     held: bool = False
     """Whether a person keeps the rollout as it is."""
     epoch: int = 0
@@ -119,6 +168,8 @@ class ServiceReply(Reply):
     """Kept warm: where a rollback goes."""
     canary_percent: float = 0.0
     """Share of the units of traffic that meet the canary."""
+    rollout: RolloutReply | None = None
+    """The canary, or the staged version that waits."""
     evidence: str = ""
     """What the canary analysis knows, in words."""
     hooks: str = ""
@@ -208,6 +259,21 @@ class StageReply(Reply):
     name: str
     status: str
     took_s: float | None = None
+    tests: TestsReply | None = None
+    """As its JUnit report says."""
+    coverage_percent: float | None = None
+    """Lines that its tests reached, as its report says."""
+
+    @classmethod
+    def of(cls, name: str, report: Mapping[str, Any]) -> StageReply:
+        """A stage as the facts of a version have it."""
+        return cls(
+            name=name,
+            status=report["status"],
+            took_s=report["duration_ms"] / 1000,
+            tests=report.get("tests"),
+            coverage_percent=report.get("coverage", {}).get("percent"),
+        )
 
 
 class ContractChangeReply(Reply):
@@ -400,7 +466,7 @@ class CommandRequest(Request):
     reason: Annotated[str, Field(max_length=REASON_CHARS_MAX)] = ""
     """Kept in the log with the command."""
     to_version: Annotated[int, Field(ge=1)] | None = None
-    """For rollback: which archived version, else the previous one. For pin and unpin: which version."""
+    """For rollback: which archived version, else the previous one. For retry, pin and unpin: which version."""
     expected_epoch: Annotated[int, Field(ge=0)] | None = None
     """Refuse when the service has moved on since it was looked at."""
 

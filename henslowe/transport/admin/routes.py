@@ -6,6 +6,8 @@ from typing import Final
 
 from henslowe.actors.access.scopes import ADMIN_TOKENS
 from henslowe.transport.admin import (
+    artifact_models,
+    artifacts,
     capture_models,
     captures,
     handlers,
@@ -22,6 +24,7 @@ from henslowe.transport.admin.stream import export_events, follow_events
 
 V1: Final = "/admin/v1"
 _SERVICE: Final = V1 + "/services/{service}"
+_VERSION: Final = _SERVICE + "/versions/{version}"
 _TOKEN: Final = V1 + "/tokens/{token}"
 
 ROUTES: Final[tuple[Route, ...]] = (
@@ -34,12 +37,28 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", f"{V1}/services", handlers.services, "All services", models.ServicesReply),
     Route("GET", _SERVICE, handlers.service, "One service", models.ServiceReply),
     Route("GET", f"{_SERVICE}/versions", handlers.versions, "Its versions, newest first", models.VersionsReply),
+    Route("GET", _VERSION, artifacts.facts, "One version, whole", artifact_models.VersionFactsReply),
+    Route(
+        "GET",
+        f"{_VERSION}/artifacts",
+        artifacts.artifacts,
+        "What its stages left to be looked at: test reports, coverage",
+        artifact_models.ArtifactsReply,
+    ),
+    Route(
+        "GET",
+        f"{_VERSION}/artifacts/content",
+        artifacts.artifact,
+        "The content of such a file",
+        query=artifact_models.ArtifactQuery,
+        media=("application/octet-stream",),
+    ),
     Route("GET", f"{_SERVICE}/logs", handlers.logs, "What it printed", models.LinesReply, query=models.LogsQuery),
     Route(
         "POST",
         _SERVICE + "/actions/{action}",
         handlers.command,
-        "Promote, roll back, hold, resume, restart or remove it",
+        "Promote it, approve a gate, roll back, hold, resume, abort, retry, restart or remove it",
         models.CommandReply,
         body=models.CommandRequest,
     ),

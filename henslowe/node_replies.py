@@ -112,7 +112,8 @@ def failure_reply(row: ServiceRow, versions: Mapping[int, VersionRow], *, health
     if newest is None or newest.number <= row.active or newest.state not in _BROKEN:
         return None
     stage = ROLLBACK if newest.state is VersionState.ROLLED_BACK else newest.stage or "start"
-    return FailureReply(version=newest.number, stage=stage, reason=newest.reason, time_s=newest.changed_s)
+    tests = newest.metadata.get("stages", {}).get(stage, {}).get("tests")
+    return FailureReply(version=newest.number, stage=stage, reason=newest.reason, time_s=newest.changed_s, tests=tests)
 
 
 def evidence_of(row: ServiceRow, traffic: ServiceTraffic | None) -> str:
@@ -162,10 +163,7 @@ def version_reply(version: VersionRow, row: ServiceRow) -> VersionReply:
         permanent=version.number == row.permanent,
         pinned=version.pinned,
         tools=len(version.tools),
-        stages=tuple(
-            StageReply(name=name, status=report["status"], took_s=report["duration_ms"] / 1000)
-            for name, report in stages.items()
-        ),
+        stages=tuple(StageReply.of(name, report) for name, report in stages.items()),
         reason=version.reason,
         contract=ContractReply.model_validate(contract) if contract else None,
     )

@@ -47,6 +47,10 @@ class NodeClient:
         """The JSON reply of a GET below `/admin/v1`; None values are left out of the query."""
         return self._ask("GET", V1 + path + _query(query))
 
+    def download(self, path: str, /, **query: Any) -> bytes:
+        """The body of a GET below `/admin/v1`, as it is."""
+        return self._read("GET", V1 + path + _query(query))
+
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The JSON reply of a POST below `/admin/v1`."""
         return self._ask("POST", V1 + path, json.dumps({k: v for k, v in (body or {}).items() if v is not None}))
@@ -78,7 +82,7 @@ class NodeClient:
         finally:
             connection.close()
 
-    def _ask(self, method: str, target: str, body: str | None = None) -> dict[str, Any]:
+    def _read(self, method: str, target: str, body: str | None = None) -> bytes:
         connection, response = self._open(method, target, body, {}, self._timeout_s)
         try:
             content = response.read()
@@ -88,6 +92,10 @@ class NodeClient:
             connection.close()
         if response.status >= 400:
             raise _error_of(response.status, content)
+        return content
+
+    def _ask(self, method: str, target: str, body: str | None = None) -> dict[str, Any]:
+        content = self._read(method, target, body)
         try:
             value = json.loads(content)
         except ValueError as error:

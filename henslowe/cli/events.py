@@ -6,9 +6,8 @@ Following survives a restart of the node: it goes on after the last event it saw
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,10 @@ from henslowe.cli.console import (
     size,
     until_interrupted,
 )
+from henslowe.cli.files import write_whole
 from henslowe.cli.locate import find_node
 from henslowe.config.node_file import NodeFile
-from henslowe.errors import HensloweError, NodeUnreachable
+from henslowe.errors import NodeUnreachable
 
 RECONNECT_S = 10.0
 """How long a follower tries to reach a node that went away."""
@@ -116,29 +116,9 @@ def export_command(
             for chunk in chunks:
                 click.echo(chunk.encode(), nl=False)
             return
-        size_bytes = _write_whole(output.expanduser(), chunks)
+        size_bytes = write_whole(output.expanduser(), (chunk.encode() for chunk in chunks))
     value = {"path": str(output), "format": form, "size_bytes": size_bytes}
     console.show(value, [f"{output}: {size(size_bytes)}"], "henslowe events --follow")
-
-
-def _write_whole(path: Path, chunks: Iterable[str]) -> int:
-    """Writes a file, whole or not at all; its size.
-
-    Raises:
-        HensloweError: It cannot be written.
-    """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as file:
-            for chunk in chunks:
-                file.write(chunk.encode())
-            size_bytes = file.tell()
-        aside.replace(path)
-    except OSError as error:
-        raise HensloweError(f"cannot write {path}: {error.strerror}", hint="choose another file with -o") from error
-    finally:
-        aside.unlink(missing_ok=True)
-    return size_bytes
 
 
 @click.command("logs")

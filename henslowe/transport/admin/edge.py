@@ -27,6 +27,7 @@ from henslowe.transport.admin.workings import Workings
 from henslowe.transport.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
+    from henslowe.transport.admin.artifacts import KeptVersions
     from henslowe.transport.admin.keeping import Keeping
     from henslowe.transport.admin.traffic import TrafficTables
 
@@ -44,6 +45,7 @@ class Admin:
     tokens: ManagedTokens
     keeping: Keeping
     traffic: TrafficTables
+    kept: KeptVersions
     limiter: RateLimiter
     """Per principal."""
     workings: Workings = field(default_factory=Workings)

@@ -18,6 +18,7 @@ from henslowe.transport.admin.models import ActionName, ErrorReply, Reply, Reque
 _REFERENCE = "#/components/schemas/{model}"
 _PATH_SCHEMAS: dict[str, dict[str, Any]] = {
     "service": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"},
+    "version": {"type": "integer", "minimum": 1},
     "seq": {"type": "integer", "minimum": 1},
     "action": {"type": "string", "enum": list(get_args(ActionName))},
     "token": {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,62}$", "description": "Its name or id."},

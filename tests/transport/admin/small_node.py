@@ -9,7 +9,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +41,7 @@ from henslowe.storage.migrations.runner import RUNNER_NAME, MigrationRunner
 from henslowe.transport.access import Authenticator, Door, LiveRequests, Resources
 from henslowe.transport.access.managed import ManagedTokens
 from henslowe.transport.admin.api import Admin, add_admin
+from henslowe.transport.admin.artifacts import KeptVersions
 from henslowe.transport.admin.keeping import Keeping
 from henslowe.transport.admin.models import (
     ActionName,
@@ -97,6 +98,8 @@ class SmallNode:
     """When set, the MCP endpoint asks for it, as that of a node beyond loopback does."""
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the reader of an endless run has gone."""
     command_error: Exception | None = None
 
     def status(self) -> NodeReply:
@@ -191,6 +194,35 @@ class SmallNode:
         await self.say("lifecycle", "TEST_COMPLETE", end, service, 6, stage="test", duration_ms=500)
         await self.say("lifecycle", "PIPELINE_COMPLETE", end, service, 6, stage="test", message="assert 1 == 2")
         return 6
+
+    async def run(self, service: str, *, stage: str, cache: bool, by: str) -> AsyncGenerator[dict[str, Any], None]:
+        """Two stages; `test` fails, printing to a reader who stays."""
+        self._hello(service)
+        self.asked.append(("run", service, stage, cache, by))
+        if stage not in ("", "lint", "test", "endless"):
+            raise NotFound(f"expected a stage of lint, test, got: {stage!r}")
+
+        def event(type_: str, status: str, **data: Any) -> dict[str, Any]:
+            return {"time_s": time.time(), "type": type_, "status": status, "service": service, "data": data}
+
+        def line(text: str) -> dict[str, Any]:
+            return event("STAGE_OUTPUT", "INFO", source="test", channel="stdout", line=text)
+
+        yield event("PIPELINE_START", "PENDING", stages=[stage] if stage else ["lint", "test"])
+        if stage == "endless":
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.left.set()
+        if stage != "test":
+            yield event("LINT_COMPLETE", "SUCCESS", stage="lint", duration_ms=12, cached=True)
+        if stage != "lint":
+            yield line("expected \x1b[2J 3")
+            yield event("TEST_COMPLETE", "FAILED", stage="test", duration_ms=1200, allowed=False)
+            failed = {"stage": "test", "message": "test failed with exit code 7", "hint": "look", "exit_code": 7}
+            yield event("PIPELINE_COMPLETE", "FAILED", duration_ms=1212, **failed)
+            return
+        yield event("PIPELINE_COMPLETE", "SUCCESS", duration_ms=12, cached=True)
 
     def stop(self, *, by: str) -> None:
         self.asked.append(("stop", by))
@@ -298,6 +330,7 @@ async def serve(workspace: Path, *, rate_per_s: float = 1_000.0, socket: bool = 
         tokens,
         keeping,
         traffic,
+        KeptVersions(store),
         RateLimiter(rate_per_s, burst=rate_per_s),
         keepalive_s=0.05,
     )

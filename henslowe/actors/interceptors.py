@@ -13,15 +13,13 @@ For code that runs in the node, such as plug-ins (`henslowe.extensions`); what r
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import logging
-import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
+from henslowe.actors.bounded import bounded
 from henslowe.errors import Conflict, LimitReached, NotFound
 
 log = logging.getLogger(__name__)
@@ -119,14 +117,14 @@ class Interceptors:
         found = self._all.get(name)
         if found is None or found.before is None:
             raise NotFound(f"cannot ask the interceptor {name!r}: it is not registered")
-        await _bounded(found, found.before, operation)
+        await _call(found, found.before, operation)
 
     async def tell(self, name: str, operation: Operation) -> None:
         """Tell one of them. Raises what `ask` raises."""
         found = self._all.get(name)
         if found is None or found.after is None:
             raise NotFound(f"cannot tell the interceptor {name!r}: it is not registered")
-        await _bounded(found, found.after, operation)
+        await _call(found, found.after, operation)
 
     async def before(self, operation: Operation) -> None:
         """Ask all that want to be asked, until one refuses. Raises what `ask` raises."""
@@ -149,50 +147,15 @@ class Interceptors:
         return sorted(found, key=lambda each: (each.order, each.name))
 
 
-async def _bounded(interceptor: Interceptor, callback: Callback, operation: Operation) -> None:
+async def _call(interceptor: Interceptor, callback: Callback, operation: Operation) -> None:
     """Calls it, and goes on at its deadline whether or not it has ended."""
-    calling = _begun(callback, operation)
-    try:
-        done, _ = await asyncio.wait({calling}, timeout=interceptor.deadline_s)
-    finally:
-        if not calling.done():
-            calling.cancel()
-            calling.add_done_callback(_forgotten)
     what = f"interceptor {interceptor.name!r}"
-    if not done:
-        raise Conflict(f"{what} did not answer within {interceptor.deadline_s:g} s", interceptor=interceptor.name)
-    if calling.cancelled():
-        raise Conflict(f"{what} was cancelled", interceptor=interceptor.name)
-    error = calling.exception()
-    if error is not None:
+    try:
+        await bounded(callback, operation, deadline_s=interceptor.deadline_s)
+    except TimeoutError:
+        raise Conflict(
+            f"{what} did not answer within {interceptor.deadline_s:g} s", interceptor=interceptor.name
+        ) from None
+    except Exception as error:
         said = str(error) or type(error).__name__
         raise Conflict(f"{what}: {said}", interceptor=interceptor.name) from error
-
-
-def _begun(callback: Callback, operation: Operation) -> asyncio.Future[None]:
-    if inspect.iscoroutinefunction(callback):
-        return asyncio.ensure_future(callback(operation))
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
-
-    def end(error: BaseException | None) -> None:
-        if not future.done():
-            future.set_result(None) if error is None else future.set_exception(error)
-
-    def call() -> None:
-        caught: BaseException | None = None
-        try:
-            callback(operation)
-        except BaseException as error:  # noqa: BLE001 - whatever it was, it refused
-            caught = error if isinstance(error, Exception) else RuntimeError(repr(error))
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(end, caught)
-
-    # A thread of the pool that never ends would be missing there, and would hold up the node's end.
-    threading.Thread(target=call, name="interceptor", daemon=True).start()
-    return future
-
-
-def _forgotten(calling: asyncio.Future[None]) -> None:
-    if not calling.cancelled():
-        calling.exception()

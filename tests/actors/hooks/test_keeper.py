@@ -174,6 +174,7 @@ async def test_news_that_cannot_be_brought_changes_nothing_and_is_complained_abo
         ("chat", "expected an answer of 2xx, got 502")
     ]
     assert plane.board.ended["promote:after", "failed"] == 1
+    await until(lambda: plane.store.events.read(types="HOOK_COMPLETE"))
     said = plane.store.events.read(types="HOOK_COMPLETE")
     assert [(each.status, each.data["hook"]) for each in said] == [("FAILED", "chat")]
     await plane.ship("b")

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 READ_BYTES: Final = 64 * 1024
 """One read, and so much of a flood as may come between the calls of others; a pipe holds as much."""
-LINES_AT_ONCE: Final = 16
+LINES_AT_ONCE: Final = 8
 """Taken of one read before others have their turn: each may wake a call, and a whole pipe of answers wakes hundreds."""
 UNASKED_PER_S: Final = 5_000.0
 """Lines that answer nothing (notifications, what is not JSON-RPC), on average, before a child is read more slowly."""

@@ -20,6 +20,8 @@ from henslowe.actors.messages import (
     InstanceBroken,
     InstanceDown,
     InstanceUp,
+    Rehearsed,
+    Resemblance,
     RetireService,
     Strategy,
     Verdict,
@@ -32,18 +34,27 @@ from henslowe.actors.versions import (
     Facts,
     Kind,
     Policy,
-    TimeUp,
     State,
+    TimeUp,
     TryAgain,
     VersionState,
     replay,
     transition,
 )
+from henslowe.config.exposure import AbTest, Exposure, Mirror
 from henslowe.errors import Conflict, NotFound
 
 SERVICE = ServiceName("hello")
 POLICY = Policy(keep_versions=2, probation_s=100.0)
 SOURCES = st.sampled_from("abc")
+EXPOSURES = st.sampled_from(
+    [
+        Exposure(),
+        Exposure(replay="hold", replay_differences="gate"),
+        Exposure(ab=AbTest(percent=20)),
+        Exposure(replay="report", mirror=Mirror(only=True)),
+    ]
+)
 NUMBERS = st.integers(1, 12)
 
 
@@ -59,10 +70,11 @@ class Life(RuleBasedStateMachine):
         self.units: tuple[str, ...] = ()
         self.numbers: set[int] = set()
         self.rarely = False
+        self.captured = False
 
     def send(self, message: Any) -> None:
         before = self.state
-        facts = Facts(self.now_s, self.units, frozenset(self.ready), POLICY)
+        facts = Facts(self.now_s, self.units, frozenset(self.ready), POLICY, captured=self.captured)
         try:
             result = transition(before, message, facts)
         except (Conflict, NotFound):
@@ -93,9 +105,9 @@ class Life(RuleBasedStateMachine):
 
     # -- messages ----------------
 
-    @rule(source=SOURCES, strategy=st.sampled_from(Strategy), force=st.booleans())
-    def edit(self, source: str, strategy: Strategy, force: bool) -> None:
-        self.send(CreateVersion(SERVICE, source, strategy, 1_000, force))
+    @rule(source=SOURCES, strategy=st.sampled_from(Strategy), force=st.booleans(), exposure=EXPOSURES)
+    def edit(self, source: str, strategy: Strategy, force: bool, exposure: Exposure) -> None:
+        self.send(CreateVersion(SERVICE, source, strategy, 1_000, force, exposure=exposure))
 
     @rule(number=NUMBERS, build=SOURCES)
     def build(self, number: int, build: str) -> None:
@@ -106,10 +118,10 @@ class Life(RuleBasedStateMachine):
             )
         )
 
-    @rule(source=SOURCES, strategy=st.sampled_from(Strategy), comes_up=st.booleans())
-    def ship(self, source: str, strategy: Strategy, comes_up: bool) -> None:
+    @rule(source=SOURCES, strategy=st.sampled_from(Strategy), comes_up=st.booleans(), exposure=EXPOSURES)
+    def ship(self, source: str, strategy: Strategy, comes_up: bool, exposure: Exposure) -> None:
         """The usual way of an edit, so that runs get far."""
-        self.edit(source, strategy, True)
+        self.edit(source, strategy, True, exposure)
         if self.state.service is not None and self.state.service.kind is Kind.DEVELOPED:
             number = self.state.service.last_number
             self.build(number, source)
@@ -187,6 +199,17 @@ class Life(RuleBasedStateMachine):
     def time(self, passed_s: float) -> None:
         self.now_s += passed_s
         self.send(TimeUp(SERVICE))
+
+    @rule(captured=st.booleans())
+    def capture(self, captured: bool) -> None:
+        self.captured = captured
+
+    @precondition(lambda self: self.state.service is not None and self.state.service.staged)
+    @rule(found=st.sampled_from(Resemblance))
+    def rehearse(self, found: Resemblance) -> None:
+        row = self.state.versions[self.state.service.staged]
+        against = row.rehearsal.against if row.rehearsal is not None else 1
+        self.send(Rehearsed(row.key, against, found, "because"))
 
     @rule(number=NUMBERS)
     def try_again(self, number: int) -> None:

@@ -46,16 +46,18 @@ class IgnoreRules:
     Runs in: any thread.
     """
 
-    __slots__ = ("_files", "_nested", "_node", "_own", "_root")
+    __slots__ = ("_files", "_nested", "_own", "_weaker")
 
     def __init__(self, node_patterns: Iterable[str] = (), texts: dict[str, str] | None = None) -> None:
         """`texts` maps the path of each rule file (relative, with slashes) to its content."""
         texts = texts or {}
-        self._node = GitIgnoreSpec.from_lines(node_patterns)
-        self._own = GitIgnoreSpec.from_lines(texts.get(HENSLOWE_IGNORE, "").splitlines())
-        self._root = GitIgnoreSpec.from_lines(texts.get(GIT_IGNORE, "").splitlines())
-        nested = {p: t for p, t in texts.items() if p.endswith("/" + GIT_IGNORE)}
-        self._nested = {p[: -len(GIT_IGNORE)]: GitIgnoreSpec.from_lines(t.splitlines()) for p, t in nested.items()}
+        self._own = _spec(texts.get(HENSLOWE_IGNORE, "").splitlines())
+        weaker = (_spec(texts.get(GIT_IGNORE, "").splitlines()), _spec(node_patterns))
+        self._weaker = tuple(spec for spec in weaker if spec is not None)
+        nested = {
+            p[: -len(GIT_IGNORE)]: _spec(t.splitlines()) for p, t in texts.items() if p.endswith("/" + GIT_IGNORE)
+        }
+        self._nested = {folder: spec for folder, spec in nested.items() if spec is not None}
         self._files = dict(texts)
 
     def with_file(self, path: str, text: str, node_patterns: Iterable[str]) -> IgnoreRules:
@@ -67,10 +69,14 @@ class IgnoreRules:
         """The rule files that these rules come from."""
         return dict(self._files)
 
+    def text(self, path: str) -> str | None:
+        """One of them; None when it is not there."""
+        return self._files.get(path)
+
     def ignores(self, path: str, *, is_dir: bool) -> bool:
         """Whether an entry is ignored, given that no folder above it is. `path` is relative, with slashes."""
         asked = path + "/" if is_dir else path
-        if (verdict := self._own.check_file(asked).include) is not None:
+        if self._own is not None and (verdict := self._own.check_file(asked).include) is not None:
             return verdict
         if self._nested:
             end = path.rfind("/")
@@ -79,7 +85,7 @@ class IgnoreRules:
                 if spec is not None and (verdict := spec.check_file(asked[end + 1 :]).include) is not None:
                     return verdict
                 end = path.rfind("/", 0, end)
-        for spec in (self._root, self._node):
+        for spec in self._weaker:
             if (verdict := spec.check_file(asked).include) is not None:
                 return verdict
         return _built_in(path[path.rfind("/") + 1 :], is_dir)
@@ -92,6 +98,12 @@ class IgnoreRules:
                 return True
             end = path.find("/", end + 1)
         return self.ignores(path, is_dir=is_dir)
+
+
+def _spec(lines: Iterable[str]) -> GitIgnoreSpec | None:
+    """None for no patterns: asking an empty specification costs as much as a look at the file."""
+    spec = GitIgnoreSpec.from_lines(lines)
+    return spec if any(pattern.include is not None for pattern in spec.patterns) else None
 
 
 @functools.lru_cache(maxsize=4096)

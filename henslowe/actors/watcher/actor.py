@@ -5,7 +5,7 @@ moment after them triggers a scan; only a scan whose content differs from the la
 So a touch, a save without changes, a lost event or a doubled one never matter.
 
 Where the kernel cannot watch (its limit is reached, an unusual file system, another platform) the service is polled,
-visibly, and watching is tried again at each full scan.
+visibly. Watching is tried again at each full scan, and as soon as the limit has room.
 
 Not here: what a change leads to (`henslowe.actors.pipeline`).
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -43,7 +44,10 @@ UNSETTLED_MAX: Final = 10
 DEV: Final = ""
 """The key of the folder of all services, among the services' names."""
 
-_WAKE, _TICK, _RESCAN, _POLL = "wake", "tick", "rescan", "poll"
+RESCAN_SHARE_MAX: Final = 0.003
+"""Most of a processor that full scans may take: where there are 100,000 files, they are made less often."""
+
+_WAKE, _TICK, _RESCAN, _NEXT, _POLL = "wake", "tick", "rescan", "next", "poll"
 
 WATCHING: Final = (Trouble.WATCH_LIMIT.value, Trouble.WATCH_FAILED.value)
 """Kinds of problems that end when a root is watched anew."""
@@ -94,6 +98,9 @@ class Watcher(ThreadActor):
         self._watches: WatchTree | None = None
         self._dev_identity: tuple[int, int] | None = None
         self._ticking = False
+        self._rescans: deque[str] = deque()
+        """Services that the full scan has not come to."""
+        self._rescan_took_s = 0.0
         self._scans = 0
         self._last_scan_s = 0.0
 
@@ -143,7 +150,9 @@ class Watcher(ThreadActor):
             self.send_after(self._settings.poll_s, _POLL)
         elif message == _RESCAN:
             self._rescan()
-            self.send_after(self._settings.rescan_s, _RESCAN)
+            self._rescan_next()
+        elif message == _NEXT:
+            self._rescan_next()
         self._look_where_due()
         self._publish()
 
@@ -176,7 +185,8 @@ class Watcher(ThreadActor):
                 self._look(self._services[key])
         next_at = self._debouncer.next_at()
         if next_at is None:
-            self._health.heal((Trouble.OVERFLOW,))  # everything was looked at since
+            if self._watches is None or not self._watches.is_recovering:
+                self._health.heal((Trouble.OVERFLOW,))  # everything was looked at since
         elif not self._ticking:
             self._ticking = True
             self.send_after(max(0.0, next_at - time.monotonic()), _TICK)
@@ -185,11 +195,15 @@ class Watcher(ThreadActor):
         if self._dev_is_polled():
             self._discover()
         for service in tuple(self._services.values()):
-            if (service.mode is Mode.POLLING and self._may_poll()) or service.tree.linked:
+            again = self._watches is not None and self._watches.has_room_again(service.name)
+            if again:
+                self._watch(service)
+            if again or (service.mode is Mode.POLLING and self._may_poll()) or service.tree.linked:
                 self._look(service)
 
     def _rescan(self) -> None:
-        """Look at everything, and try to watch again what could not be watched."""
+        """Begin to look at everything, and try to watch again what could not be watched."""
+        self._rescan_took_s = 0.0
         if self._watches is not None and not self._watches.is_alive():
             self._watches.close()
             self._watches = None
@@ -203,7 +217,18 @@ class Watcher(ThreadActor):
             stale = self._watches is not None and self._watches.is_stale(service.name)
             if service.mode is Mode.POLLING or stale:
                 self._watch(service)
+        self._rescans = deque(self._services)
+
+    def _rescan_next(self) -> None:
+        """Look at one service; hints that came meanwhile go before the next one."""
+        began_s = time.thread_time()
+        if self._rescans and (service := self._services.get(self._rescans.popleft())) is not None:
             self._look(service)
+        self._rescan_took_s += time.thread_time() - began_s
+        if self._rescans:
+            self.ref.send(_NEXT)
+        else:
+            self.send_after(max(self._settings.rescan_s, self._rescan_took_s / RESCAN_SHARE_MAX), _RESCAN)
 
     # -- services ----------------
 

@@ -18,10 +18,12 @@ Not here: what a hint leads to (`actor`).
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -30,6 +32,7 @@ from typing import Final
 from watchdog.observers.inotify import InotifyWatchGroup
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, Mask, WatchDescriptor
 from watchdog.observers.inotify_c import inotify_add_watch as _add_watch
+from watchdog.observers.inotify_c import inotify_init as _new_instance
 from watchdog.observers.inotify_move_event_grouper import (
     GroupedInotifyEvent,
     InotifyMoveEventGrouper,
@@ -84,6 +87,9 @@ class WatchTree:
         self._on_trouble = on_trouble
         self._watches_max = watches_max
         self._groups: dict[str, _Group] = {}
+        self._recovering: set[str] = set()
+        self._refused: dict[str, str] = {}
+        """By key, the folder for which there was no watch left."""
         self._source = InotifyFD()
         self._source.start()
 
@@ -108,6 +114,8 @@ class WatchTree:
 
     def unwatch(self, key: str) -> None:
         """End the watches under `key`; unknown keys are ignored."""
+        self._refused.pop(key, None)
+        self._recovering.discard(key)
         group = self._groups.pop(key, None)
         if group is not None:
             group.deactivate()
@@ -122,9 +130,30 @@ class WatchTree:
         group = self._groups.get(key)
         return group is not None and group.moves.lost
 
+    def has_room_again(self, key: str) -> bool:
+        """Whether a folder under `key` was refused for the limit, and would not be now. A few system calls.
+
+        What could be watched keeps its watches, so this stays False until somebody else gives some back.
+        """
+        refused = self._refused.get(key)
+        if refused is None or sum(group.size for group in tuple(self._groups.values())) >= self._watches_max:
+            return False
+        trial = _new_instance()  # one of its own: the folder may be watched here under another name
+        if trial == -1:
+            return False
+        try:
+            return _add_watch(trial, os.fsencode(refused), MASK) != -1 or ctypes.get_errno() != errno.ENOSPC
+        finally:
+            os.close(trial)
+
     def is_alive(self) -> bool:
         """Whether the reading thread runs."""
         return self._source.is_alive()
+
+    @property
+    def is_recovering(self) -> bool:
+        """Whether events were lost, and not all folders were walked again yet; the last one's hint is the end of it."""
+        return bool(self._recovering)
 
     @property
     def folders(self) -> int:
@@ -146,11 +175,21 @@ class WatchTree:
         """For the groups: pass a hint on."""
         self._on_hint(key, path)
 
-    def report(self, key: str, error: OSError | None, where: str) -> None:
-        """For the groups: pass a problem on; without an error it is an overflow."""
-        if error is None:
-            self._on_trouble(key, Trouble.OVERFLOW, where)
-        elif error.errno == errno.ENOSPC:
+    def begin_recovery(self) -> None:
+        """For the groups, each in turn: events were lost, of any of them."""
+        if not self._recovering:
+            self._recovering = {*tuple(self._groups)}
+            self._on_trouble("", Trouble.OVERFLOW, "the kernel's queue of events was full, and some were lost")
+
+    def end_recovery(self, key: str) -> None:
+        """For the groups: all folders are watched again; what changed meanwhile shows at once."""
+        self._recovering.discard(key)
+        self.hint(key, "")
+
+    def report(self, key: str, error: OSError, where: str) -> None:
+        """For the groups: pass a problem on."""
+        if error.errno == errno.ENOSPC:
+            self._refused[key] = where
             self._on_trouble(key, Trouble.WATCH_LIMIT, where)
         elif error.errno not in (errno.ENOENT, errno.ENOTDIR):  # not: it vanished meanwhile
             self._on_trouble(key, Trouble.WATCH_FAILED, f"{where}: {error.strerror}")
@@ -199,6 +238,8 @@ class _Group(InotifyWatchGroup):
     rules: IgnoreRules | None
     tree: WatchTree
     complete: bool = field(default=True, init=False)
+    met: set[WatchDescriptor] = field(default_factory=set, init=False)
+    """The watches that a walk found, after an overflow."""
 
     def __post_init__(self) -> None:
         self.moves = self._move_event_grouper = _Moves(self._pass_on)
@@ -214,8 +255,28 @@ class _Group(InotifyWatchGroup):
         super().on_event(event)
 
     def on_queue_overflow(self) -> None:
-        super().on_queue_overflow()
-        self.tree.report(self.key, None, os.fsdecode(self.path))
+        """Walks again, adds what is new and forgets what is gone.
+
+        Not watchdog's way, which gives all watches back first: each tells of its end, and where there are more folders
+        than the queue holds events, that is the next overflow, and so on for ever.
+        """
+        self.tree.begin_recovery()
+        with self._lock:
+            if self.is_active:
+                self._move_event_grouper.discard_pending_events()
+                self._walk_again()
+        self.tree.end_recovery(self.key)
+
+    def _walk_again(self) -> None:
+        before = set(self._active_callbacks_by_watch)
+        self.met.clear()
+        with suppress(OSError):  # the root is gone: the listing tells what became of it
+            self._add_all_callbacks(self.path)
+        gone = before - self.met
+        kept = {watch: path for watch, path in self._active_callbacks_by_watch.items() if watch not in gone}
+        self._remove_callbacks(list(gone))
+        # A folder that was moved has its watch under both names until here.
+        self._active_callbacks_by_path = {path: watch for watch, path in kept.items()}
 
     def _pass_on(self, path: bytes, is_dir: bool) -> None:
         below = os.fsdecode(path[len(self.path) + 1 :])
@@ -260,6 +321,7 @@ class _Group(InotifyWatchGroup):
         else:
             self._active_callbacks_by_path[path] = known
             self._active_callbacks_by_watch[known] = path
+            self.met.add(known)
 
     def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
         # watchdog raises KeyError, and loses its thread, when two watches had one path and the later one goes first

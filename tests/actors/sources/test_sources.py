@@ -112,6 +112,41 @@ def test_links_are_followed_and_circles_cut(tmp_path: Path) -> None:
     assert tree.linked
 
 
+def test_a_folder_with_two_names_counts_under_both(tmp_path: Path) -> None:
+    write(tmp_path, "releases/r1/rules.txt")
+    (tmp_path / "current").symlink_to("releases/r1")
+    (tmp_path / "releases/r1/up").symlink_to(tmp_path / "releases")
+    assert names(tmp_path) == ["current/rules.txt", "releases/r1/rules.txt"]
+
+
+RULE_EDITS = [
+    ("a/.gitignore", "x.py\n"),
+    ("a/.gitignore", "!x.py\ny.py\n"),
+    (".gitignore", "x.py\n"),
+    ("a/.gitignore", None),
+    (".henslowe-ignore", "!b/x.py\n"),
+    (".gitignore", "b/\n"),
+    ("a/b/.gitignore", "*\n"),
+    (".gitignore", None),
+    (".henslowe-ignore", None),
+    ("a/b/.gitignore", ""),
+]
+
+
+def test_a_scan_that_knows_an_earlier_one_finds_what_a_first_scan_finds(tmp_path: Path) -> None:
+    for path in ("x.py", "y.py", "a/x.py", "a/y.py", "a/b/x.py", "b/x.py", "b/c/y.py"):
+        write(tmp_path, path)
+    before = scan(tmp_path, Tree(), 0)
+    for path, text in RULE_EDITS:
+        if text is None:
+            (tmp_path / path).unlink()
+        else:
+            write(tmp_path, path, text)
+        first, before = scan(tmp_path, Tree(), 0), scan(tmp_path, before, 0)
+        assert (before.files.keys(), before.folders) == (first.files.keys(), first.folders), path
+        assert (before.digest, before.rules.texts) == (first.digest, first.rules.texts)
+
+
 def test_a_pipe_does_not_hang_the_scan(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     write(tmp_path, "a.py")

@@ -1,8 +1,10 @@
 """Every way in which programs save files is one change with the final content, or none when nothing changed."""
 
+import compileall
 import mmap
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -52,9 +54,7 @@ def emacs_with_a_lock_link(file: Path, _: Path) -> None:
 
 
 def sed_in_place(file: Path, _: Path) -> None:
-    temporary = file.with_name("sedAbC123")
-    temporary.write_text(NEW)
-    temporary.rename(file)
+    subprocess.run(["sed", "-i", "s/v0/v1/", file], check=True)
 
 
 def replacement_from_outside_the_tree(file: Path, outside: Path) -> None:
@@ -63,6 +63,7 @@ def replacement_from_outside_the_tree(file: Path, outside: Path) -> None:
 
 
 def git_checkout(file: Path, _: Path) -> None:
+    """What git does to a file: it is made anew."""
     file.unlink()
     file.write_text(NEW)
 
@@ -126,7 +127,7 @@ def change_the_mode(file: Path) -> None:
 
 
 def save_the_same_content(file: Path) -> None:
-    file.write_text("v0\n")
+    file.write_text("v = 0\n")
 
 
 def write_temporary_files(file: Path) -> None:
@@ -135,9 +136,20 @@ def write_temporary_files(file: Path) -> None:
 
 
 def write_into_ignored_folders(file: Path) -> None:
-    for name in (".venv/lib/x.py", "node_modules/m/index.js", "__pycache__/a.pyc", "dist/out.js", ".git/HEAD"):
+    for name in (".venv/lib/x.py", "node_modules/m/index.js", ".git/HEAD"):
         target = file.parent / name
         target.parent.mkdir(parents=True)
+        target.write_text("x")
+
+
+def build_and_test_it_in_its_own_folder(file: Path) -> None:
+    assert compileall.compile_dir(file.parent, quiet=1)
+    for name in (
+        "dist/out.js", "build/lib/server.py", "hello.egg-info/PKG-INFO", ".pytest_cache/v/cache", ".ruff_cache/0",
+        ".mypy_cache/m.json", ".coverage", "htmlcov/index.html", ".nyc_output/a.json", ".tox/py/log",
+    ):  # fmt: skip
+        target = file.parent / name
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text("x")
 
 
@@ -154,15 +166,41 @@ def make_and_remove(file: Path) -> None:
         save_the_same_content,
         write_temporary_files,
         write_into_ignored_folders,
+        build_and_test_it_in_its_own_folder,
         make_and_remove,
     ],
     ids=lambda act: act.__name__,
 )
 async def test_nothing_changes_when_the_content_does_not(workspace: Workspace, act) -> None:
-    file = workspace.write("hello/server.py")
+    file = workspace.write("hello/server.py", "v = 0\n")
     await workspace.start()
     await workspace.next()
     act(file)
+    await workspace.only_this_follows()
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+async def test_a_branch_that_is_checked_out_is_one_change(workspace: Workspace) -> None:
+    folder = workspace.write("hello/server.py").parent
+    workspace.write("hello/only_here/module.py")
+
+    def git(*words: str) -> None:
+        me = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", "-C", folder, *me, *words], check=True, capture_output=True)
+
+    git("init", "--initial-branch=main")
+    git("add", ".")
+    git("commit", "--message=first")
+    git("checkout", "-b", "other")
+    git("rm", "-r", "only_here")
+    workspace.write("hello/server.py", NEW)
+    git("commit", "--all", "--message=second")
+    await workspace.start(debounce_ms=200)
+    await workspace.next()
+    git("checkout", "main")
+    assert (await workspace.next()).changed == ("only_here/module.py", "server.py")
+    workspace.write("hello/only_here/module.py", "made again, and watched")
+    assert (await workspace.next()).changed == ("only_here/module.py",)
     await workspace.only_this_follows()
 
 
@@ -192,13 +230,13 @@ async def test_a_file_that_stays_empty_is_a_change_in_the_end(workspace: Workspa
     assert (await workspace.next()).changed == ("server.py",)
 
 
-async def test_five_hundred_files_are_one_change(workspace: Workspace) -> None:
+async def test_a_burst_of_two_thousand_files_is_one_change(workspace: Workspace) -> None:
     workspace.write("hello/server.py")
     await workspace.start(debounce_ms=400, debounce_max_ms=5_000)
     await workspace.next()
-    for number in range(500):
+    for number in range(2_000):
         workspace.write(f"hello/package{number % 10}/module{number}.py", f"{number}")
     changed = await workspace.next()
     assert len(changed.changed) == 50
-    assert (await workspace.status()).services[0].files == 501
+    assert (await workspace.status()).services[0].files == 2_001
     await workspace.only_this_follows()

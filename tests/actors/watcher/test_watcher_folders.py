@@ -111,6 +111,22 @@ async def test_what_lies_behind_a_link_inside_a_service_is_noticed(workspace: Wo
     assert (await workspace.next()).changed == ("shared/util.py",)
 
 
+async def test_a_release_that_a_link_inside_a_service_leads_to_may_be_swapped(workspace: Workspace, tmp_path) -> None:
+    for release in ("r1", "r2"):
+        workspace.write(f"hello/releases/{release}/rules.txt", release)
+    workspace.write("hello/server.py")
+    (workspace.dev / "hello/current").symlink_to("releases/r1")
+    await workspace.start()
+    await workspace.next()
+    (workspace.dev / "hello/next").symlink_to("releases/r2")
+    (workspace.dev / "hello/next").rename(workspace.dev / "hello/current")
+    changed = set((await workspace.next()).changed)
+    if "next/rules.txt" in changed:  # the moment between the two was seen as well
+        changed = set((await workspace.next()).changed)
+    assert "current/rules.txt" in changed
+    assert "releases/r1/rules.txt" not in changed
+
+
 async def test_an_edited_gitignore_decides_what_counts_from_now_on(workspace: Workspace) -> None:
     workspace.write("hello/server.py")
     workspace.write("hello/generated/out.py")

@@ -13,7 +13,7 @@ from watchdog.observers.inotify_c import InotifyFD
 from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
 from henslowe.actors.sources import IgnoreRules
-from henslowe.actors.watcher.inotify import WatchTree
+from henslowe.actors.watcher.inotify import Trouble, WatchTree
 
 WAIT_S = 5.0
 
@@ -157,3 +157,30 @@ def test_a_root_that_cannot_be_watched_is_reported(tree: WatchTree, heard: Heard
     tree.watch("k", tmp_path / "missing", IgnoreRules())
     assert not tree.is_watched("k")
     assert heard.troubles == []  # a folder that is gone is no trouble: its parent tells
+
+
+def test_an_overflow_finds_what_came_went_and_moved_and_takes_no_watch_away(
+    tree: WatchTree, heard: Heard, tmp_path: Path
+) -> None:
+    for name in ("stays", "moves/sub", "goes"):
+        (tmp_path / name).mkdir(parents=True)
+    tree.watch("k", tmp_path, IgnoreRules())
+    group = tree._groups["k"]
+    watches = dict(group._active_callbacks_by_path)
+    with group._lock:  # the reading thread hears of none of this before the overflow
+        (tmp_path / "moves").rename(tmp_path / "moved")
+        (tmp_path / "goes").rmdir()
+        (tmp_path / "came/sub").mkdir(parents=True)
+        group._lock.release()
+        group.on_queue_overflow()
+        group._lock.acquire()
+    assert heard.troubles == [("", Trouble.OVERFLOW, "the kernel's queue of events was full, and some were lost")]
+    assert not tree.is_recovering
+    after = group._active_callbacks_by_path
+    root = str(tmp_path).encode()
+    assert after.keys() == {root + b for b in (b"", b"/stays", b"/moved", b"/moved/sub", b"/came", b"/came/sub")}
+    assert after[root + b"/moved/sub"] == watches[root + b"/moves/sub"]
+    assert after[root + b"/stays"] == watches[root + b"/stays"]
+    for name in ("stays", "moved/sub", "came/sub"):
+        (tmp_path / name / "module.py").write_text("x")
+        heard.wait_for(f"{name}/module.py")

@@ -4,7 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ async def test_a_service_beyond_the_watch_limit_is_polled_and_watched_again_when
     workspace.write("hello/server.py")
     for number in range(10):
         workspace.write(f"hello/p{number}/module.py")
-    await workspace.start(watches_max=5, rescan_s=1.0)
+    await workspace.start(watches_max=5)
     await workspace.next()
     event = await workspace.event("WATCHER_HEALTH", "DEGRADED")
     assert (event.data["mode"], event.data["problems"][0]["kind"]) == ("polling", "watch_limit")
@@ -70,8 +72,20 @@ async def test_polling_always_uses_no_inotify(workspace: Workspace) -> None:
     assert (await workspace.next()).service == "new"
 
 
-async def test_lost_events_are_reported_and_everything_is_looked_at(workspace: Workspace) -> None:
+@pytest.fixture
+def in_memory() -> Iterator[Path]:
+    """A folder in which many folders are made fast."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        yield Path(folder)
+
+
+async def test_lost_events_in_a_tree_of_five_thousand_folders_are_made_good_and_leave_rest(
+    workspace: Workspace, in_memory: Path
+) -> None:
+    (workspace.dev / "hello").symlink_to(in_memory)
     workspace.write("hello/server.py")
+    for number in range(5_200):
+        (workspace.dev / f"hello/g{number // 100}/p{number}").mkdir(parents=True)
     await workspace.start()
     await workspace.next()
     queue_limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
@@ -89,8 +103,11 @@ async def test_lost_events_are_reported_and_everything_is_looked_at(workspace: W
     assert event.data["problems"][0]["kind"] == "overflow"
     assert (await workspace.next()).changed == ("late.py",)
     await workspace.event("WATCHER_HEALTH", "HEALTHY")
-    workspace.write("hello/server.py", "edited")
-    assert (await workspace.next()).changed == ("server.py",)
+    workspace.write("hello/g51/p5199/module.py", "edited")
+    assert (await workspace.next()).changed == ("g51/p5199/module.py",)
+    await workspace.only_this_follows()
+    left = [workspace.events.get_nowait() for _ in range(workspace.events.qsize())]
+    assert [(event.status, event.data) for event in left if event.type == "WATCHER_HEALTH"] == []
 
 
 async def test_a_reading_thread_that_died_is_replaced(workspace: Workspace) -> None:
@@ -135,7 +152,7 @@ async def test_a_stopped_watcher_leaves_no_thread_and_no_descriptor(workspace: W
     assert open_descriptors() == descriptors
 
 
-def test_the_kernels_own_limit_is_noticed() -> None:
+def test_the_kernels_own_limit_is_noticed_and_its_end_too() -> None:
     """In a user namespace of its own, where the limit can be lowered without touching the machine's."""
     script = (
         "import os, sys, tempfile\n"
@@ -147,7 +164,11 @@ def test_the_kernels_own_limit_is_noticed() -> None:
         "troubles = []\n"
         "tree = WatchTree(lambda *_: None, lambda *t: troubles.append(t[1].value))\n"
         "tree.watch('k', root, IgnoreRules())\n"
-        "print(tree.is_watched('k'), sorted(set(troubles)))\n"
+        "print(tree.is_watched('k'), sorted(set(troubles)), tree.has_room_again('k'))\n"
+        "Path('/proc/sys/user/max_inotify_watches').write_text('1000')\n"
+        "print(tree.has_room_again('k'))\n"
+        "tree.watch('k', root, IgnoreRules())\n"
+        "print(tree.is_watched('k'), tree.has_room_again('k'))\n"
         "tree.close()\n"
     )
     command = f'echo 5 > /proc/sys/user/max_inotify_watches && exec {sys.executable} -c "$0"'
@@ -156,4 +177,4 @@ def test_the_kernels_own_limit_is_noticed() -> None:
     )
     if "unshare" in done.stderr or "max_inotify_watches" in done.stderr:
         pytest.skip(f"user namespaces are not available: {done.stderr.strip()}")
-    assert done.stdout.strip() == "False ['watch_limit']", done.stderr
+    assert done.stdout.splitlines() == ["False ['watch_limit'] False", "True", "True False"], done.stderr

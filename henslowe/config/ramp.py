@@ -22,6 +22,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
+from henslowe.config.freeze import Window
 from henslowe.config.section import Section
 
 STEPS_MAX: Final = 20
@@ -97,6 +98,8 @@ class Plan(Section):
     """Whom it waits for before its last step ends in promotion."""
     warm_s: Annotated[float, Field(ge=0)] | None = None
     """How long the version before it stays warm after the swap; None: until the next one."""
+    windows: tuple[Window, ...] = ()
+    """When the service is frozen, beside the node's own windows; as of its newest version."""
 
     def steps_of(self, weight: int) -> tuple[Step, ...]:
         """The steps, one of `weight` ten-thousandths where there are none, the last one with the last gate."""

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from henslowe.config.exposure import DifferencesPolicy, ReplayPolicy, Sticky
+from henslowe.config.freeze import Freeze
 from henslowe.config.hooks import NodeHook, WebhookSettings
 from henslowe.config.ramp import StrategyName
 from henslowe.config.references import Referring
@@ -70,7 +71,7 @@ class WatcherSettings(Section):
     debounce_max_ms: Annotated[int, Field(ge=0, le=60_000)] = 500
     """Longest delay while events keep coming."""
     rescan_s: Annotated[float, Field(ge=1, le=3600)] = 30.0
-    """Interval of the full scan that heals what the kernel did not report."""
+    """Interval of the full scan that heals what the kernel did not report; longer where scans take more than 0.3 %."""
     polling: Literal["auto", "always", "never"] = "auto"
     """`auto` polls only when the kernel's watch limit is reached."""
     poll_s: Annotated[float, Field(ge=0.1, le=60)] = 1.0
@@ -420,6 +421,7 @@ class Settings(Section):
     watcher: WatcherSettings = WatcherSettings()
     pipeline: PipelineSettings = PipelineSettings()
     delivery: DeliverySettings = DeliverySettings()
+    freeze: Freeze = Freeze()
     instances: InstanceSettings = InstanceSettings()
     breaker: BreakerSettings = BreakerSettings()
     health: HealthSettings = HealthSettings()

@@ -18,7 +18,7 @@ from henslowe.config.settings import Settings
 from henslowe.config.toml_file import key_lines
 from henslowe.errors import ConfigError, ListenRefused
 
-LEAVES = [path for path in leaves() if path[0] not in ("workspace", "services") and ANY_NAME not in path]
+LEAVES = [path for path in leaves() if path[0] not in ("workspace", "services", "freeze") and ANY_NAME not in path]
 
 
 def metadata(path: tuple[str, ...]) -> tuple[Any, list[Any]]:
@@ -415,3 +415,13 @@ i = 1
         ("many",): 14,
         ("many", "i"): 15,
     }
+
+
+def test_freeze_windows_are_a_list_of_tables_whose_mistakes_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "henslowe.toml"
+    file.write_text('[[freeze.windows]]\nstart = "fri 16:00"\nend = "mon 08:00"\nzone = "Europe/Berlin"\n')
+    (window,) = load(tmp_path, environ={}).settings.freeze.windows
+    assert (window.start, window.zone) == ("fri 16:00", "Europe/Berlin")
+    file.write_text('[[freeze.windows]]\nstart = "fri"\nend = "mon 08:00"\n')
+    with pytest.raises(ConfigError, match=r"freeze\.windows.*expected a time such as 'fri 16:00'"):
+        load(tmp_path, environ={})

@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from henslowe.config.exposure import AbTest, DifferencesPolicy, Exposure, Mirror, ReplayPolicy, Sticky
+from henslowe.config.freeze import Freeze
 from henslowe.config.hooks import Hook, named
 from henslowe.config.ramp import Gates, Plan, Steps, StrategyName, climbing
 from henslowe.config.section import Percent, Section
@@ -32,6 +33,7 @@ class Delivery(Section):
     and says so, waits for a person, or fails."""
     steps: Annotated[Steps, AfterValidator(climbing)] = ()
     gates: Gates = Gates()
+    freeze: Freeze = Freeze()
     warm_s: Annotated[float, Field(ge=0, le=30 * 24 * 3600)] | None = None
     """How long the version before stays warm after a swap; default: until the next one, 600 for `blue-green`."""
     health: Health = Health()
@@ -77,6 +79,7 @@ class Delivery(Section):
             gate_first=gates.before_canary or "",
             gate_last=gates.before_promotion or "",
             warm_s=warm_s,
+            windows=self.freeze.windows,
         )
 
     def exposed(self, node: DeliverySettings) -> Exposure:

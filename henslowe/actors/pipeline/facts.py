@@ -55,6 +55,7 @@ def offer(checked: Checked) -> dict[str, Any]:
         "protocol_version": checked.protocol_version,
         "server_info": checked.server_info,
         "contract_digest": contract.digest,
+        "examples": checked.examples,
         "offers": {
             "tools": len(contract.tools),
             "prompts": len(contract.prompts),

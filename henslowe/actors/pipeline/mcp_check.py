@@ -11,9 +11,9 @@ import contextlib
 import json
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from henslowe.actors.endpoints import ByteReader, ByteWriter, Connector, Contract, OwnedEndpoint
 from henslowe.actors.ids import InstanceId, VersionKey
@@ -21,8 +21,12 @@ from henslowe.actors.kernel import OsProcess
 from henslowe.actors.launch import LaunchSpec, Wire, server_environment
 from henslowe.actors.pipeline.commands import Place, end
 from henslowe.actors.pipeline.contract_check import findings
+from henslowe.actors.pipeline.example_calls import calls_of, make_calls
 from henslowe.actors.pipeline.output import LineReader, StageOutput
+from henslowe.config.manifest import Example
 from henslowe.errors import HensloweError, InstanceFailed, StageFailed
+
+T = TypeVar("T")
 
 STDERR_DRAIN_S: Final = 0.5
 GREETING_S: Final = 5.0
@@ -43,6 +47,8 @@ class Checked:
     server_info: dict[str, Any]
     eras: tuple[str, ...] = ()
     """All eras that it speaks, as far as they were tried."""
+    examples: int = 0
+    """Example calls that it answered as it should."""
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Checked:
@@ -55,29 +61,36 @@ class Checked:
             resource_templates=tuple(lists["resource_templates"]),
             digest=lists["digest"],
         )
-        return cls(contract, table["era"], table["protocol_version"], table["server_info"], tuple(table["eras"]))
+        return cls(
+            contract,
+            table["era"],
+            table["protocol_version"],
+            table["server_info"],
+            tuple(table["eras"]),
+            table["examples"],
+        )
 
 
 async def check_server(
-    place: Place, connector: Connector, version: VersionKey, launch: LaunchSpec, output: StageOutput
+    place: Place,
+    connector: Connector,
+    version: VersionKey,
+    launch: LaunchSpec,
+    output: StageOutput,
+    *,
+    examples: Sequence[Example] = (),
 ) -> Checked:
-    """Start, open, list and end the server.
+    """Start, open, list, call by example, and end the server.
 
     Raises:
         StageFailed: It does not work as an MCP server; the message says why, with what it printed.
     """
     try:
-        checked = await _open(place, connector, version, launch, output)
+        checked = await _open(place, connector, version, launch, output, examples=examples)
     except InstanceFailed as error:
         if not error.details.get("again"):
             raise StageFailed(error.message, hint=error.hint) from error
-        checked = await _open(place, connector, version, launch, output)
-    wrong = findings(checked.contract)
-    for finding in wrong:
-        output.add("note", finding)
-    if wrong:
-        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise StageFailed(f"cannot use what the server lists: {wrong[0]}{more}", hint="correct the server's listing")
+        checked = await _open(place, connector, version, launch, output, examples=examples)
     return checked
 
 
@@ -134,11 +147,17 @@ async def _spawn(place: Place, launch: LaunchSpec, port: int, *, stderr: int = s
 
 
 async def _open(
-    place: Place, connector: Connector, version: VersionKey, launch: LaunchSpec, output: StageOutput
+    place: Place,
+    connector: Connector,
+    version: VersionKey,
+    launch: LaunchSpec,
+    output: StageOutput,
+    *,
+    examples: Sequence[Example],
 ) -> Checked:
     if launch.remote:
         endpoint = await _connect_http(connector, version, launch, launch.url)
-        return await _facts(endpoint)
+        return await _facts(endpoint, output, examples)
     port = _free_port() if launch.wire is Wire.HTTP else 0
     process = await _spawn(place, launch, port)
     assert process.stdout is not None
@@ -159,7 +178,7 @@ async def _open(
             readers.append(asyncio.ensure_future(output.read("stdout", process.stdout)))
             opening = _connect_http(connector, version, launch, launch.url.replace("{port}", str(port)))
         endpoint = await _or_exit(opening, process)
-        checked = await _facts(endpoint)
+        checked = await _or_exit(_facts(endpoint, output, examples), process)
     except HensloweError as error:
         process.kill_tree()
         await asyncio.wait(readers, timeout=STDERR_DRAIN_S)
@@ -192,16 +211,26 @@ async def _connect_http(
     )
 
 
-async def _facts(endpoint: OwnedEndpoint) -> Checked:
-    facts = endpoint.facts
+async def _facts(endpoint: OwnedEndpoint, output: StageOutput, examples: Sequence[Example]) -> Checked:
+    facts, contract = endpoint.facts, endpoint.contract
     era = facts.era.value
-    checked = Checked(endpoint.contract, era, facts.protocol_version, facts.server_info, (era,))
-    await endpoint.close()
-    return checked
+    try:
+        wrong = findings(contract)
+        for finding in wrong:
+            output.add("note", finding)
+        if wrong:
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            raise StageFailed(
+                f"cannot use what the server lists: {wrong[0]}{more}", hint="correct the server's listing"
+            )
+        made = await make_calls(endpoint, calls_of(contract, examples))
+    finally:
+        await endpoint.close()
+    return Checked(contract, era, facts.protocol_version, facts.server_info, (era,), made)
 
 
-async def _or_exit(opening: Any, process: OsProcess) -> OwnedEndpoint:
-    """The endpoint; a server that ends while it is being opened fails at once, with its exit code."""
+async def _or_exit(opening: Awaitable[T], process: OsProcess) -> T:
+    """What comes of it; a server that ends meanwhile fails at once, with its exit code."""
     connecting = asyncio.ensure_future(opening)
     exiting = asyncio.ensure_future(process.wait())
     try:
@@ -211,8 +240,7 @@ async def _or_exit(opening: Any, process: OsProcess) -> OwnedEndpoint:
             await asyncio.wait({connecting}, timeout=STDERR_DRAIN_S)
         if not connecting.done():
             raise InstanceFailed(f"cannot open the server: it ended with code {exiting.result()}")
-        endpoint: OwnedEndpoint = connecting.result()
-        return endpoint
+        return connecting.result()
     finally:
         for task in (connecting, exiting):
             task.cancel()
@@ -233,7 +261,8 @@ def summary(checked: Checked) -> str:
     contract = checked.contract
     parts = (("tool", contract.tools), ("prompt", contract.prompts), ("resource", contract.resources))
     counts = ", ".join(f"{len(items)} {name}{'' if len(items) == 1 else 's'}" for name, items in parts)
-    return f"{counts}; speaks {checked.protocol_version} ({' and '.join(checked.eras)})"
+    called = f"; {checked.examples} example calls answered" if checked.examples else ""
+    return f"{counts}; speaks {checked.protocol_version} ({' and '.join(checked.eras)}){called}"
 
 
 def _free_port() -> int:

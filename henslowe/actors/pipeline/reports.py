@@ -171,7 +171,7 @@ def _parse(data: bytes, reader: _Reader) -> None:
     parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
     try:
         parser.Parse(data, True)
-    except (expat.ExpatError, ValueError) as error:
+    except (expat.ExpatError, ValueError, LookupError) as error:
         raise StageFailed(f"cannot parse it: {error}") from error
 
 

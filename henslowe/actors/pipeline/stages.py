@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -190,7 +191,9 @@ class StageRunner:
         program = ""
         if stage.kind is Kind.MCP_CHECK:
             launch = launch_spec(self._manifest, self._place.env)
-            stage = replace(stage, command=(launch.wire.value, launch.url, *launch.command), env=launch.env)
+            examples = json.dumps([example.model_dump(mode="json") for example in self._manifest.examples])
+            command = (launch.wire.value, launch.url, *launch.command, examples)
+            stage = replace(stage, command=command, env=launch.env)
             if launch.remote:
                 return ""
             program = identity_of(launch.command[0])
@@ -224,7 +227,9 @@ class StageRunner:
         launch = launch_spec(self._manifest, self._place.env)
         try:
             async with asyncio.timeout(stage.timeout_s):
-                checked = await check_server(self._place, self._tools.connector, self._version, launch, output)
+                checked = await check_server(
+                    self._place, self._tools.connector, self._version, launch, output, examples=self._manifest.examples
+                )
                 checked = await self._with_other_era(stage, launch, checked)
         except TimeoutError:
             raise StageFailed(f"expected an end within {stage.timeout_s:g} s, got none; it was killed") from None

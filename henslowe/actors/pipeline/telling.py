@@ -82,6 +82,7 @@ class Listener:
 
     def say(self, event_type: EventType, status: Status, **data: Any) -> None:
         """For the reader."""
+        self._say_left_out()
         self._put(event_type, status, data)
 
     def lines(self, stage: str, lines: Collection[Line]) -> None:
@@ -94,10 +95,14 @@ class Listener:
 
     def end(self, error: HensloweError | None = None) -> None:
         """No more will come; `error` is why there was nothing."""
-        if self._left_out:
-            text = f"{self._left_out} lines were left out: they were not read in time"
-            self._put(EventType.STAGE_OUTPUT, Status.INFO, {"source": "", "channel": "note", "line": text})
+        self._say_left_out()
         self._told.put_nowait(error)
+
+    def _say_left_out(self) -> None:
+        left_out, self._left_out = self._left_out, 0
+        if left_out:
+            text = f"{left_out} lines were left out: they were not read in time"
+            self._put(EventType.STAGE_OUTPUT, Status.INFO, {"source": "", "channel": "note", "line": text})
 
     def _put(self, event_type: EventType, status: Status, data: dict[str, Any]) -> None:
         head = {"time_s": time.time(), "type": event_type.value, "status": status.value, "service": self._service}

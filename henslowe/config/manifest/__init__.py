@@ -28,6 +28,7 @@ and running stages (`henslowe.actors.pipeline`), the node's own settings (`hensl
 from __future__ import annotations
 
 from henslowe.config.manifest.delivery import Delivery
+from henslowe.config.manifest.example import Example
 from henslowe.config.manifest.launch import Command, Launch
 from henslowe.config.manifest.models import SERVICE_FILE, ServiceFile, ServiceManifest
 from henslowe.config.manifest.reading import DEFAULT_VERSION, read_manifest
@@ -39,6 +40,7 @@ __all__ = [
     "SERVICE_FILE",
     "Command",
     "Delivery",
+    "Example",
     "Launch",
     "Reports",
     "ServiceFile",

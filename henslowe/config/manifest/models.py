@@ -11,6 +11,7 @@ from pydantic import Field
 
 from henslowe.config.inference import Inferred, Runtime
 from henslowe.config.manifest.delivery import Delivery
+from henslowe.config.manifest.example import Examples
 from henslowe.config.manifest.launch import Launch
 from henslowe.config.manifest.stage import STAGE_NAME, Stage
 
@@ -25,6 +26,7 @@ class ServiceFile(Delivery):
     version: str | None = None
     launch: Launch = Launch()
     stages: dict[Annotated[str, Field(pattern=STAGE_NAME)], Stage] = {}
+    examples: Examples = ()
 
 
 class ServiceManifest(Delivery):
@@ -39,3 +41,4 @@ class ServiceManifest(Delivery):
     launch: Launch
     inferred: Inferred
     stages: dict[str, Stage] = {}
+    examples: Examples = ()

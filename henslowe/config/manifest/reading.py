@@ -44,6 +44,7 @@ def read_manifest(folder: Path, service: str) -> ServiceManifest:
         launch=_launch(given.launch, inferred),
         inferred=inferred,
         stages=given.stages,
+        examples=given.examples,
         **{key: getattr(given, key) for key in Delivery.model_fields},
     )
 

@@ -135,7 +135,10 @@ def _python_script(folder: Path, pyproject: dict[str, Any]) -> Inferred:
     requirements = _strings(metadata.get("dependencies", []), "server.py", "dependencies")
     if requirements:
         wants = Dependencies(
-            kind=DependencyKind.PEP_723, requirements=requirements, python=str(metadata.get("requires-python", ""))
+            kind=DependencyKind.PEP_723,
+            requirements=requirements,
+            files=("server.py.lock",) if (folder / "server.py.lock").is_file() else (),
+            python=str(metadata.get("requires-python", "")),
         )
     elif (folder / "requirements.txt").is_file():
         wants = Dependencies(kind=DependencyKind.REQUIREMENTS, files=("requirements.txt",))

@@ -27,6 +27,7 @@ from typing import Final
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from henslowe.actors.pipeline.locking import Lock, lock_of
 from henslowe.config.inference import Dependencies, DependencyKind, Inferred, Runtime
 from henslowe.errors import ManifestError
 
@@ -54,8 +55,8 @@ class ServiceEnv:
     """None: the node's own interpreter, nothing to install."""
     node_modules: Path | None = None
     steps: tuple[tuple[str, ...], ...] = ()
-    lock_digest: str = ""
-    """Of the file that locks every dependency with its hash; "" where there is none."""
+    lock: Lock | None = None
+    """The file that locks every dependency with its hash; None where there is none."""
 
     @property
     def path(self) -> str:
@@ -83,15 +84,17 @@ def service_env(inferred: Inferred, folder: Path, envs: Path, interpreter: str) 
     if wants.kind is DependencyKind.NONE:
         return ServiceEnv(digest=_digest(identity_of(python), _site_packages_age(python)), python=python)
     contents = {name: _sha256(folder / name) for name in wants.files}
+    lock = lock_of(wants, folder)
     if inferred.runtime is Runtime.NODE:
         digest = _digest("npm", identity_of("node"), contents)
         root = envs / digest
-        return ServiceEnv(digest, python, root, root / "node_modules", _npm_steps(wants, root))
+        return ServiceEnv(digest, python, root, root / "node_modules", _npm_steps(wants, root), lock)
     target = _target_python(python, wants.python)
     digest = _digest("uv", target, identity_of(target), wants.model_dump(mode="json"), contents, inferred.has_tests)
     root = envs / digest
     own = str(root / "bin" / "python")
-    return ServiceEnv(digest, own, root, None, _uv_steps(wants, root, target, tests=inferred.has_tests))
+    steps = _uv_steps(wants, root, target, lock, tests=inferred.has_tests)
+    return ServiceEnv(digest, own, root, None, steps, lock)
 
 
 def identity_of(program: str) -> str:
@@ -141,7 +144,9 @@ def installer_folders(env: ServiceEnv, variables: Mapping[str, str]) -> list[Pat
     return [folder for folder in folders if folder.is_dir()]
 
 
-def _uv_steps(wants: Dependencies, root: Path, python: str, *, tests: bool) -> tuple[tuple[str, ...], ...]:
+def _uv_steps(
+    wants: Dependencies, root: Path, python: str, lock: Lock | None, *, tests: bool
+) -> tuple[tuple[str, ...], ...]:
     uv = find_tool("uv")
     own = str(root / "bin" / "python")
     make = (uv, "venv", "--quiet", "--python", python, str(root))
@@ -149,9 +154,25 @@ def _uv_steps(wants: Dependencies, root: Path, python: str, *, tests: bool) -> t
     install = (uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", own)
     test_tools = ((*install, "pytest"),) if tests else ()
     if wants.kind is DependencyKind.UV_LOCK:
-        sync = (uv, "sync", "--quiet", "--frozen", "--no-install-project", "--compile-bytecode", "--inexact")
+        sync = (uv, "sync", "--quiet", "--locked", "--no-install-project", "--compile-bytecode", "--inexact")
         return (make, (*sync, "--python", own), *test_tools)
+    if wants.kind is DependencyKind.PEP_723 and lock is not None:
+        exported = str(root / "locked.txt")
+        export = (
+            uv,
+            "export",
+            "--quiet",
+            "--script",
+            "server.py",
+            "--locked",
+            "--no-header",
+            "--output-file",
+            exported,
+        )
+        return (make, export, (*install, "--require-hashes", "-r", exported), *test_tools)
     arguments = list(wants.requirements)
+    if lock is not None:
+        arguments.append("--require-hashes")
     if wants.kind is DependencyKind.REQUIREMENTS:
         arguments += ["-r", wants.files[0]]
     for group in wants.groups:

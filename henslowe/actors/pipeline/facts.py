@@ -33,13 +33,14 @@ def origin(version: VersionKey, *, by: str, changed: Sequence[str]) -> dict[str,
 
 def course(prepared: Prepared, reports: Mapping[str, StageReport], *, isolation: str, kept: str) -> dict[str, Any]:
     """Of what it was made, and how the stages went so far; also of a version that failed."""
-    manifest = prepared.manifest
+    manifest, lock = prepared.manifest, prepared.env.lock
     return {
         "origin": manifest.origin,
         "runtime": manifest.runtime.value,
         "source_digest": prepared.snapshot.digest,
         "env_digest": prepared.env.digest,
-        "lock_digest": prepared.env.lock_digest,
+        "lock": lock.file if lock is not None else "",
+        "lock_digest": lock.digest if lock is not None else "",
         "stages": {name: report.as_dict() for name, report in reports.items()},
         "isolation": isolation,
         "kept": kept,

@@ -13,7 +13,7 @@ from typing import Any, Final
 from henslowe.actors.endpoints import Era
 from henslowe.actors.ids import VersionKey
 from henslowe.actors.launch import LaunchSpec, Wire
-from henslowe.actors.pipeline import environment, kept
+from henslowe.actors.pipeline import environment, kept, locking
 from henslowe.actors.pipeline.advice import advice
 from henslowe.actors.pipeline.commands import Place, run_command
 from henslowe.actors.pipeline.environment import identity_of
@@ -272,11 +272,8 @@ class StageRunner:
                         writable=await in_thread(environment.installer_folders, env, variables),
                     )
                     if code != 0:
-                        raise StageFailed(
-                            f"cannot install the dependencies: {step[0].rpartition('/')[2]} failed with code {code}",
-                            hint="the lines above say what could not be found or built",
-                            exit_code=code,
-                        )
+                        lines = (text for _, text in output.kept)
+                        raise locking.failure(wants, env.lock, step[0].rpartition("/")[2], code, lines)
                 await in_thread(environment.complete, env, {name: self._files[name] for name in wants.files})
         if env.node_modules is not None:
             with suppress(FileExistsError):

@@ -53,6 +53,7 @@ from henslowe.transport.gateway.streams import UPDATED, Streams
 from henslowe.transport.gateway.tasks import Tasks
 from henslowe.transport.gateway.waiting import Waiting
 from henslowe.transport.gateway.watches import Watches
+from henslowe.transport.gateway.wishes import Wishes
 from henslowe.transport.mcp import eras, jsonrpc
 
 log = logging.getLogger(__name__)
@@ -113,13 +114,14 @@ class Gateway:
         health = health or HealthBoard(directory)
         health.on_change(self._metrics.breaker)
         self._selection = Selection(routes, directory, health, self._ranges.route)
-        privates = None
+        wishes, privates = Wishes(directory, sessions), None
         if private is not None:
             privates = Privates(
                 private,
                 settings.private_idle_s,
                 lambda session_id: sessions.get(session_id) is not None,
                 lambda instance: self._tasks.busy(instance),  # noqa: PLW0108 - made below
+                wishes.establish,
             )
         waiting = Waiting(routes, directory, settings.waiting_max)
         recording = Recording(observations, self._metrics, clock, capture)
@@ -147,7 +149,7 @@ class Gateway:
         self.replay = replay = ReplayLog(
             memory.replay, settings, lambda session_id: sessions.get(session_id) is not None, clock=clock
         )
-        serving = Serving(settings, sessions, self._streams, sticky, self._metrics, watches, replay, privates)
+        serving = Serving(settings, sessions, self._streams, sticky, self._metrics, watches, wishes, replay, privates)
         self._serving = serving
         self._legacy, self._modern = Legacy(serving), Modern(serving)
         self._schemas = HeaderSchemas()

@@ -37,7 +37,8 @@ from henslowe.transport.gateway.scopes import Scope
 from henslowe.transport.gateway.serving import Serving, offered
 from henslowe.transport.gateway.sessions import Session
 from henslowe.transport.gateway.sticky import session_unit
-from henslowe.transport.gateway.streams import LIST_CHANGES
+from henslowe.transport.gateway.streams import LIST_CHANGES, UPDATED
+from henslowe.transport.gateway.wishes import own_uri
 from henslowe.transport.mcp import eras, jsonrpc
 
 BATCH_MAX: Final = 100
@@ -46,7 +47,7 @@ _SESSION_ID_CHARS_MAX: Final = 128
 """Ours have 32; a longer one is nobody's, and not worth a look at the table."""
 _BATCHING: Final = frozenset({"2024-11-05", "2025-03-26"})
 _OWN_EVENTS: Final = LIST_CHANGES | {"notifications/elicitation/complete", "notifications/message"}
-"""What a session's own connection may announce to it. Its subscriptions are followed on the shared one."""
+"""What a session's own connection may announce to it, beside updates of what it subscribed to."""
 _MODERN_ONLY: Final = frozenset({"server/discover", "subscriptions/listen"})
 
 
@@ -151,6 +152,8 @@ class Legacy:
         if sse and params is not None:
             meta = params.get("_meta")
             token = meta.get("progressToken") if isinstance(meta, dict) else None
+        if session.log_level:  # this may be a new life of the node
+            self._serving.wishes.level(scope.name, session.log_level, scope.routed)
         exchange = self._exchange(request, session, message, sse=sse, token=token)
         work = self._answer(scope, session, message, exchange)
         return await self._serving.run(exchange, work, session_id=session.id)
@@ -186,7 +189,7 @@ class Legacy:
         if method == "ping":
             return _now({"result": {}})
         if method == "logging/setLevel":
-            return self._set_level(session, params)
+            return self._set_level(scope, session, params)
         if method in ("resources/subscribe", "resources/unsubscribe"):
             return self._subscribe(scope, session, method, params)
         if method in _MODERN_ONLY:
@@ -235,7 +238,15 @@ class Legacy:
             self._listening.stream(session_id),
             event["method"],
         )
-        if session is None or stream is None or method not in _OWN_EVENTS:
+        if session is None or stream is None:
+            return
+        if method == UPDATED:
+            params = event.get("params") or {}
+            for uri in session.subscriptions:
+                if params.get("uri") == own_uri(session, uri):
+                    stream.updated(uri, {**params, "uri": uri})
+            return
+        if method not in _OWN_EVENTS:
             return
         if method == "notifications/message":
             level = str((event.get("params") or {}).get("level"))
@@ -243,12 +254,19 @@ class Legacy:
                 return
         stream.tell(event)
 
-    async def _set_level(self, session: Session, params: JsonObject | None) -> JsonObject:
+    async def _set_level(self, scope: Scope, session: Session, params: JsonObject | None) -> JsonObject:
         level = (params or {}).get("level")
         if not isinstance(level, str) or level not in LOG_RANK:
             return jsonrpc.error(jsonrpc.INVALID_PARAMS, f"expected level to be one of {', '.join(LOG_RANK)}")
         await self._serving.sessions.update(session.id, log_level=level)
+        self._serving.wishes.level(scope.name, level, scope.routed)
+        await self._tell_own(session, "logging/setLevel", {"level": level})
         return {"result": {}}
+
+    async def _tell_own(self, session: Session, method: str, params: JsonObject) -> None:
+        """Tell the session's own connections what it wants from now on."""
+        if self._serving.privates is not None:
+            await self._serving.wishes.tell(session, self._serving.privates.of(session.id), method, params)
 
     async def _subscribe(self, scope: Scope, session: Session, method: str, params: JsonObject | None) -> JsonObject:
         uri = (params or {}).get("uri")
@@ -267,6 +285,7 @@ class Legacy:
         except HensloweError as error:
             return node_error(error)
         self._serving.watches.reconcile(scope.routed())
+        await self._tell_own(session, method, {"uri": uri})
         return {"result": {}}
 
     async def _batch(self, request: web.Request, scope: Scope, messages: list[Any]) -> web.StreamResponse:

@@ -68,6 +68,8 @@ class Modern:
             raise Refused(404, jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}")
         meta = params["_meta"]
         level = meta.get(eras.LOG_LEVEL_META)
+        if isinstance(level, str) and level in LOG_RANK:
+            self._serving.wishes.level(scope.name, level, scope.routed)
         exchange = Exchange(
             request,
             message["id"],

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -102,12 +102,14 @@ class Privates:
         idle_s: How long one rests before it is ended.
         alive: Whether a session is still open.
         busy: Whether a task is under way at an instance: then its connection stays, whoever it was for.
+        establish: Tells a session's new connection what the session asked of the one before.
     """
 
     connections: PrivateConnections
     idle_s: float
     alive: Callable[[str], bool]
     busy: Callable[[InstanceId], bool] = lambda _instance: False
+    establish: Callable[[str, Endpoint], Awaitable[None]] | None = None
     _of_session: dict[tuple[str, ServiceName], Own] = field(default_factory=dict)
     _leased: set[Own] = field(default_factory=set)
     _resting: dict[Hashable, list[Own]] = field(default_factory=dict)
@@ -137,7 +139,7 @@ class Privates:
         if own is None:
             if self._was_refused(version, key):
                 return None
-            opening = asyncio.ensure_future(self.connections.open(version, client.client))
+            opening = asyncio.ensure_future(self._open(version, client))
             own = self._of_session[key] = self._follow(Own(version, key, opening, 0.0))
         own.used_s = _now()
         return await self._opened(own, timeout_s)
@@ -171,11 +173,15 @@ class Privates:
         else:
             self._end(own)
 
+    def of(self, session_id: str) -> list[Endpoint]:
+        """A session's own connections that may be used."""
+        owned = (own.endpoint for (owner, _), own in self._of_session.items() if owner == session_id)
+        return [endpoint for endpoint in owned if endpoint is not None]
+
     def notify(self, session_id: str, method: str, params: JsonObject | None) -> None:
         """Pass a notification of a session's client on to its own connections."""
-        for (owner, _), own in self._of_session.items():
-            if owner == session_id and (endpoint := own.endpoint) is not None:
-                endpoint.notify(method, params)
+        for endpoint in self.of(session_id):
+            endpoint.notify(method, params)
 
     def end_session(self, session_id: str) -> None:
         """The session is over, and so are its connections, but for tasks that it left under way."""
@@ -193,6 +199,13 @@ class Privates:
         self._of_session.clear()
         self._kept.clear()
         self._resting.clear()
+
+    async def _open(self, version: VersionKey, client: SessionClient) -> Endpoint:
+        """A session's connection, told what the session wants."""
+        endpoint = await self.connections.open(version, client.client)
+        if self.establish is not None:
+            await self.establish(client.session_id, endpoint)
+        return endpoint
 
     def _rested(self, key: Hashable) -> Own | None:
         """A connection that was given back, the last one first: the others may be ended sooner."""

@@ -31,6 +31,7 @@ from henslowe.transport.gateway.streams import ChangeStream, Streams
 from henslowe.transport.gateway.thinking import Thinking
 from henslowe.transport.gateway.unsent import Unsent
 from henslowe.transport.gateway.watches import Watches
+from henslowe.transport.gateway.wishes import Wishes
 from henslowe.transport.http_guard import cors_headers
 from henslowe.transport.mcp import jsonrpc
 
@@ -58,6 +59,7 @@ class Serving:
     sticky: StickyKeys
     metrics: GatewayMetrics
     watches: Watches
+    wishes: Wishes
     replay: ReplayLog
     privates: Privates | None = None
     unsent: Unsent = field(init=False)
@@ -223,6 +225,7 @@ class Serving:
             self._ticking = None
         self.streams.close()
         self.watches.close()
+        self.wishes.close()
         self.replay.close()
 
     def _tick(self) -> None:

@@ -51,7 +51,7 @@ class Watches:
             wanted = set(self._wanted(service))
             for version in self._versions(service):
                 for endpoint in self._directory.of(version):
-                    if wanted != self._watched.get(endpoint.instance, set()) and _subscribable(endpoint):
+                    if wanted != self._watched.get(endpoint.instance, set()) and subscribable(endpoint):
                         self._work(endpoint)
 
     def close(self) -> None:
@@ -98,6 +98,7 @@ class Watches:
             log.info("resource_not_watched", extra=fields)
 
 
-def _subscribable(endpoint: Endpoint) -> bool:
+def subscribable(endpoint: Endpoint) -> bool:
+    """Whether its resources can be watched."""
     resources = endpoint.facts.capabilities.get("resources")
     return endpoint.state is EndpointState.READY and isinstance(resources, dict) and bool(resources.get("subscribe"))

@@ -29,8 +29,8 @@ V1 = version("hello", 1)
 
 
 @asynccontextmanager
-async def life(data: Path) -> AsyncIterator[tuple[str, ManagedSessions, Store]]:
-    """One life of a node, as far as sessions go: URL of the service, sessions, store."""
+async def life(data: Path) -> AsyncIterator[tuple[str, ManagedSessions, LocalServer]]:
+    """One life of a node, as far as sessions go: URL of the service, sessions, server."""
     Scheduler.install()
     store = Store.open(data, "n1", StorageSettings(map_size_gib=1))
     spec = store.child_spec()
@@ -38,7 +38,8 @@ async def life(data: Path) -> AsyncIterator[tuple[str, ManagedSessions, Store]]:
     sessions = ManagedSessions(store.table(SESSIONS))
     manager = await SessionManager.start_link(store, SETTINGS, name=names.SESSION_MANAGER)
     directory, routes = EndpointDirectory(), RouteTable()
-    directory.add(LocalServer(V1, {"echo": echo}, resources={"a:b": "c"}))
+    server = LocalServer(V1, {"echo": echo}, resources={"a:b": "c"})
+    directory.add(server)
     routes.publish({V1.service: Route(V1.service, V1)})
     gateway = Gateway(
         routes=routes,
@@ -55,7 +56,7 @@ async def life(data: Path) -> AsyncIterator[tuple[str, ManagedSessions, Store]]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/mcp/hello", sessions, store
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/mcp/hello", sessions, server
     finally:
         await runner.cleanup()
         await gateway.close()
@@ -92,6 +93,21 @@ async def test_a_session_goes_on_after_a_restart_of_the_node(tmp_path: Path, mon
                 assert response.status == 200
             assert (await post(http, url, message("ping"), session))[0] == 404
             await until(lambda: len(sessions) == 0)
+
+
+async def test_the_next_life_of_the_node_asks_the_server_again_for_what_a_session_wanted(tmp_path: Path) -> None:
+    async with aiohttp.ClientSession() as http:
+        async with life(tmp_path / "data") as (url, _, _):
+            _, _, session = await post(http, url, initialize_body())
+            await post(http, url, message("logging/setLevel", level="debug"), session)
+            await post(http, url, message("resources/subscribe", uri="a:b"), session)
+        async with life(tmp_path / "data") as (url, _, server):
+            headers = {"Mcp-Session-Id": session, "Accept": "text/event-stream"}
+            async with http.get(url, headers=headers) as stream:
+                assert stream.status == 200
+                await until(lambda: server.watched == {"a:b"})
+            await post(http, url, message("tools/call", name="echo"), session)
+            await until(lambda: server.level == "debug")
 
 
 async def test_the_managers_limit_reaches_the_client(tmp_path: Path) -> None:

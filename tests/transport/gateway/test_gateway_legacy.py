@@ -73,7 +73,7 @@ async def test_initialize_waits_for_an_instance_and_then_gives_up_with_words() -
         assert "Mcp-Session-Id" not in headers
 
 
-async def test_what_belongs_to_the_session_never_reaches_the_server(gw: World) -> None:
+async def test_what_belongs_to_the_session_never_reaches_the_server_as_its_own(gw: World) -> None:
     server = gw.serve(LocalServer(V1, {"echo": echo}))
     session = await gw.initialize("/mcp/hello")
     assert (await gw.legacy("/mcp/hello", session, "ping"))[1] == {"jsonrpc": "2.0", "id": 7, "result": {}}
@@ -82,7 +82,7 @@ async def test_what_belongs_to_the_session_never_reaches_the_server(gw: World) -
     assert (wrong[0], wrong[1]["error"]["code"]) == (200, -32602)
     assert (await gw.legacy("/mcp/hello", session, "server/discover"))[1]["error"]["code"] == -32602, "a modern method"
     await gw.legacy("/mcp/hello", session, "tools/call", {"name": "echo"})
-    assert server.calls == ["echo"]
+    assert (server.calls, server.level) == (["logging/setLevel", "echo"], "info"), "the level is for all who share it"
 
 
 @pytest.mark.parametrize("message", [{"method": "notifications/initialized"}, {"id": 3, "result": {}}], ids=repr)

@@ -5,7 +5,19 @@ from __future__ import annotations
 import aiohttp
 
 from henslowe.actors.endpoints import JsonObject
-from tests.transport.gateway.world import ACCEPT, MODERN, LocalServer, World, events, modern_body, until, version
+from tests.transport.gateway.world import (
+    ACCEPT,
+    LOG_LEVEL,
+    MODERN,
+    LocalServer,
+    World,
+    call_body,
+    echo,
+    events,
+    modern_body,
+    until,
+    version,
+)
 
 A, B = "file:///a", "file:///b"
 RESOURCES = {A: "1", B: "2"}
@@ -80,3 +92,43 @@ async def test_listen_streams_of_the_aggregate_are_watched_in_the_services_own_n
         await until(lambda: server.watched == {A})
         assert other.watched == set()
     await until(lambda: not server.watched)
+
+
+# -- log levels ----------------
+
+
+async def test_servers_that_are_shared_are_told_the_lowest_level_that_a_client_wants(gw: World) -> None:
+    server = gw.serve(LocalServer(V1, {}))
+    one, two = await gw.initialize("/mcp/hello"), await gw.initialize("/mcp")
+    await gw.legacy("/mcp/hello", one, "logging/setLevel", {"level": "error"})
+    await until(lambda: server.level == "info")  # for those who said nothing
+    await gw.legacy("/mcp", two, "logging/setLevel", {"level": "debug"})
+    await until(lambda: server.level == "debug")
+    await gw.legacy("/mcp/hello", one, "logging/setLevel", {"level": "warning"})
+    other = gw.serve(LocalServer(version("other"), {}))
+    await until(lambda: other.level == "debug")
+    assert server.level == "debug"
+
+
+async def test_a_restarted_instance_and_a_new_version_are_told_the_level_again(gw: World) -> None:
+    first = gw.serve(LocalServer(V1, {"echo": echo}))
+    session = await gw.initialize("/mcp/hello")
+    await gw.legacy("/mcp/hello", session, "logging/setLevel", {"level": "debug"})
+    await until(lambda: first.level == "debug")
+    gw.down(first)
+    second = gw.up(LocalServer(V1, {"echo": echo}))
+    await until(lambda: second.level == "debug")
+    third = gw.serve(LocalServer(V2, {"echo": echo}))
+    await until(lambda: third.level == "debug")
+
+
+async def test_a_stateless_client_that_wants_logs_has_the_server_told(gw: World) -> None:
+    server = gw.serve(LocalServer(V1, {"echo": echo}))
+    await gw.post(
+        "/mcp/hello",
+        call_body("echo", **{LOG_LEVEL: "debug"}),
+        MCP_Protocol_Version=MODERN,
+        Mcp_Method="tools/call",
+        Mcp_Name="echo",
+    )
+    await until(lambda: server.level == "debug")

@@ -87,6 +87,8 @@ class LocalServer:
         self.in_flight = 0
         self.calls: list[str] = []
         self.watched: set[str] = set()
+        self.level = ""
+        """The log level that it was told last."""
         self.cancelled = asyncio.Event()
         self.headers: Mapping[str, str] = {}
         self._tools = tools
@@ -156,6 +158,9 @@ class LocalServer:
             if uri not in self._resources:
                 return {"error": {"code": -32002, "message": f"Resource not found: {uri}"}}
             (self.watched.add if method == "resources/subscribe" else self.watched.discard)(uri)
+            return {"result": {}}
+        if method == "logging/setLevel":
+            self.level = str(params["level"])
             return {"result": {}}
         lists = {"tools/list": "tools", "prompts/list": "prompts", "resources/list": "resources"}
         if method in lists:

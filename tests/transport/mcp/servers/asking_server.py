@@ -12,7 +12,7 @@ NAME = ("elicitation/create", {"message": "What is your name?", "requestedSchema
 SAMPLE = {"messages": [{"role": "user", "content": {"type": "text", "text": "hi"}}], "maxTokens": 5}
 MODEL = ("sampling/createMessage", SAMPLE)
 ROOTS = ("roots/list", {})
-seen = {"initialize": {}, "roots_changed": 0, "cancelled": 0}
+seen = {"initialize": {}, "roots_changed": 0, "cancelled": 0, "watched": [], "level": ""}
 
 
 def ask_name(_arguments):
@@ -49,6 +49,14 @@ def announce(_arguments):
     return "announced"
 
 
+def touch(_arguments):
+    """Changes the resource, and says so where it was subscribed to."""
+    yield from ()
+    for uri in seen["watched"]:
+        write({"method": "notifications/resources/updated", "params": {"uri": uri}})
+    return "touched"
+
+
 def ask_later(_arguments):
     """Answers at once, and asks when no call of it is under way."""
     global later
@@ -63,7 +71,7 @@ def look(_arguments):
     return json.dumps({**seen, "pid": os.getpid()})
 
 
-TOOLS = {f.__name__: f for f in (announce, ask_name, ask_all, ask_for_ever, ask_later, die_asking, look)}
+TOOLS = {f.__name__: f for f in (announce, ask_name, ask_all, ask_for_ever, ask_later, die_asking, look, touch)}
 running = {}  # request id -> (generator, the ids of its questions, their answers by id)
 asked_by = {}  # id of a question -> request id
 last_id = 0
@@ -129,13 +137,21 @@ for line in sys.stdin:
     elif method == "initialize":
         seen["initialize"] = params
         info = {"name": "asking", "version": "1"}
-        result = {"protocolVersion": params["protocolVersion"], "capabilities": {"tools": {}}, "serverInfo": info}
+        result = {"protocolVersion": params["protocolVersion"], "serverInfo": info}
+        result["capabilities"] = {"tools": {}, "logging": {}, "resources": {"subscribe": True}}
         write({"id": message["id"], "result": result})
     elif method == "tools/list":
         tools = [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]
         if "sampling" not in seen["initialize"]["capabilities"]:
             tools = [tool for tool in tools if tool["name"] != "ask_all"]
         write({"id": message["id"], "result": {"tools": tools}})
+    elif method in ("resources/subscribe", "resources/unsubscribe"):
+        seen["watched"] = [uri for uri in seen["watched"] if uri != params["uri"]]
+        seen["watched"] += [params["uri"]] if method == "resources/subscribe" else []
+        write({"id": message["id"], "result": {}})
+    elif method == "logging/setLevel":
+        seen["level"] = params["level"]
+        write({"id": message["id"], "result": {}})
     elif method == "tools/call":
         go_on(message["id"], TOOLS[params["name"]](params.get("arguments")), None)
     else:

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Final
 
 from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
+from henslowe.actors.variants import Rule
 
 WEIGHT_SCALE = 10_000
 """Weights are integers in ten-thousandths: 1_000 is 10 %."""
@@ -50,6 +51,10 @@ class Route:
     salt: str = ""
     epoch: int = 0
     holdback: bool = False
+    rule: Rule | None = None
+    """What its service says beyond that: stickiness, A/B. None for nearly all."""
+    mirror: int = 0
+    """Share of the live calls of read-only tools that are also sent to the canary, in ten-thousandths."""
 
     def pick(self, unit: str) -> tuple[Arm, VersionKey]:
         """The arm and version for a unit (a session id, or a sticky key with its five-minute epoch)."""
@@ -106,6 +111,8 @@ class CallRecord:
     """Who called; "" for anybody."""
     instance: InstanceId = NO_INSTANCE
     """Which instance had it; "" for a call that reached none."""
+    chosen: bool = False
+    """Its caller chose the arm, no coin did: it says how the version does, and nothing by comparison."""
 
 
 @dataclass(slots=True)
@@ -148,6 +155,8 @@ class RouteTable:
 
     current: Mapping[ServiceName, Route] = field(default_factory=lambda: _EMPTY)
     version: int = 0
+    ruled: bool = False
+    """Whether any route has a `Rule`: only then anybody needs to know who calls."""
     _listeners: list[Callable[[Mapping[ServiceName, Route], Mapping[ServiceName, Route]], None]] = field(
         default_factory=list
     )
@@ -155,6 +164,7 @@ class RouteTable:
     def publish(self, routes: Mapping[ServiceName, Route]) -> None:
         """Replace the snapshot and tell the listeners (old, new)."""
         old, self.current = self.current, MappingProxyType(dict(routes))
+        self.ruled = any(route.rule is not None for route in routes.values())
         self.version += 1
         for listener in tuple(self._listeners):
             listener(old, self.current)

@@ -95,6 +95,11 @@ class Exposure(Section):
         """Whether the version has to be beside the active one, however little traffic there is."""
         return self.ab is not None or self.mirror is not None
 
+    @property
+    def by_person(self) -> bool:
+        """Whether nothing but a person's word promotes the version."""
+        return self.ab is not None or (self.mirror is not None and self.mirror.only)
+
     def share(self, weight: int) -> int:
         """The candidate's share in ten-thousandths, `weight` where neither `[ab]` nor `[mirror]` says."""
         if self.ab is not None:

@@ -74,7 +74,9 @@ async def test_a_canary_that_fails_its_calls_is_rolled_back_by_the_evidence(work
     # Not any exception: the SDK draws a picture of each, which takes it a second.
     importing = "from mcp.server.mcpserver.exceptions import ToolError\nfrom mcp.types"
     bad = server().replace('    return f"', refusing).replace("from mcp.types", importing)
-    with Node(workspace, "delivery.strategy=canary", "delivery.canary_percent=50") as node:
+    # The replay of captured calls would take it back before it meets any client.
+    settings = ("delivery.strategy=canary", "delivery.canary_percent=50", "delivery.replay=off")
+    with Node(workspace, *settings) as node:
         await asyncio.to_thread(node.wait_for_active, "hello", 1)
         async with Load(
             node.mcp("hello"),

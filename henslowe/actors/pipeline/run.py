@@ -166,7 +166,9 @@ class _Run:
         percent = delivery.canary_percent if manifest.canary_percent is None else manifest.canary_percent
         strategy, plan = Strategy(manifest.strategy_of(delivery)), manifest.plan_of(delivery)
         exposure = manifest.exposed(delivery)
-        if not await self._create(snapshot, strategy, round(percent * 100), manifest.hooks, exposure, plan):
+        if not await self._create(
+            snapshot, strategy, round(percent * 100), hooks=manifest.hooks, exposure=exposure, plan=plan
+        ):
             return None
         say(EventType.MANIFEST_CHECK, Status.SUCCESS, key=self._version, origin=manifest.origin)
         return prepared
@@ -176,6 +178,7 @@ class _Run:
         snapshot: Snapshot,
         strategy: Strategy,
         weight: int,
+        *,
         hooks: tuple[Hook, ...] = (),
         exposure: Exposure | None = None,
         plan: Plan | None = None,

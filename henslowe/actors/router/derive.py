@@ -6,11 +6,14 @@ Not here: what a trial finds out (`henslowe.actors.router.verdict`).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Protocol
 
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.router.trial import Trial
 from henslowe.actors.routes import WEIGHT_SCALE, Route
+from henslowe.actors.variants import rule_of
+from henslowe.config.exposure import Exposure
 
 
 class RoutedService(Protocol):
@@ -77,6 +80,11 @@ class RoutedService(Protocol):
         ...
 
     @property
+    def exposure(self) -> Exposure:
+        """How the version that last became canary or active is shown to traffic."""
+        ...
+
+    @property
     def probation_until_s(self) -> float:
         """Unix time, 0 when the active version is permanent."""
         ...
@@ -91,9 +99,12 @@ def route_of(row: RoutedService) -> Route | None:
     """The service's route, or None where nothing serves."""
     if not row.active:
         return None
-    route = Route(row.service, VersionKey(row.service, row.active), salt=row.salt, epoch=row.epoch)
+    rule = rule_of(row.exposure, rollout=bool(row.canary))
+    route = Route(row.service, VersionKey(row.service, row.active), salt=row.salt, epoch=row.epoch, rule=rule)
     if row.canary:
-        return _with(route, row.canary, row.canary_weight, holdback=False)
+        mirror = row.exposure.mirror
+        share = round(mirror.percent * WEIGHT_SCALE / 100) if mirror is not None else 0
+        return replace(_with(route, row.canary, row.canary_weight, holdback=False), mirror=share)
     if row.probation_until_s and row.holdback and row.previous:
         return _with(route, row.previous, row.holdback, holdback=True)
     return route
@@ -108,6 +119,7 @@ def _with(route: Route, other: int, weight: int, *, holdback: bool) -> Route:
         route.salt,
         route.epoch,
         holdback,
+        route.rule,
     )
 
 
@@ -134,6 +146,7 @@ def trial_of(row: RoutedService) -> Trial | None:
             step=row.step,
             steps=row.steps,
             step_calls=row.step_calls,
+            by_person=row.exposure.by_person,
         )
     if not row.probation_until_s:
         return None

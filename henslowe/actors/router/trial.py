@@ -33,6 +33,8 @@ class Trial:
     steps: int = 1
     step_calls: int = 0
     """Calls of the new version before this step may end."""
+    by_person: bool = False
+    """Only a person promotes it: an A/B test, or a version that gets nothing but copies."""
 
     @property
     def since(self) -> int:

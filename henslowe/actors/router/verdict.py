@@ -106,6 +106,8 @@ class Side:
     since_hard: int = OTHER_CALLS
     """Calls since the server itself failed last, if ever."""
     failed_in_a_row: int = 0
+    chosen: int = 0
+    """Calls whose caller chose the version: of all, but of no comparison."""
 
     def add(self, outcome: Outcome) -> None:
         """One finished call."""
@@ -161,6 +163,9 @@ class Evidence:
         failed, hard = record.outcome in FAILURES, record.outcome in HARD
         side = self.new if new else self.old
         side.add(record.outcome)
+        if record.chosen:
+            side.chosen += 1  # the breaker and the words count it; nothing can be compared where no coin was tossed
+            return
         if self._streams:
             time_s = math.inf if record.unit_is_session else record.time_s
             self._of(ALL).add(record.unit, new=new, failed=failed, time_s=time_s, share=share)
@@ -206,7 +211,8 @@ class Evidence:
             why = judge(log_evidence)
             if why:
                 return Finding(Decision.ROLL_BACK, why, self.numbers())
-        enough = not self.trial.probation and self.step_calls >= self.trial.step_calls and self._undoubted(log_evidence)
+        judged = not self.trial.probation and not self.trial.by_person
+        enough = judged and self.step_calls >= self.trial.step_calls and self._undoubted(log_evidence)
         if enough and not self.trial.last_step:
             why = (
                 f"{self.new.failures} of {self.new.calls} calls failed, {self.step_calls} of them at "
@@ -220,6 +226,8 @@ class Evidence:
                 f"with probability {self.rules.beta:.0%} at most"
             )
             return Finding(Decision.PROMOTE, why, self.numbers())
+        if self.trial.by_person:
+            return Finding(Decision.HOLD, self._side_by_side(log_evidence), self.numbers())
         expected = self._acceptance.calls_expected
         progress = f"{self.new.calls} calls" if self.trial.probation else f"{self.new.calls} of about {expected} calls"
         if not self._streams:
@@ -244,6 +252,8 @@ class Evidence:
             "bad_rate": round(self._acceptance.bad_rate, 4),
             "units_needed": self.units_needed,
             "probation": self.trial.probation,
+            "chosen": self.new.chosen,
+            "control_chosen": self.old.chosen,
             "step": self.trial.step,
             "steps": self.trial.steps,
             "step_calls": self.step_calls,
@@ -255,6 +265,16 @@ class Evidence:
         """Fewest units of the new version before a promotion: `units_min`, or what there is to be had."""
         available = int(AVAILABLE_PART * self.past.units * self.trial.share_new)
         return min(self.rules.units_min, max(UNITS_NEEDED_MIN, available))
+
+    def _side_by_side(self, log_evidence: float) -> str:
+        new, old, number = self.new, self.old, self.trial.old.number if self.trial.old else 0
+        compared = ""
+        if self._streams:
+            compared = f"evidence {_times(log_evidence)}, rolls back at {1.0 / self.rules.alpha:.0f}x; "
+        return (
+            f"v{self.trial.new.number}: {new.failures} of {new.calls} calls failed{_chosen(new)}; "
+            f"v{number}: {old.failures} of {old.calls} failed{_chosen(old)}; {compared}a person decides"
+        )
 
     # -- the judges; each returns why to roll back, or "" ----------------
 
@@ -364,6 +384,10 @@ class Evidence:
         step, calls = dumped["step"]
         evidence.step_calls = calls if step == trial.step else 0
         return evidence
+
+
+def _chosen(side: Side) -> str:
+    return f" ({side.chosen} by choice)" if side.chosen else ""
 
 
 def _times(log_evidence: float) -> str:

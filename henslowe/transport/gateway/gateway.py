@@ -51,6 +51,7 @@ from henslowe.transport.gateway.sessions import Sessions
 from henslowe.transport.gateway.sticky import StickyKeys
 from henslowe.transport.gateway.streams import UPDATED, Streams
 from henslowe.transport.gateway.tasks import Tasks
+from henslowe.transport.gateway.visitors import Visitors
 from henslowe.transport.gateway.waiting import Waiting
 from henslowe.transport.gateway.watches import Watches
 from henslowe.transport.gateway.wishes import Wishes
@@ -145,11 +146,11 @@ class Gateway:
         self._ranges.on_moved = self._streams.mark
         self._streams.on_added = lambda stream: self._ranges.watch() if "@" in stream.scope else None
         self._ranges.listened = lambda: [scope for scope in self._streams.scopes() if "@" in scope]
-        sticky = StickyKeys(sticky_epoch_s, clock)
+        visitors = Visitors(routes, StickyKeys(sticky_epoch_s, clock))
         self.replay = replay = ReplayLog(
             memory.replay, settings, lambda session_id: sessions.get(session_id) is not None, clock=clock
         )
-        serving = Serving(settings, sessions, self._streams, sticky, self._metrics, watches, wishes, replay, privates)
+        serving = Serving(settings, sessions, self._streams, visitors, self._metrics, watches, wishes, replay, privates)
         self._serving = serving
         self._legacy, self._modern = Legacy(serving), Modern(serving)
         self._schemas = HeaderSchemas()

@@ -36,7 +36,6 @@ from henslowe.transport.gateway.resumable import ResumableExchange
 from henslowe.transport.gateway.scopes import Scope
 from henslowe.transport.gateway.serving import Serving, offered
 from henslowe.transport.gateway.sessions import Session
-from henslowe.transport.gateway.sticky import session_unit
 from henslowe.transport.gateway.streams import LIST_CHANGES, UPDATED
 from henslowe.transport.gateway.wishes import own_uri
 from henslowe.transport.mcp import eras, jsonrpc
@@ -107,6 +106,7 @@ class Legacy:
         if session is None or session.scope != scope.name or session.principal != asker(request).name:
             raise Refused(404, SESSION_NOT_FOUND, "Session not found")
         self._serving.sessions.seen(session_id)
+        self._serving.visitors.seen(session_id, request, session.client_info)
         return session
 
     async def _initialize(self, request: web.Request, scope: Scope, message: JsonObject) -> web.StreamResponse:
@@ -119,7 +119,8 @@ class Legacy:
             raise Refused(400, jsonrpc.INVALID_PARAMS, "expected clientInfo and capabilities to be objects")
         session_id = secrets.token_urlsafe(24)
         version = requested if requested in eras.LEGACY_VERSIONS else eras.LATEST_LEGACY
-        facts = await scope.facts(session_unit(session_id))
+        self._serving.visitors.seen(session_id, request, client_info)
+        facts = await scope.facts(self._serving.visitors.session(session_id))
         await self._serving.sessions.open(
             session_id,
             scope=scope.name,
@@ -205,7 +206,7 @@ class Legacy:
         answering = AskedClient(session.client_info, session.capabilities, session.log_level, question)
         return scope.call(
             Ask(
-                session_unit(session.id),
+                self._serving.visitors.session(session.id),
                 method,
                 params,
                 Era.LEGACY,
@@ -274,7 +275,7 @@ class Legacy:
             return jsonrpc.error(jsonrpc.INVALID_PARAMS, "expected uri to be a string")
         if method == "resources/subscribe":
             # Asked of the server too, so that its refusal is the client's; `watches` keeps it up from then on.
-            answer = await scope.call(Ask(session_unit(session.id), method, params, Era.LEGACY))
+            answer = await scope.call(Ask(self._serving.visitors.session(session.id), method, params, Era.LEGACY))
             if "error" in answer:
                 return answer
             change = {"subscribe": uri}

@@ -107,7 +107,7 @@ class Listening:
         """The listener of a new connection, and what its client missed of what was sent."""
         session_id, unit, sessions, log = (
             session.id,
-            session_unit(session.id),
+            self._serving.visitors.session(session.id),
             self._serving.sessions,
             self._serving.replay,
         )
@@ -186,7 +186,7 @@ class Listening:
         message = stream.request
         assert message is not None
         try:
-            await scope.facts(session_unit(session.id))  # an instance is up
+            await scope.facts(self._serving.visitors.session(session.id))  # an instance is up
             if _may_repeat(scope, session, message):
                 answer = await self._again(scope, session, message)
             else:

@@ -56,7 +56,7 @@ class Modern:
             raise Refused(400, jsonrpc.INVALID_REQUEST, "expected a request or a notification, got a response")
         forwarded = inbound.forwarded_headers(request.raw_headers)
         envelope = inbound.check_modern(message, request.headers)
-        unit = self._serving.sticky.unit(asker(request).name, envelope.client_info, request.remote or "")
+        unit = self._serving.visitors.stateless(request, envelope.client_info)
         method, params = message["method"], message["params"]
         if method == "tools/call":
             _check_params(request, scope, unit, params)
@@ -153,15 +153,10 @@ class Modern:
         honoured, kinds, uris = _filter_of(requested, scope.readable)
         request_id = message["id"]
         tag = {eras.SUBSCRIPTION_ID_META: request_id}
-        sticky, principal, client_info, peer = (
-            self._serving.sticky,
-            asker(request).name,
-            meta.get(eras.CLIENT_INFO_META),
-            request.remote or "",
-        )
+        visitors, client_info = self._serving.visitors, meta.get(eras.CLIENT_INFO_META)
         stream = ChangeStream(
             scope.name,
-            lambda: scope.view(sticky.unit(principal, client_info, peer)),  # the unit moves on with its epoch
+            lambda: scope.view(visitors.stateless(request, client_info)),  # the unit moves on with its epoch
             scope.routed,
             kinds=kinds,
             subscribed=lambda: uris,

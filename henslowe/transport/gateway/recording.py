@@ -14,6 +14,7 @@ from henslowe.transport.gateway import evidence
 from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.metrics import GatewayMetrics
 from henslowe.transport.gateway.selection import Choice
+from henslowe.transport.gateway.visitors import counted
 
 
 @dataclass(slots=True, frozen=True)
@@ -68,12 +69,13 @@ class Recording:
     ) -> None:
         """An attempt ended, or could not begin."""
         self.metrics.call(version, ended.outcome, ended.took_s)
+        unit, stays, chosen = counted(route, ask.unit)
         self.observations.record(
             CallRecord(
                 version=version,
                 arm=arm,
-                unit=ask.unit.key,
-                unit_is_session=ask.unit.is_session,
+                unit=unit,
+                unit_is_session=stays,
                 tool=evidence.subject_of(ask.method, ask.params),
                 outcome=ended.outcome,
                 latency_s=ended.took_s,
@@ -82,6 +84,7 @@ class Recording:
                 error=ended.error,
                 principal=ask.principal,
                 instance=instance,
+                chosen=chosen,
             )
         )
 

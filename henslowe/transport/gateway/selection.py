@@ -15,6 +15,7 @@ from henslowe.actors.health import HealthBoard
 from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
 from henslowe.actors.routes import Arm, Route, RouteTable
 from henslowe.transport.gateway.sticky import Unit
+from henslowe.transport.gateway.visitors import pick
 
 Target = str
 """A service's name, or `service@range`."""
@@ -87,13 +88,13 @@ class Selection:
         route = self.route(target)
         if route is None:
             return None
-        _, version = route.pick(unit.key)
+        _, version = pick(route, unit)
         endpoint = self.best(version)
         return endpoint if endpoint is not None or version == route.stable else self.best(route.stable)
 
     def choose(self, target: Target, route: Route, unit: Unit, *, stable_only: bool) -> Choice | Absence:
         """Where a call of this unit goes now, or why its arm's version cannot take it."""
-        arm, version = (Arm.STABLE, route.stable) if stable_only else route.pick(unit.key)
+        arm, version = (Arm.STABLE, route.stable) if stable_only else pick(route, unit)
         endpoint = self._healthiest(version)
         if isinstance(endpoint, Absence):
             return endpoint

@@ -26,10 +26,10 @@ from henslowe.transport.gateway.private import Privates
 from henslowe.transport.gateway.protocol import KEEPALIVE, NODE_ERROR, SSE_HEADERS, sse_frame
 from henslowe.transport.gateway.replay import ReplayLog
 from henslowe.transport.gateway.sessions import Sessions
-from henslowe.transport.gateway.sticky import StickyKeys
 from henslowe.transport.gateway.streams import ChangeStream, Streams
 from henslowe.transport.gateway.thinking import Thinking
 from henslowe.transport.gateway.unsent import Unsent
+from henslowe.transport.gateway.visitors import Visitors
 from henslowe.transport.gateway.watches import Watches
 from henslowe.transport.gateway.wishes import Wishes
 from henslowe.transport.http_guard import cors_headers
@@ -56,7 +56,7 @@ class Serving:
     settings: GatewaySettings
     sessions: Sessions
     streams: Streams
-    sticky: StickyKeys
+    visitors: Visitors
     metrics: GatewayMetrics
     watches: Watches
     wishes: Wishes

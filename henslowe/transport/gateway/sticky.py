@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from henslowe.actors.variants import Visitor
+
 CLIENTS_MAX: Final = 10_000
 """Clients whose digest is remembered; a digest costs 2 microseconds, so forgetting is cheap."""
 NAME_CHARS_MAX: Final = 256
@@ -23,6 +25,8 @@ class Unit(NamedTuple):
 
     key: str
     is_session: bool
+    visitor: Visitor | None = None
+    """Who is behind it; None where no route asks."""
 
 
 @dataclass(slots=True)
@@ -43,6 +47,10 @@ class StickyKeys:
         epoch = int(self.clock() // self.epoch_s)
         if principal:
             return Unit(f"p:{principal}:{epoch}", is_session=False)
+        return Unit(f"c:{self.client(client_info, peer)}:{epoch}", is_session=False)
+
+    def client(self, client_info: Any, peer: str) -> str:
+        """A digest of a client program at an address."""
         name = version = ""
         if isinstance(client_info, dict):
             name, version = (
@@ -56,7 +64,7 @@ class StickyKeys:
                 self._digests.clear()
             digest = hashlib.sha256("\0".join(who).encode(errors="surrogatepass")).hexdigest()[:32]
             self._digests[who] = digest
-        return Unit(f"c:{digest}:{epoch}", is_session=False)
+        return digest
 
 
 def session_unit(session_id: str) -> Unit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -10,6 +10,7 @@ from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.router import route_of, routes_of, trial_of
 from henslowe.actors.router.counters import UNITS_MAX, ServiceCounter
 from henslowe.actors.routes import Arm, CallRecord, Outcome, balanced_salt, bucket
+from henslowe.config.exposure import Exposure
 
 HELLO = ServiceName("hello")
 
@@ -30,6 +31,7 @@ class Row:
     balance: float = 1.0
     probation_until_s: float = 0.0
     holdback: int = 0
+    exposure: Exposure = field(default_factory=Exposure)
 
 
 def test_a_service_without_an_active_version_has_no_route() -> None:

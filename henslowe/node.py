@@ -17,6 +17,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,6 +51,7 @@ from henslowe.actors.kernel import (
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.launch import LaunchSpec, Wire
 from henslowe.actors.messages import DeclareService, Publish, RetireService
+from henslowe.actors.modules import ModuleBoard, ModuleKeeper
 from henslowe.actors.notices import say_notices
 from henslowe.actors.pipeline import PipelineExecutor, laid_out, restore, sweep_unknown
 from henslowe.actors.rehearsal import Rehearsal
@@ -71,6 +73,7 @@ from henslowe.config.provenance import Loaded
 from henslowe.config.sample import ensure_sample, ensure_workspace
 from henslowe.config.settings import DeclaredService, Settings
 from henslowe.errors import HensloweError, ListenFailed
+from henslowe.node_extensions import Extensions, ToolService
 from henslowe.node_metrics import NodeCollector
 from henslowe.node_tables import TABLES
 from henslowe.node_view import View
@@ -97,6 +100,7 @@ from henslowe.transport.gateway import (
 )
 from henslowe.transport.listener import AppMaker, Listener, bind_tcp, bind_unix
 from henslowe.transport.mcp import McpConnector
+from henslowe.transport.mcp.plugged import PluggedConnector
 from henslowe.transport.rate_limit import RateLimiter
 from henslowe.transport.tls import certificate_of
 from henslowe.transport.tokens import ensure_token
@@ -118,6 +122,7 @@ class Shared:
 
     directory: EndpointDirectory
     health: HealthBoard
+    extensions: Extensions
     access: AccessBoard = field(default_factory=AccessBoard)
     routes: RouteTable = field(default_factory=RouteTable)
     observations: Observations = field(default_factory=Observations)
@@ -135,7 +140,7 @@ class Shared:
         directory = EndpointDirectory()
         health = HealthBoard(directory, policy_of(settings.breaker, settings.instances))
         health.on_change(say_breaker)
-        return cls(directory=directory, health=health)
+        return cls(directory=directory, health=health, extensions=Extensions(settings, settings.data_dir.resolve()))
 
 
 class Node:
@@ -195,6 +200,11 @@ class Node:
         return self.shared.hooks
 
     @property
+    def module_board(self) -> ModuleBoard:
+        """How extensions do."""
+        return self.shared.extensions.board
+
+    @property
     def stalls(self) -> int:
         """Times that a handler held up the loop."""
         return self._watchdog.stalls if self._watchdog is not None else 0
@@ -211,13 +221,15 @@ class Node:
             tcp = _listen(settings)
             stack.callback(tcp.close)
             ensure_workspace(settings.workspace)
+            shared = Shared.of(settings)
+            tables = (*TABLES, *shared.extensions.tables)
             store = Store.open(
-                settings.data_dir, settings.name, settings.storage, capture=settings.capture, tables=TABLES
+                settings.data_dir, settings.name, settings.storage, capture=settings.capture, tables=tables
             )
             stack.callback(store.close)
             address = Address(*tcp.getsockname()[:2])
             made = ensure_sample(settings.workspace)
-            node = cls(loaded, store, Shared.of(settings), address, stack.pop_all(), sample_made=made)
+            node = cls(loaded, store, shared, address, stack.pop_all(), sample_made=made)
         try:
             await node._boot(tcp)
         except BaseException:
@@ -260,6 +272,7 @@ class Node:
             self._stack.callback(sockets[-1].close)
         token_file = settings.admin.token_file or settings.data_dir / "admin.token"
         token = ensure_token(token_file)
+        await self.shared.extensions.intercept(self.shared.interceptors)
         make_app = self._serving(token)
         self._root = await start_tree(self._planes(make_app, sockets))
         assert self._gateway is not None
@@ -267,7 +280,8 @@ class Node:
         await _say(EventType.NODE_START, Status.SUCCESS, pid=os.getpid(), henslowe=__version__, url=self.url)
         if store.recovered or swept:
             await _say(EventType.NODE_RECOVERED, Status.SUCCESS, clean=not store.recovered, swept_pids=swept)
-        await _declare(store, settings)
+        await _declare(store, settings, self.shared.extensions.services)
+        self.shared.extensions.served()
         self._stack.callback(
             announce(
                 NodeFile(
@@ -287,7 +301,10 @@ class Node:
     def _planes(self, make_app: AppMaker, sockets: list[socket.socket]) -> Planes:
         """What runs where, each with the constructor's arguments: the wiring of the node."""
         settings, store, shared = self.settings, self.store, self.shared
-        connector = McpConnector(settings.instances, name=settings.name)
+        extensions = shared.extensions
+        connector = PluggedConnector(
+            McpConnector(settings.instances, name=settings.name), extensions.transport, extensions.board.called
+        )
         services, versions = store.table(SERVICES), store.table(VERSIONS)
         upkeep = Upkeep(settings, lambda version: versions.lookup((version.service, version.number)))
         marker = f"{_node_id(store)}:{store.incarnation}"
@@ -395,6 +412,17 @@ class Node:
                 ),
                 _child("watcher", names.WATCHER, Watcher, settings.workspace, settings.watcher, shared.watcher),
             ],
+            modules=[
+                dynamic_plane(names.MODULES),
+                _child(
+                    "keeper of modules",
+                    "modules.keeper",
+                    ModuleKeeper,
+                    extensions.plans(store),
+                    contained_supervisor,
+                    extensions.board,
+                ),
+            ],
             front=[_child("listener", "front.listener", Listener, make_app, sockets, certificate_of(settings))],
         )
 
@@ -430,6 +458,7 @@ class Node:
             policy=Policy.of(settings.access.policy),
             resources=resources_of(settings),
             capture=recorder,
+            extra=shared.extensions.methods(),
         )
         self._stack.callback(shared.directory.on_server_event(self._gateway.server_event))
         admin = Admin(
@@ -449,7 +478,7 @@ class Node:
             ),
             KeptVersions(self.store),
             RateLimiter(settings.admin.rate_per_s),
-            Workings(self.store.table(HOOKS).rows),
+            Workings(self.store.table(HOOKS).rows, shared.extensions.board),
             keepalive_s=settings.gateway.sse_keepalive_s,
         )
         return application_maker(
@@ -500,14 +529,19 @@ async def _say(event: EventType, status: Status, **data: Any) -> None:
     await registry.via(names.BUS).call(Publish((draft(event, status, stream=Stream.LIFECYCLE, **data),)))
 
 
-async def _declare(store: Store, settings: Settings) -> None:
-    """Make the declared services those of the configuration: new and changed ones are started, missing ones retired."""
+async def _declare(store: Store, settings: Settings, tools: Mapping[str, ToolService]) -> None:
+    """Make the declared services those of the configuration and of the tools that extensions bring.
+
+    New and changed ones are started, missing ones retired.
+    """
     versions = registry.via(names.VERSIONS)
     for name, service in settings.services.items():
         alone = not (settings.workspace / "dev" / name).exists()
         await versions.call(DeclareService(service_name(name), launch_of(service), takes_over=alone), DECLARE_S)
+    for name, tool in tools.items():
+        await versions.call(DeclareService(service_name(name), tool.launch, tool.semver), DECLARE_S)
     for row in list(store.table(SERVICES).rows()):
-        if row.kind is Kind.DECLARED and row.service not in settings.services:
+        if row.kind is Kind.DECLARED and row.service not in settings.services and row.service not in tools:
             await versions.call(RetireService(row.service), DECLARE_S)
 
 

@@ -23,6 +23,8 @@
 | henslowe_disk_free_bytes | | where the data directory is |
 | henslowe_hooks_total | on, outcome | hooks that ended: `done`, `failed` |
 | henslowe_hooks_waiting | | hooks that are to be run, run, or wait for another try |
+| henslowe_modules | kind, state | extensions of the node |
+| henslowe_module_calls_total | module, outcome | calls of extensions: `done`, `failed` |
 | henslowe_service_healthy | service | 1 when calls can be answered now |
 | henslowe_service_versions | service, state | versions by state |
 
@@ -42,6 +44,7 @@ from prometheus_client.registry import Collector
 from henslowe.actors.endpoints import EndpointDirectory
 from henslowe.actors.hooks import HOOKS, HookBoard, HookState
 from henslowe.actors.kernel import Ref, statistics
+from henslowe.actors.modules import ModuleBoard
 from henslowe.actors.versions import SERVICES, VERSIONS
 from henslowe.storage import Store
 from henslowe.storage.capture import CaptureInfo
@@ -77,6 +80,11 @@ class MeasuredNode(Protocol):
         ...
 
     @property
+    def module_board(self) -> ModuleBoard:
+        """How extensions do."""
+        ...
+
+    @property
     def stalls(self) -> int:
         """Times that a handler held up the loop."""
         ...
@@ -104,6 +112,7 @@ class NodeCollector(Collector):
         yield from self._storage()
         yield from self._services()
         yield from self._hooks()
+        yield from self._modules()
 
     def _actors(self) -> Iterator[Metric]:
         kinds: Counter[str] = Counter()
@@ -163,6 +172,17 @@ class NodeCollector(Collector):
         rows = self._node.store.table(HOOKS).rows()
         waiting = sum(row.state is HookState.WAITING for row in rows)
         yield from (ended, _gauge("henslowe_hooks_waiting", "Hooks that are not done.", waiting))
+
+    def _modules(self) -> Iterator[Metric]:
+        infos = tuple(self._node.module_board.infos.values())
+        states = GaugeMetricFamily("henslowe_modules", "Extensions of the node.", labels=("kind", "state"))
+        for labels, count in sorted(Counter((each.found.kind.value, each.state.value) for each in infos).items()):
+            states.add_metric(labels, count)
+        calls = CounterMetricFamily("henslowe_module_calls", "Calls of extensions.", labels=("module", "outcome"))
+        for each in infos:
+            calls.add_metric((each.found.name, "done"), each.calls - each.failures)
+            calls.add_metric((each.found.name, "failed"), each.failures)
+        yield from (states, calls)
 
     def _services(self) -> Iterator[Metric]:
         node = self._node

@@ -24,6 +24,7 @@ from henslowe.actors.journal import draft
 from henslowe.actors.kernel import Ref
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import Action, Command, Publish, Rebuild
+from henslowe.actors.modules import ModuleBoard
 from henslowe.actors.pipeline import Listener, Trial, followed
 from henslowe.actors.sessions import SESSIONS
 from henslowe.actors.traffic import TrafficStats
@@ -124,6 +125,11 @@ class RunningNode(Protocol):
         ...
 
     @property
+    def module_board(self) -> ModuleBoard:
+        """How extensions do."""
+        ...
+
+    @property
     def stopping(self) -> asyncio.Event:
         """To be set for it to stop."""
         ...
@@ -197,6 +203,7 @@ class View:
             HealthCheckReply(name="stored data", ok=not damage, detail=damage, degrades=True),
             # Polling costs time, not truth: it is shown, and the node is not called unhealthy for it.
             HealthCheckReply(name="hooks", ok=True, detail="; ".join(self._untold())),
+            HealthCheckReply(name="modules", ok=True, detail="; ".join(self._troubled())),
             HealthCheckReply(name="watcher", ok=True, detail="; ".join(problem.text for problem in problems)),
         )
 
@@ -206,6 +213,11 @@ class View:
             f"hook {row.name} of {row.service} was not told of {row.point.value}: {row.reason}"
             for row in complaints(self._hooks.rows())
         ]
+
+    def _troubled(self) -> list[str]:
+        """Extensions that do not run as they should."""
+        troubled = self._node.module_board.troubled()
+        return [f"{each.found.kind} {each.found.name} is {each.state}: {each.reason}" for each in troubled]
 
     def ready(self) -> HealthReply:
         """Whether traffic should be sent here."""

@@ -186,6 +186,9 @@ class EventType(StrEnum):
     """A line that it printed. `source` (the instance), `channel`, `line`."""
     STAGE_OUTPUT = "STAGE_OUTPUT"
     """A line that a stage printed. `source` (the stage), `channel`, `line`."""
+    # extensions
+    MODULE_STATE = "MODULE_STATE"
+    """How an extension of the node does changed. `module`, `kind`, `package`, `state`, `reason`."""
     # traffic
     SESSION_OPENED = "SESSION_OPENED"
     """A client of the handshake era opened a session. `session` (its beginning), `protocol_version`, `client`, `by`."""

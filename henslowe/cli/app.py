@@ -43,6 +43,7 @@ COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
         Entry("logs", "events", "What the stages and instances of a service printed."),
         Entry("captures", "captures", "Recorded calls, without their secrets."),
         Entry("hooks", "hooks", "What hooks were asked and told, and what they said."),
+        Entry("modules", "modules", "The extensions of the node, and how they do."),
         Entry("tree", "status", "The supervision tree."),
         Entry("sessions", "traffic", "Open sessions of clients."),
         Entry("tools", "traffic", "The tools that clients may call now."),

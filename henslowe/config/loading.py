@@ -10,6 +10,7 @@ Service manifests are `henslowe.config.manifest`'s; the meaning of the keys is i
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ from henslowe.config.toml_file import read_toml
 from henslowe.errors import ConfigError
 
 PREFIX: Final = "HENSLOWE_"
+_REACHABLE: Final = re.compile(r"(https?|mcp\+[a-z][a-z0-9]*)://")
 RESERVED: Final = frozenset({"HENSLOWE_NODE", "HENSLOWE_SECRET_KEY_FILE"})
 """Variables that are not settings: the kernel marks the node's child processes with one, storage looks for its keys
 in the other."""
@@ -229,8 +231,8 @@ def _contradictions(settings: Settings, origins: Mapping[str, Origin]) -> list[P
 def _url_problems(key: str, service: DeclaredService, origins: Mapping[str, Origin]) -> list[Problem]:
     """An address that no connection can be made to, found before the node is up."""
     where = str(origins.get(key, ""))
-    if service.url and not service.url.startswith(("http://", "https://")):
-        hint = "for example https://host/mcp"
+    if service.url and not _REACHABLE.match(service.url):
+        hint = "for example https://host/mcp; an extension may add a wire for mcp+SCHEME://"
         return [Problem(key, f"{key}: expected an http:// or https:// address, got: {service.url!r}", where, hint)]
     if service.url and service.command and "{port}" not in service.url:
         hint = "for example http://127.0.0.1:{port}/mcp; remove the command for a remote server"

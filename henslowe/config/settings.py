@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -405,6 +405,15 @@ class DeclaredService(Section):
     """As `[scale]` there. Both count from the next start of the node on, without a new version."""
 
 
+class ModuleSettings(Section):
+    """Extensions of the node, as other packages bring them."""
+
+    disabled: tuple[str, ...] = ()
+    """Names of those that are not to be used; `*` for all."""
+    options: dict[str, dict[str, Any]] = {}
+    """`[modules.options.NAME]`: what the extension of that name is told."""
+
+
 class Settings(Section):
     """All settings of one node. `henslowe.toml` has one table per section and `[services.NAME]` tables."""
 
@@ -432,6 +441,7 @@ class Settings(Section):
     access: AccessSettings = AccessSettings()
     tls: TlsSettings = TlsSettings()
     log: LogSettings = LogSettings()
+    modules: ModuleSettings = ModuleSettings()
     webhooks: WebhookSettings = WebhookSettings()
     hooks: dict[str, NodeHook] = {}
     services: dict[str, DeclaredService] = {}

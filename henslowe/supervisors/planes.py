@@ -8,6 +8,7 @@ node (rest_for_one)
    ├─ sessions    gateway sessions
    ├─ services    one supervisor per service, instances under it, and the manager that starts them
    ├─ delivery    (rest_for_one) transforms, router, versions, pipeline, watcher
+   ├─ modules     one supervisor per extension, and the keeper that starts them
    └─ front       the listeners
 ```
 
@@ -38,6 +39,7 @@ class Planes:
     services: Sequence[ChildSpec]
     delivery: Sequence[ChildSpec]
     front: Sequence[ChildSpec]
+    modules: Sequence[ChildSpec] = ()
 
 
 def static_plane(
@@ -89,6 +91,7 @@ def node_children(planes: Planes) -> list[ChildSpec]:
         static_plane(
             names.DELIVERY, planes.delivery, strategy=Strategy.REST_FOR_ONE, max_restarts=10, max_seconds=30.0
         ),
+        static_plane("modules.plane", planes.modules, strategy=Strategy.REST_FOR_ONE),
         static_plane(names.FRONT, planes.front, max_restarts=10),
     ]
     return [

@@ -145,6 +145,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         workings.HooksReply,
         query=traffic_models.RowsQuery,
     ),
+    Route("GET", f"{V1}/modules", workings.modules, "The extensions of the node", workings.ModulesReply),
     Route("GET", f"{V1}/tokens", tokens.listed, "The tokens of this node", models.TokensReply, scope=ADMIN_TOKENS),
     Route(
         "POST",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from henslowe.actors.hooks import HookRow
+from henslowe.actors.modules import ModuleBoard
 from henslowe.transport.admin.models import Reply
 from henslowe.transport.admin.traffic_models import RowsQuery
 
@@ -51,6 +52,28 @@ class HooksReply(Reply):
     total: int
 
 
+class ModuleReply(Reply):
+    """One extension of the node."""
+
+    name: str
+    kind: str
+    """tool, transport, state-manager, protocol-handler, persistence or interceptor."""
+    package: str
+    package_version: str
+    state: str
+    """running, degraded (its last call failed), down (to be started again), starting, served (a service), refused."""
+    reason: str = ""
+    calls: int = 0
+    failures: int = 0
+    starts: int = 0
+
+
+class ModulesReply(Reply):
+    """The extensions that were found, by name."""
+
+    modules: tuple[ModuleReply, ...]
+
+
 def _none() -> Sequence[HookRow]:
     return ()
 
@@ -60,6 +83,7 @@ class Workings:
     """Where it is read from."""
 
     hooks: Callable[[], Sequence[HookRow]] = _none
+    board: ModuleBoard = field(default_factory=ModuleBoard)
 
 
 async def hooks(call: Call) -> Reply | web.StreamResponse:
@@ -69,6 +93,26 @@ async def hooks(call: Call) -> Reply | web.StreamResponse:
     rows = [row for row in call.admin.workings.hooks() if query.service in ("", row.service)]
     rows.sort(key=lambda row: (-row.created_s, row.place))
     return HooksReply(hooks=tuple(map(_hook, rows[: query.limit])), total=len(rows))
+
+
+async def modules(call: Call) -> Reply | web.StreamResponse:
+    """What was found, what runs, what was refused and why."""
+    return ModulesReply(
+        modules=tuple(
+            ModuleReply(
+                name=each.found.name,
+                kind=each.found.kind.value,
+                package=each.found.package,
+                package_version=each.found.package_version,
+                state=each.state.value,
+                reason=each.reason,
+                calls=each.calls,
+                failures=each.failures,
+                starts=each.starts,
+            )
+            for each in call.admin.workings.board.infos.values()
+        )
+    )
 
 
 def _hook(row: HookRow) -> HookReply:

@@ -33,6 +33,7 @@ from henslowe.transport.gateway.calls import Caller
 from henslowe.transport.gateway.choosing import Choosing
 from henslowe.transport.gateway.dialogue import Dialogues
 from henslowe.transport.gateway.exchange import json_response
+from henslowe.transport.gateway.extra import ExtraMethods, NoMethods
 from henslowe.transport.gateway.legacy import Legacy
 from henslowe.transport.gateway.memory import Memory
 from henslowe.transport.gateway.metrics import GatewayMetrics
@@ -85,6 +86,7 @@ class Gateway:
         capture: Where exchanges are recorded as they were, if anywhere.
         policy: What principals may use.
         resources: How a client is asked for more scopes.
+        extra: Methods that no specification has, if any are answered.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Gateway:
         capture: CallCapture | None = None,
         policy: Policy | None = None,
         resources: Resources | None = None,
+        extra: ExtraMethods | None = None,
     ) -> None:
         memory = memory or Memory()
         self._routes = routes
@@ -152,6 +155,7 @@ class Gateway:
         )
         serving = Serving(settings, sessions, self._streams, visitors, self._metrics, watches, wishes, replay, privates)
         self._serving = serving
+        serving.extra = extra or NoMethods()
         self._legacy, self._modern = Legacy(serving), Modern(serving)
         self._schemas = HeaderSchemas()
         self._aggregate = AggregateScope(routes, self._caller, self.results, self._schemas, node_info)

@@ -195,6 +195,8 @@ class Legacy:
             return self._subscribe(scope, session, method, params)
         if method in _MODERN_ONLY:
             return _now(jsonrpc.error(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}"))
+        if method in self._serving.extra:
+            return self._serving.extra.answer(method, params, service=scope.name, principal=session.principal)
         listening = exchange if exchange is not None and exchange.sse else None
         on_notification = question = own = None
         if listening is not None:

@@ -66,6 +66,8 @@ class Modern:
             return await self._listen(request, scope, message, sse=sse)
         elif method in _GONE:
             raise Refused(404, jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}")
+        elif method in self._serving.extra:
+            return await self._extra(request, scope, message, sse=sse)
         meta = params["_meta"]
         level = meta.get(eras.LOG_LEVEL_META)
         if isinstance(level, str) and level in LOG_RANK:
@@ -97,6 +99,18 @@ class Modern:
         return await self._serving.run(
             exchange, work, finish=lambda answer: self._cacheable(scope, unit, method, answer), status_of=status_of
         )
+
+    async def _extra(
+        self, request: web.Request, scope: Scope, message: JsonObject, *, sse: bool
+    ) -> web.StreamResponse:
+        """The answer of an extension."""
+        method, params = message["method"], message.get("params")
+        keepalive_s = self._serving.settings.sse_keepalive_s
+        exchange = Exchange(
+            request, message["id"], sse=sse, progress_token=None, log_rank_min=None, keepalive_s=keepalive_s
+        )
+        work = self._serving.extra.answer(method, params, service=scope.name, principal=asker(request).name)
+        return await self._serving.run(exchange, work, status_of=status_of)
 
     def _notified(self, version: str | None) -> web.Response:
         """Acknowledge a notification: this era has none that a stateless endpoint could act on."""

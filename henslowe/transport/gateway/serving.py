@@ -21,6 +21,7 @@ from aiohttp import web
 from henslowe.actors.endpoints import JsonObject, ServerFacts
 from henslowe.config.settings import GatewaySettings
 from henslowe.transport.gateway.exchange import Exchange
+from henslowe.transport.gateway.extra import ExtraMethods, NoMethods
 from henslowe.transport.gateway.metrics import GatewayMetrics
 from henslowe.transport.gateway.private import Privates
 from henslowe.transport.gateway.protocol import KEEPALIVE, NODE_ERROR, SSE_HEADERS, sse_frame
@@ -62,6 +63,8 @@ class Serving:
     wishes: Wishes
     replay: ReplayLog
     privates: Privates | None = None
+    extra: ExtraMethods = field(default_factory=NoMethods)
+    """Methods that no specification has."""
     unsent: Unsent = field(init=False)
     thinking: Thinking = field(default_factory=lambda: Thinking(time.monotonic))
     _open: dict[Exchange, float] = field(default_factory=dict)

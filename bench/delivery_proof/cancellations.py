@@ -8,22 +8,21 @@ gone soon after the run's end, whatever keeps stages within their folders.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests/actors/pipeline"))
-
-from delivering import Node, server, stage
 
 from henslowe.actors.kernel import Scheduler
 from henslowe.actors.pipeline import isolation
 from henslowe.config.settings import StorageSettings
 from henslowe.errors import ConfigError
 from henslowe.storage import Store
+from tests.actors.pipeline.delivering import Node, server, stage
 
 GONE_S = 2.0
 """Longest time that a process may be seen after its run has ended."""
@@ -61,7 +60,8 @@ def alive(token: str) -> list[int]:
     return found
 
 
-async def _until(condition: Any, limit_s: float) -> bool:
+async def until(condition: Callable[[], bool], limit_s: float) -> bool:
+    """Whether it holds in time."""
     ends_s = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > ends_s:
@@ -70,41 +70,48 @@ async def _until(condition: Any, limit_s: float) -> bool:
     return True
 
 
-async def _rounds(folder: Path, rounds: int, level: str) -> dict[str, Any]:
+@contextlib.asynccontextmanager
+async def node_at(folder: Path, **pipeline: Any) -> AsyncIterator[Node]:
+    """A pipeline with a store of its own."""
     Scheduler.install()
     store = Store.open(folder / "data", "proof", StorageSettings(map_size_gib=1))
     spec = store.child_spec()
     writer = await spec.actor.start_link(*spec.args, parent=None, name=spec.name)
-    node = Node(folder, store, isolation=level)
+    node = Node(folder, store, **pipeline)
     await node.start()
+    try:
+        yield node
+    finally:
+        await node.stop()
+        await writer.stop(block=False)
+        store.close()
+
+
+async def _rounds(folder: Path, rounds: int, level: str) -> dict[str, Any]:
     problems: list[str] = []
     gone_s: list[float] = []
-    try:
+    async with node_at(folder, isolation=level) as node:
         for number in range(rounds):
             token = f"{os.getpid():07}{number:06}"
             files = {"server.py": server(), "daemons.py": DAEMONS}
             run = stage("daemons", f"{sys.executable} daemons.py {token}")
             node.change({**files, "service.toml": run})
-            if not await _until(lambda token=token: len(alive(token)) >= 4, STARTED_S):
+            if not await until(lambda token=token: len(alive(token)) >= 4, STARTED_S):
                 problems.append(f"round {number}: the daemons did not start")
             began_s = time.monotonic()
             node.change({"service.toml": "", "server.py": server(before=f"# {number}")})
             await node.broken()
-            if not await _until(lambda token=token: not alive(token), GONE_S):
+            if not await until(lambda token=token: not alive(token), GONE_S):
                 problems.append(f"round {number}: {len(alive(token))} processes are left")
             gone_s.append(time.monotonic() - began_s)
             await node.built()
-    finally:
-        await node.stop()
-        await writer.stop(block=False)
-        store.close()
     gone_s.sort()
     return {"level": level, "rounds": rounds, "gone_s_max": round(gone_s[-1], 3), "problems": problems}
 
 
 def prove(rounds: int) -> dict[str, Any]:
     """Shares the rounds out among the levels of isolation that work here."""
-    levels = [level.value for level in isolation.Level if _works(level.value)]
+    levels = [level.value for level in isolation.Level if works(level.value)]
     results = []
     for level in levels:
         with tempfile.TemporaryDirectory(prefix="prove-cancellations-") as folder:
@@ -117,7 +124,8 @@ def prove(rounds: int) -> dict[str, Any]:
     }
 
 
-def _works(level: str) -> bool:
+def works(level: str) -> bool:
+    """Whether this level of isolation is to be had here."""
     try:
         return isolation.achieved(level).value == level
     except ConfigError:

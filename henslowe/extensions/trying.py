@@ -42,6 +42,7 @@ async def started(
     store = Store.open(folder / "data", "trying", StorageSettings(map_size_gib=1), tables=specs)
     spec = store.child_spec()
     writer = await spec.actor.start_link(*spec.args)
+    assert writer is not None, "a writer does not ignore its start"
     own = folder / "own"
     own.mkdir(exist_ok=True)
     context = Context(name, own, options or {}, store.table if specs else None)

@@ -9,50 +9,46 @@ from collections.abc import Mapping
 from typing import Any
 
 from henslowe.actors.traffic import ServiceTraffic
-from henslowe.actors.versions import ServiceRow, VersionRow
-from henslowe.actors.versions.waiting import Cause, Wait, at_step
-from henslowe.transport.admin.models import RolloutReply
+from henslowe.actors.versions import Halt, Halts, ServiceRow, VersionRow
+from henslowe.actors.versions.waiting import Cause, Wait, at_step, kept
+from henslowe.config.freeze import window_at
+from henslowe.transport.admin.models import HaltReply, RolloutReply
 
 
 def rollout_reply(
-    row: ServiceRow, versions: Mapping[int, VersionRow], traffic: ServiceTraffic | None, now_s: float
+    row: ServiceRow, versions: Mapping[int, VersionRow], traffic: ServiceTraffic | None, halts: Halts
 ) -> RolloutReply | None:
     """The canary at its step, else the staged version that waits; None where nothing is rolled out."""
-    canary = versions.get(row.canary)
+    canary, staged = versions.get(row.canary), versions.get(row.staged)
     if canary is not None:
-        return _canary(row, canary, traffic, now_s)
-    staged = versions.get(row.staged)
+        return _canary(row, canary, traffic, halts)
     if staged is None:
         return None
-    if staged.gate:
-        return _staged(staged, Wait(Cause.GATE, f"the gate `{staged.gate}`", gate=staged.gate))
-    if row.held:
-        return _staged(staged, Wait(Cause.HELD, f"`henslowe resume {row.service}`"))
-    return None
-
-
-def _staged(staged: VersionRow, wait: Wait) -> RolloutReply:
+    wait = kept(row, staged, halts)
+    if wait is None and staged.gate:
+        wait = Wait(Cause.GATE, f"the gate `{staged.gate}`", gate=staged.gate)
+    if wait is None:
+        return None
     return RolloutReply(
         version=staged.number,
         waits_for=wait.cause.value,
         gate=wait.gate,
         until_s=wait.until_s,
-        words=f"built, waits for {wait.words}",
+        words=f"built, waits for {wait.words}{_left(wait.until_s, halts.now_s)}",
     )
 
 
-def _canary(row: ServiceRow, canary: VersionRow, traffic: ServiceTraffic | None, now_s: float) -> RolloutReply:
+def _canary(row: ServiceRow, canary: VersionRow, traffic: ServiceTraffic | None, halts: Halts) -> RolloutReply:
     numbers = _numbers(row, traffic)
     step = canary.plan.steps_of(row.canary_weight)[max(1, row.step) - 1]
     calls, needed = int(numbers.get("step_calls", 0)), row.step_calls
-    wait = at_step(row, canary, step, now_s)
+    wait = at_step(row, canary, step, halts)
     parts = [f"{row.canary_weight / 100:g} %"]
     if needed:
-        parts.append(f"{calls} of {needed} calls")
+        parts.append(f"{calls} of {needed} calls" if calls < needed else f"{calls} calls")
     if wait is not None:
-        parts.append(f"waits for {wait.words}{_left(wait.until_s, now_s)}")
-    cause = wait.cause.value if wait is not None else "calls" if calls < needed else "verdict"
-    if cause == "verdict":
+        parts.append(f"waits for {wait.words}{_left(wait.until_s, halts.now_s)}")
+    elif calls >= needed:
         parts.append("waits for the verdict")
     words = ", ".join(parts)
     return RolloutReply(
@@ -62,7 +58,7 @@ def _canary(row: ServiceRow, canary: VersionRow, traffic: ServiceTraffic | None,
         percent=row.canary_weight / 100,
         calls=calls,
         calls_needed=needed,
-        waits_for=cause,
+        waits_for=wait.cause.value if wait is not None else "calls" if calls < needed else "verdict",
         gate=wait.gate if wait is not None else "",
         until_s=wait.until_s if wait is not None else 0.0,
         words=f"step {row.step} of {row.steps}: {words}" if row.steps > 1 else words,
@@ -81,4 +77,31 @@ def _left(until_s: float, now_s: float) -> str:
     if not until_s:
         return ""
     left_s = max(0.0, until_s - now_s)
-    return f" ({left_s:.0f} s left)" if left_s < 120 else f" ({left_s / 60:.0f} min left)"
+    units = ((172_800, 86_400, "days"), (7_200, 3_600, "h"), (120, 60, "min"), (0, 1, "s"))
+    size, unit = next((size, unit) for least, size, unit in units if left_s >= least)
+    return f" ({left_s / size:.0f} {unit} left)"
+
+
+# -- freezes ----------------
+
+
+def freeze_reply(row: ServiceRow, halts: Halts) -> HaltReply | None:
+    """The freeze of one service, by a person or by its own windows, that ends last; not the node's."""
+    if row.freeze is not None and row.freeze.holds(halts.now_s):
+        return halt_reply(row.freeze)
+    window = window_at(row.windows, halts.now_s)
+    return HaltReply(why=window[0].why, until_s=window[1]) if window is not None else None
+
+
+def node_freeze_reply(halts: Halts) -> HaltReply | None:
+    """The freeze of all services, by a person or by the node's windows."""
+    line = halts.line.frozen
+    if line is not None and line.holds(halts.now_s):
+        return halt_reply(line)
+    window = window_at(halts.windows, halts.now_s)
+    return HaltReply(why=window[0].why, until_s=window[1]) if window is not None else None
+
+
+def halt_reply(halt: Halt) -> HaltReply:
+    """A person's word, as the API shows it."""
+    return HaltReply(by=halt.by, why=halt.why, since_s=halt.since_s, until_s=halt.until_s)

@@ -15,13 +15,14 @@ from henslowe.actors.router.rows import EVIDENCE
 from henslowe.actors.sessions.rows import SESSIONS
 from henslowe.actors.tasks.rows import TASKS
 from henslowe.actors.versions.contracts import CONTRACTS
-from henslowe.actors.versions.rows import OUTBOX, SERVICES, VERSIONS
+from henslowe.actors.versions.rows import LINE, OUTBOX, SERVICES, VERSIONS
 from henslowe.storage import TableSpec
 
 TABLES: Final[tuple[TableSpec[Any], ...]] = (
     CONTRACTS,
     EVIDENCE,
     HOOKS,
+    LINE,
     OUTBOX,
     REPLAY,
     RESULTS,

@@ -23,12 +23,22 @@ from henslowe.actors.instances import instance_name
 from henslowe.actors.journal import draft
 from henslowe.actors.kernel import Ref
 from henslowe.actors.kernel import names as registry
-from henslowe.actors.messages import Action, Command, Publish, Rebuild
+from henslowe.actors.messages import Action, Command, LineAction, LineCommand, Publish, Rebuild
 from henslowe.actors.modules import ModuleBoard
 from henslowe.actors.pipeline import Listener, Trial, followed
 from henslowe.actors.sessions import SESSIONS
 from henslowe.actors.traffic import TrafficStats
-from henslowe.actors.versions import SERVICES, VERSIONS, Kind, ServiceRow, VersionRow, VersionState
+from henslowe.actors.versions import (
+    LINE,
+    SERVICES,
+    VERSIONS,
+    Halts,
+    Kind,
+    LineRow,
+    ServiceRow,
+    VersionRow,
+    VersionState,
+)
 from henslowe.actors.vocabulary import STAGE_EVENTS, EventType, Status, Stream
 from henslowe.actors.watcher import WatcherBoard
 from henslowe.config.provenance import Loaded
@@ -49,7 +59,7 @@ from henslowe.node_replies import (
     unserved,
     version_reply,
 )
-from henslowe.node_rollouts import rollout_reply
+from henslowe.node_rollouts import freeze_reply, halt_reply, node_freeze_reply, rollout_reply
 from henslowe.storage import Store
 from henslowe.supervisors import tree_snapshot
 from henslowe.transport.admin.models import (
@@ -58,6 +68,7 @@ from henslowe.transport.admin.models import (
     HealthCheckReply,
     HealthReply,
     InstanceReply,
+    LineName,
     NodeReply,
     ServiceReply,
     VersionsReply,
@@ -159,9 +170,10 @@ class View:
     def status(self) -> NodeReply:
         """The node and all its services, by name."""
         node = self._node
-        sources = self._sources()
+        sources, halts = self._sources(), self._halts()
+        stopped = halts.line.stopped
         rows = sorted((row for row in self._services.rows() if not row.retired), key=lambda row: row.service)
-        services = tuple(self._service(row, sources) for row in rows)
+        services = tuple(self._service(row, sources, halts) for row in rows)
         return NodeReply(
             name=node.loaded.settings.name,
             version=__version__,
@@ -171,6 +183,8 @@ class View:
             data=str(node.loaded.settings.data_dir),
             uptime_s=round(time.time() - node.started_s, 3),
             health=self.health(),
+            stopped=halt_reply(stopped) if stopped is not None else None,
+            freeze=node_freeze_reply(halts),
             services=services,
             sessions=len(node.store.table(SESSIONS)),
             actors=count_actors(tree_snapshot(node.root)),
@@ -251,6 +265,8 @@ class View:
         reason: str = "",
         to_version: int | None = None,
         expected_epoch: int | None = None,
+        until_s: float | None = None,
+        override_freeze: str = "",
     ) -> Mapping[str, Any]:
         """A person's command, decided by the version machine."""
         if action == "remove" and service in self._sources():
@@ -258,9 +274,22 @@ class View:
                 f"cannot remove {service}: its folder dev/{service} is still there",
                 hint=f"delete or rename dev/{service}, then: henslowe remove {service}",
             )
-        command = Command(service_name(service), Action(action), by, reason, expected_epoch, to_version)
+        command = Command(
+            service_name(service), Action(action), by, reason, expected_epoch, to_version, until_s, override_freeze
+        )
         reply: Mapping[str, Any] = await registry.via(names.VERSIONS).call(command, COMMAND_TIMEOUT_S)
         return reply
+
+    async def line(self, action: LineName, *, by: str, reason: str, until_s: float | None) -> Mapping[str, Any]:
+        """A person's command on all services at once, and what holds for them after it."""
+        message = LineCommand(LineAction(action), by, reason, until_s)
+        reply: Mapping[str, Any] = await registry.via(names.VERSIONS).call(message, COMMAND_TIMEOUT_S)
+        stopped = self._halts().line.stopped
+        return {
+            **reply,
+            "stopped": halt_reply(stopped) if stopped is not None else None,
+            "freeze": node_freeze_reply(self._halts()),
+        }
 
     async def rebuild(self, service: str, *, by: str) -> int:
         """Run the pipeline again; the number of the version that it makes."""
@@ -319,7 +348,12 @@ class View:
         except FileNotFoundError:
             return frozenset()
 
-    def _service(self, row: ServiceRow, sources: frozenset[str]) -> ServiceReply:
+    def _halts(self) -> Halts:
+        """What stops new versions of all services now."""
+        line = self._node.store.table(LINE).lookup("line") or LineRow()
+        return Halts(line, self._node.loaded.settings.freeze.windows, time.time())
+
+    def _service(self, row: ServiceRow, sources: frozenset[str], halts: Halts) -> ServiceReply:
         shared = self._node.shared
         versions = {version.number: version for version in self._versions.by("service", row.service)}
         traffic = shared.traffic.current.get(row.service)
@@ -345,7 +379,8 @@ class View:
             active=slot_reply(versions.get(row.active), standing_of(row)),
             previous=slot_reply(versions.get(row.previous)),
             canary_percent=row.canary_weight / 100 if row.canary else 0.0,
-            rollout=rollout_reply(row, versions, traffic, time.time()),
+            freeze=freeze_reply(row, halts),
+            rollout=rollout_reply(row, versions, traffic, halts),
             evidence=evidence_of(row, traffic),
             hooks=asked_of(row, self._hooks.by("service", row.service)),
             tools=len(active.contract.tools) if active is not None else 0,

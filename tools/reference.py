@@ -96,6 +96,7 @@ a reader shows the words that it does not know.
 def settings_page() -> str:
     """Every setting of a node."""
     from henslowe.config import settings
+    from henslowe.config.section import Section
 
     intro = """
 Settings come from, in this order of strength: command line (`--set delivery.canary_percent=5`), environment
@@ -109,7 +110,8 @@ with its origin. A key that is not known is an error that names the key that was
             sections.append((name, field.annotation))
     sections.append(("services.NAME", settings.DeclaredService))
     for prefix, model in sections:
-        texts = {name: text for _, name, text in documented(settings, model.__name__)}
+        sources = [(inspect.getmodule(one), one.__name__) for one in reversed(model.__mro__) if issubclass(one, Section)]
+        texts = {name: text for source, title in sources for _, name, text in documented(source, title) if text}
         rows = [
             (f"`{name}`", _type(field), _default(field), texts.get(name, ""))
             for name, field in model.model_fields.items()

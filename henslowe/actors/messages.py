@@ -16,6 +16,7 @@ from henslowe.actors.endpoints import Contract, SoleClient
 from henslowe.actors.ids import BuildId, InstanceId, ServiceName, VersionKey
 from henslowe.actors.kernel import Ref
 from henslowe.actors.launch import LaunchSpec
+from henslowe.actors.pairing import Asked
 from henslowe.config.exposure import Exposure
 from henslowe.config.hooks import Hook, HookPoint
 from henslowe.config.ramp import Plan
@@ -153,6 +154,10 @@ class CreateVersion:
     hooks: tuple[Hook, ...] = ()
     """Those of its `service.toml`."""
     exposure: Exposure = field(default_factory=Exposure)
+    health: Health = field(default_factory=Health)
+    scale: Scale = field(default_factory=Scale)
+    refused: bool = False
+    """Its manifest cannot be used: what was said before of shipping stays."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -320,6 +325,21 @@ class InstanceBroken:
     """With the last lines of its standard error."""
 
 
+# -- gateway -> router ----------------
+
+
+@dataclass(slots=True, frozen=True)
+class Mirrored:
+    """Cast to ROUTER: a copy of a live call was answered by the candidate and by the stable version."""
+
+    version: VersionKey
+    """The candidate."""
+    epoch: int
+    asked: Asked
+    dropped: int
+    """Copies that were not made, since the gateway's start."""
+
+
 # -- version machine -> router ----------------
 
 
@@ -450,6 +470,9 @@ class Action(StrEnum):
     ROLLBACK = "rollback"
     HOLD = "hold"
     RESUME = "resume"
+    FREEZE = "freeze"
+    """Nothing new until a time, or until UNFREEZE."""
+    UNFREEZE = "unfreeze"
     ABORT = "abort"
     """End the rollout: what is on its way is given up, what serves goes on serving."""
     RETRY = "retry"
@@ -476,6 +499,30 @@ class Command:
     expected_epoch: int | None = None
     to_version: int | None = None
     """For ROLLBACK: which archived version, else the previous one. For RETRY, PIN and UNPIN: which one."""
+    until_s: float | None = None
+    """For FREEZE: Unix time, else until somebody ends it."""
+    override_freeze: str = ""
+    """Why the version on its way may go on through a freeze."""
+
+
+class LineAction(StrEnum):
+    """Commands of a person on all services at once."""
+
+    STOP = "stop"
+    START = "start"
+    FREEZE = "freeze"
+    UNFREEZE = "unfreeze"
+
+
+@dataclass(slots=True, frozen=True)
+class LineCommand:
+    """Call to VERSIONS. Reply: a dict for people (`{"action", "changed", "message"}`)."""
+
+    action: LineAction
+    by: str
+    reason: str = ""
+    until_s: float | None = None
+    """For FREEZE: Unix time, else until somebody ends it."""
 
 
 # -- people (CLI, admin API) -> keeper of tokens ----------------

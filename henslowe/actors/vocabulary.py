@@ -117,6 +117,9 @@ class EventType(StrEnum):
     # and, on the last event of a transition that changed it, data["service_row"] (the service row after it)
     VERSION_CREATED = "VERSION_CREATED"
     """A version has a number; its state is DEVELOPMENT. `source_digest`."""
+    VERSION_CONFIGURED = "VERSION_CONFIGURED"
+    """`service.toml` says something else of how it is shipped or looked after; nothing was built. `changed`, `later`
+    (what waits for the end of the rollout)."""
     VERSION_STAGED = "VERSION_STAGED"
     """Its build is checked and archived, and it is being started. `build`."""
     VERSION_FAILED = "VERSION_FAILED"
@@ -147,6 +150,17 @@ class EventType(StrEnum):
     """A version waits until a person approves. `gate`, `step` (0 before its first traffic)."""
     GATE_APPROVED = "GATE_APPROVED"
     """A person did. `gate`, `step`, `by`, `reason`."""
+    FREEZE_START = "FREEZE_START"
+    """A person froze a service, or without one all of them: what is built waits. `until_s` (0: until somebody ends it),
+    `reason`, `by`."""
+    FREEZE_END = "FREEZE_END"
+    """That ended. `by`, `reason`."""
+    FREEZE_OVERRIDDEN = "FREEZE_OVERRIDDEN"
+    """A person lets a version go on through a freeze. `freeze` (which one), `by`, `reason`."""
+    LINE_STOPPED = "LINE_STOPPED"
+    """No service gets anything new until somebody starts the line. `by`, `reason`, `line_row` (the row after it)."""
+    LINE_STARTED = "LINE_STARTED"
+    """They do again. `by`, `reason`, `line_row`."""
     CANARY_HEALTH = "CANARY_HEALTH"
     """How a canary, or a version on probation, does so far. `why`, and the evidence in numbers."""
     CANARY_VERDICT = "CANARY_VERDICT"

@@ -57,6 +57,10 @@ COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
         Entry("undo", "control", "The same as rollback."),
         Entry("hold", "control", "Keep a rollout as it is until resumed."),
         Entry("resume", "control", "Let a held rollout go on."),
+        Entry("freeze", "freezing", "Let nothing new be deployed for a time."),
+        Entry("unfreeze", "freezing", "End a freeze."),
+        Entry("stop-the-line", "freezing", "Let nothing new be deployed, of any service."),
+        Entry("start-the-line", "freezing", "Let all services go on."),
         Entry("abort", "control", "End a rollout: what serves goes on serving."),
         Entry("retry", "control", "Roll a build out again that failed or was taken back."),
         Entry("restart", "control", "Start a service's active build anew."),
@@ -87,7 +91,8 @@ class LazyGroup(click.Group):
         for entries in COMMANDS.values():
             for entry in entries:
                 if entry.name == cmd_name:
-                    command = getattr(importlib.import_module(f"henslowe.cli.{entry.module}"), f"{entry.name}_command")
+                    name = f"{entry.name.replace('-', '_')}_command"
+                    command = getattr(importlib.import_module(f"henslowe.cli.{entry.module}"), name)
                     assert isinstance(command, click.Command)
                     return command
         return None

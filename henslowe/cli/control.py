@@ -74,7 +74,6 @@ def _command(action: str, text: str) -> click.Command:
 
 
 hold_command = _command("hold", "Keep a rollout as it is until resumed.")
-resume_command = _command("resume", "Let a held rollout go on, and a step that lasts until somebody says so.")
 abort_command = _command("abort", "End a rollout: what is on its way is given up, what serves goes on serving.")
 restart_command = _command(
     "restart", "Start a service's active build anew, as a new version that takes over once it is up."
@@ -85,10 +84,26 @@ remove_command = _command(
 )
 
 
+_override = click.option(
+    "--override-freeze", metavar="WHY", help="Let the version go through any freeze; kept in the log with the reason."
+)
+
+
+@click.command("resume")
+@click.argument("service")
+@_override
+@_person
+@node_options
+def resume_command(*, service: str, console: Console, node: NodeFile, **person: Any) -> None:
+    """Let a held rollout go on, and a step that lasts until somebody says so."""
+    _perform("resume", service, console, node, person)
+
+
 @click.command("promote")
 @click.argument("service")
 @click.option("--full", is_flag=True, help="Give it all of the traffic now.")
 @click.option("--step", is_flag=True, help="Only approve the gate of its step; the rest of the step goes on.")
+@_override
 @_person
 @node_options
 def promote_command(*, service: str, full: bool, step: bool, console: Console, node: NodeFile, **person: Any) -> None:

@@ -14,6 +14,7 @@ from henslowe.transport.admin.models import (
     ActorReply,
     EventReply,
     FailureReply,
+    HaltReply,
     LineReply,
     NodeReply,
     ServiceReply,
@@ -53,6 +54,10 @@ def node_lines(node: NodeReply) -> Iterator[str]:
             yield f"  {click.style('!', fg=_BAD)} {check.name}: {clean(check.detail)}"
         elif check.detail:
             yield f"  {click.style('-', fg=_BUSY)} {check.name}: {clean(check.detail)}"
+    if node.stopped is not None:
+        yield f"  {click.style('the line stands still', fg=_BAD, bold=True)}: {_halt(node.stopped)}"
+    if node.freeze is not None:
+        yield f"  {click.style('frozen', fg=_BUSY)}: {_halt(node.freeze)}"
     if not node.services:
         yield ""
         yield "no services yet"
@@ -71,6 +76,8 @@ def service_lines(service: ServiceReply) -> Iterator[str]:
         yield f"  hooks      {clean(service.hooks)}"
     if service.sources_gone:
         yield f"  {click.style('sources gone', fg=_BUSY)}: there is no dev/{service.name}; what serves goes on serving"
+    if service.freeze is not None:
+        yield f"  {click.style('frozen', fg=_BUSY)}     {_halt(service.freeze)}"
     if service.rollout is not None:
         yield f"  rollout    v{service.rollout.version} {clean(service.rollout.words)}"
     if service.held:
@@ -101,6 +108,13 @@ def service_lines(service: ServiceReply) -> Iterator[str]:
             yield from (f"    {line}" for line in test_lines(failure.tests))
 
 
+def _halt(halt: HaltReply) -> str:
+    """Until when nothing new is deployed, and why: `until 2026-11-23 08:00 (weekend)`, `by ann (incident)`."""
+    until = f"until {moment(halt.until_s)} " if halt.until_s else ""
+    by = f"by {clean(halt.by)} " if halt.by else ""
+    return f"{until}{by}" + (f"({clean(halt.why)})" if halt.why else "")
+
+
 def strip(service: ServiceReply) -> str:
     """Where its versions are: `dev v5 test | staged - | canary v4 10% | active v3`."""
     percent = f" {service.canary_percent:g}%" if service.canary is not None else ""
@@ -115,6 +129,8 @@ def strip(service: ServiceReply) -> str:
 
 def next_step(node: NodeReply) -> str:
     """The most useful thing to do after looking at the status."""
+    if node.stopped is not None:
+        return "henslowe start-the-line"
     for service in node.services:
         if service.sources_gone:
             return f"henslowe remove {service.name}, or put dev/{service.name} back"

@@ -24,7 +24,8 @@ from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.journal import say
 from henslowe.actors.kernel import LoopActor, Reply, Timer
 from henslowe.actors.kernel import names as registry
-from henslowe.actors.messages import Decision, InstanceUp, RoutesChanged, Verdict
+from henslowe.actors.messages import Decision, InstanceUp, Mirrored, RoutesChanged, Verdict
+from henslowe.actors.router.copies import Mirrorings
 from henslowe.actors.router.counters import ServiceCounter
 from henslowe.actors.router.derive import RoutedService, routes_of, trial_of
 from henslowe.actors.router.reasons import FailingCalls, log_tail
@@ -49,6 +50,7 @@ SAVE_S: Final = 5.0
 """How often at most evidence is written: what a crash of the node may cost."""
 FAILED_CALLS_SAID_PER_S: Final = 5
 """CALL_FAILED events per service and second; the rest is counted in the next one."""
+EXAMPLE_BYTES_MAX: Final = 1_024
 DOUBT: Final = 3.0
 """Evidence from which a trial is shown as degraded."""
 
@@ -69,6 +71,7 @@ class _Watched:
 
     counter: ServiceCounter
     evidence: Evidence | None = None
+    copies: Mirrorings | None = None
     finding: Finding | None = None
     fresh: bool = False
     """Calls came since health was said."""
@@ -161,6 +164,8 @@ class CanaryRouter(LoopActor):
                 self._take()  # what was called by the routes of before is evidence about them
                 self._publish_routes()
                 self._arm()
+            case Mirrored():
+                self._take_copy(message)
             case InstanceUp(version):
                 self._of(version.service).seen_up.add(version.number)
 
@@ -209,7 +214,7 @@ class CanaryRouter(LoopActor):
             watched.evidence.move_on(trial)
             watched.finding, watched.unsaved = None, True
             return
-        watched.evidence = watched.finding = None
+        watched.evidence = watched.finding = watched.copies = None
         watched.failing.clear()
         watched.seen_up &= {row.active, row.canary, row.previous}
         saved = self._evidence_rows.lookup(row.service)
@@ -269,11 +274,27 @@ class CanaryRouter(LoopActor):
         if failed and watched.evidence is not None and record.version == watched.evidence.trial.new:
             watched.failing.add(record)
 
+    def _take_copy(self, copy: Mirrored) -> None:
+        watched = self._of(copy.version.service)
+        trial = watched.evidence.trial if watched.evidence is not None else None
+        if trial is None or trial.new != copy.version or trial.share_at(copy.epoch) is None:
+            return
+        if watched.copies is None:
+            watched.copies = Mirrorings(self._clean)
+        watched.copies.add(copy.asked, copy.dropped)
+        watched.fresh = True
+
+    def _clean(self, value: Any) -> Any:
+        return self._store.captures.redactor.redact(value, bytes_max=EXAMPLE_BYTES_MAX).value
+
     def _judge(self, service: ServiceName, watched: _Watched, now_s: float) -> None:
         evidence = watched.evidence
         if evidence is None:
             return
-        finding = watched.finding = self._limited(watched, evidence.trial, evidence.find(), now_s)
+        found = evidence.find()
+        if watched.copies is not None:
+            found = watched.copies.beside(found, alpha=self._rules.alpha)
+        finding = watched.finding = self._limited(watched, evidence.trial, found, now_s)
         if finding.decision is Decision.HOLD or not _due(now_s, watched.sent_s, PUBLISH_S):
             return
         watched.sent_s = now_s

@@ -52,9 +52,15 @@ class Trial:
             return None
         return next((share for since, share in reversed(self.ramp) if since <= epoch), self.share_new)
 
+    @property
+    def step_since(self) -> int:
+        """The epoch in which its step began."""
+        return self.ramp[-1][0] if self.ramp else self.epoch
+
     def follows(self, other: Trial) -> bool:
-        """Whether this is a later step of the same rollout: what was learned there is good here."""
-        return (self.since, self.new, self.old) == (other.since, other.new, other.old) and self.step > other.step
+        """Whether this is the same rollout later on, at its next step or not: what was learned there is good here."""
+        same = (self.since, self.new, self.old, self.probation) == (other.since, other.new, other.old, other.probation)
+        return same and self.ramp[: len(other.ramp)] == other.ramp
 
     def is_new(self, arm: Arm) -> bool:
         """Whether a call on this arm met the new version."""

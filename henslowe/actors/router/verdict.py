@@ -149,9 +149,10 @@ class Evidence:
         """Calls of the new version in this step."""
 
     def move_on(self, trial: Trial) -> None:
-        """The same rollout is at a later step: everything learned stays, each unit weighed with its own share."""
+        """The same rollout goes on: everything learned stays, each unit weighed with the share that it met."""
+        if trial.step_since != self.trial.step_since:
+            self.step_calls = 0
         self.trial = trial
-        self.step_calls = 0
         self._acceptance.units_needed = self.units_needed
 
     def update(self, record: CallRecord) -> None:
@@ -179,7 +180,7 @@ class Evidence:
                 side.slow += slow
                 self._of(SLOW).add(record.unit, new=new, failed=slow, time_s=time_s, share=share)
         if new:
-            self.step_calls += record.epoch == self.trial.epoch
+            self.step_calls += record.epoch >= self.trial.step_since
             if not failed:
                 self._failing.clear()
             elif len(self._failing) < UNITS_NEEDED_MIN or record.unit in self._healthy:

@@ -1,21 +1,25 @@
 """The version machine: which versions a service has, and which of them serve.
 
-`rows` are the tables, `machine` the pure transitions (with `births`, `rollout`, `commands`, `contracts` and the
-`change` they work on), `replay` the way back from events to rows, `actor` the shell that commits them and performs
-their effects (`effects`), `starting` makes the order to run a version. Who judges a version is the canary router
+`rows` are the tables, `machine` the pure transitions: `births`, `rollout`, `rollback`, `reports`, `commands`, `repairs`
+and `contracts` on the `change` they work on, `waiting` for what they wait for, `line` for what holds for all services.
+`replay` is the way back from events to rows, `actor` the shell that commits them and performs their effects
+(`effects`), `starting` makes the order to run a version. Who judges a version is the canary router
 (`henslowe.actors.router`); who runs it is the instance manager.
 """
 
 from henslowe.actors.versions.actor import VersionMachine
-from henslowe.actors.versions.change import Facts, Policy, State, Transition
+from henslowe.actors.versions.change import Facts, Halts, Policy, State, Transition
 from henslowe.actors.versions.machine import Boot, TimeUp, TryAgain, transition
 from henslowe.actors.versions.replay import replay
 from henslowe.actors.versions.rows import (
+    LINE,
     OUTBOX,
     SERVICES,
     VERSIONS,
     EffectKind,
+    Halt,
     Kind,
+    LineRow,
     OutboxRow,
     ServiceRow,
     VersionRow,
@@ -24,14 +28,18 @@ from henslowe.actors.versions.rows import (
 from henslowe.actors.versions.starting import LayOut, Starting
 
 __all__ = [
+    "LINE",
     "OUTBOX",
     "SERVICES",
     "VERSIONS",
     "Boot",
     "EffectKind",
     "Facts",
+    "Halt",
+    "Halts",
     "Kind",
     "LayOut",
+    "LineRow",
     "OutboxRow",
     "Policy",
     "ServiceRow",

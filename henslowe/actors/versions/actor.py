@@ -28,6 +28,7 @@ from henslowe.actors.messages import (
     InstanceBroken,
     InstanceDown,
     InstanceUp,
+    LineCommand,
     NameVersion,
     Rehearse,
     Rehearsed,
@@ -37,17 +38,27 @@ from henslowe.actors.messages import (
 )
 from henslowe.actors.routes import WEIGHT_SCALE
 from henslowe.actors.traffic import TrafficStats
+from henslowe.actors.versions import line
 from henslowe.actors.versions.births import unique_semver
-from henslowe.actors.versions.change import Facts, Policy, State, Transition, in_order
+from henslowe.actors.versions.change import Facts, Halts, Policy, State, Transition, in_order
 from henslowe.actors.versions.contracts import CONTRACTS, ContractRow, unneeded
 from henslowe.actors.versions.effects import ROUTES_TIMEOUT_S, Effects, everything_of, unwanted_of
 from henslowe.actors.versions.gates import Gate, Gates, Standing, gates_of, waiting_reply
 from henslowe.actors.versions.machine import Boot, TimeUp, TryAgain, service_of, transition
 from henslowe.actors.versions.rebuild import rebuild_damaged
 from henslowe.actors.versions.reports import next_time_s
-from henslowe.actors.versions.rows import OUTBOX, SERVICES, VERSIONS, OutboxRow, Rehearsal, ServiceRow
+from henslowe.actors.versions.rows import (
+    LINE,
+    OUTBOX,
+    SERVICES,
+    VERSIONS,
+    LineRow,
+    OutboxRow,
+    Rehearsal,
+    ServiceRow,
+)
 from henslowe.actors.versions.starting import LayOut
-from henslowe.config.settings import DeliverySettings, Settings
+from henslowe.config.settings import Settings
 from henslowe.errors import Conflict, Corrupt, HensloweError, LimitReached, NotFound, StorageError
 from henslowe.storage import Store, Transaction
 
@@ -82,7 +93,7 @@ class EnsureAll:
 
 
 class VersionMachine(LoopActor):
-    """Owner of the tables `SERVICES`, `VERSIONS` and `OUTBOX`.
+    """Owner of the tables `SERVICES`, `VERSIONS`, `LINE` and `OUTBOX`.
 
     Args:
         store: Tables, events and archive.
@@ -110,9 +121,10 @@ class VersionMachine(LoopActor):
         self._services = store.table(SERVICES)
         self._versions = store.table(VERSIONS)
         self._outbox = store.table(OUTBOX)
+        self._line = store.table(LINE)
         self._contracts = store.table(CONTRACTS)
         self._traffic = traffic or TrafficStats()
-        self._policy = policy_of(settings.delivery)
+        self._policy = policy_of(settings)
         self._replay_s = settings.delivery.replay_s
         self._replay_short_s = settings.delivery.replay_immediate_s
         self._effects = Effects(
@@ -169,6 +181,8 @@ class VersionMachine(LoopActor):
             service = self._services.lookup(name, ServiceRow(service=name))
             rows = {row.number: row for row in self._versions.by("service", name)}
             return unique_semver(service, rows, message.version.number, message.semver, message.build)
+        if isinstance(message, LineCommand):
+            return await self._command_line(message)
         return await self._apply(message)
 
     async def handle_cast(self, message: Any) -> None:
@@ -234,7 +248,9 @@ class VersionMachine(LoopActor):
             units=self._traffic.units_of(name),
             ready=frozenset(self._ready.get(name, ())),
             policy=self._policy,
-            captured=state.service is not None and state.service.staged in self._ready.get(name, ())
+            line=self._line_row,
+            captured=state.service is not None
+            and state.service.staged in self._ready.get(name, ())
             and self._captured(name),
             active_contract=self._active_contract(state) if isinstance(message, VersionBuilt) else None,
         )
@@ -375,12 +391,34 @@ class VersionMachine(LoopActor):
         delay_s = min(TRY_AGAIN_MAX_S, TRY_AGAIN_S * 2.0 ** min(attempt, 16))
         self.send_after(delay_s, TryAgain(version.service, version.number))
 
+    @property
+    def _line_row(self) -> LineRow:
+        return self._line.lookup("line") or LineRow()
+
+    async def _command_line(self, message: LineCommand) -> dict[str, Any]:
+        """What is said of all services: one commit, and then each of them sees whether it may go on."""
+        result = line.changed(self._line_row, message, self._now_s())
+        if result.event is not None:
+            txn = self._store.transaction()
+            txn.put(self._line, result.row)
+            txn.append(result.event)
+            failpoints.reach("versions.before_commit")
+            await txn.commit()
+            failpoints.reach("versions.committed")
+            for row in self._services.rows():
+                await self.handle_cast(TimeUp(row.service))
+                self._arm(row.service)
+        return {"action": message.action.value, "changed": result.event is not None, "message": result.words}
+
     def _arm(self, name: ServiceName) -> None:
         armed = self._timers.pop(name, None)
         if armed is not None:
             armed.cancel()
         row = self._services.lookup(name)
-        next_s = next_time_s(row) if row is not None else 0.0
+        if row is None:
+            return
+        staged = self._versions.lookup((name, row.staged))
+        next_s = next_time_s(row, staged, Halts(self._line_row, self._policy.windows, self._now_s()))
         if next_s:
             left_s = max(TIME_LOOK_S, next_s - self._now_s())
             self._timers[name] = self.send_after(left_s, TimeUp(name))
@@ -393,12 +431,14 @@ class VersionMachine(LoopActor):
         return manager is not None
 
 
-def policy_of(settings: DeliverySettings) -> Policy:
+def policy_of(settings: Settings) -> Policy:
     """The settings as the machine wants them: shares in ten-thousandths."""
+    delivery = settings.delivery
     return Policy(
-        probation_s=settings.probation_s,
-        holdback=round(settings.holdback_percent / 100 * WEIGHT_SCALE),
-        canary_weight=round(settings.canary_percent / 100 * WEIGHT_SCALE),
-        units_min=settings.auto_units_min,
-        keep_versions=settings.keep_versions,
+        probation_s=delivery.probation_s,
+        holdback=round(delivery.holdback_percent / 100 * WEIGHT_SCALE),
+        canary_weight=round(delivery.canary_percent / 100 * WEIGHT_SCALE),
+        units_min=delivery.auto_units_min,
+        keep_versions=delivery.keep_versions,
+        windows=settings.freeze.windows,
     )

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from henslowe.actors.versions.line import replay_line
 from henslowe.actors.versions.replay import replay
-from henslowe.actors.versions.rows import SERVICES, VERSIONS
+from henslowe.actors.versions.rows import LINE, SERVICES, VERSIONS
 from henslowe.actors.vocabulary import Stream
 from henslowe.storage import TableSpec
 from henslowe.storage.checks import Builds
@@ -23,9 +24,11 @@ _HINT: Final = "henslowe storage quarantine restore can rebuild a row from its h
 
 def audit(found: DataDir) -> Iterator[Finding]:
     """Rows that are not what replaying the lifecycle gives."""
-    services, versions = replay(found.events().scan(streams=(Stream.LIFECYCLE.value,)))
+    history = list(found.events().scan(streams=(Stream.LIFECYCLE.value,)))
+    services, versions = replay(history)
     yield from _differences("services", services, {row.service: row for row in found.typed(SERVICES)})
     yield from _differences("versions", versions, {row.key: row for row in found.typed(VERSIONS)})
+    yield from _differences("line", replay_line(history), {row.name: row for row in found.typed(LINE)})
 
 
 def builds(found: DataDir) -> Builds:
@@ -54,10 +57,12 @@ def rebuild(found: DataDir, table: str, keys: tuple[Key, ...]) -> tuple[bytes, b
         table: The row's table.
         keys: What its key may be.
     """
-    services, versions = replay(found.events().scan(streams=(Stream.LIFECYCLE.value,)))
+    events = list(found.events().scan(streams=(Stream.LIFECYCLE.value,)))
+    services, versions = replay(events)
     rows: dict[str, tuple[TableSpec[Any], Mapping[Any, Any]]] = {
         SERVICES.name: (SERVICES, services),
         VERSIONS.name: (VERSIONS, versions),
+        LINE.name: (LINE, replay_line(events)),
     }
     if table not in rows:
         return None

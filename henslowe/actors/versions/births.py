@@ -17,7 +17,7 @@ from henslowe.actors.messages import (
     VersionBroken,
     VersionBuilt,
 )
-from henslowe.actors.versions import contracts
+from henslowe.actors.versions import adoption, contracts
 from henslowe.actors.versions.change import Change
 from henslowe.actors.versions.rows import (
     NO_STEP,
@@ -32,6 +32,8 @@ from henslowe.actors.vocabulary import EventType, Status
 from henslowe.errors import Conflict, NotFound
 
 REASON_MAX: Final = 4_096
+MANIFEST: Final = "manifest"
+"""As the stage of a version whose manifest could not be used."""
 ABORTED: Final = "abort"
 """As the stage of a version that a person gave up before it met any traffic."""
 SEMVERS_MAX: Final = 1_000
@@ -49,13 +51,15 @@ def create(change: Change, message: CreateVersion) -> Created:
         )
     unchanged = None if message.force or change.service.retired else _same_source(change, message.source_digest)
     if unchanged:
+        _mended(change)
+        adoption.adopt(change, unchanged, message)
         return Created(change.key(unchanged), unchanged=True)
     number = change.service.last_number + 1
     change.set_service(
         kind=Kind.DEVELOPED,
         retired=False,
         last_number=number,
-        strategy=message.strategy,
+        **({} if message.refused else {"strategy": message.strategy, "windows": message.plan.windows}),
     )
     for row in list(change.versions.values()):
         if row.state is VersionState.DEVELOPMENT:
@@ -70,6 +74,8 @@ def create(change: Change, message: CreateVersion) -> Created:
             plan=message.plan,
             hooks=message.hooks,
             exposure=message.exposure,
+            health=message.health,
+            scale=message.scale,
         )
     )
     change.say(EventType.VERSION_CREATED, Status.PENDING, number, source_digest=message.source_digest)
@@ -81,13 +87,22 @@ def _same_source(change: Change, source_digest: str) -> int:
     """The newest version, if it is made of this source and nothing would come of building it again; else 0.
 
     A version that was rolled back or aborted counts: otherwise each start of the node would deploy it again. One that
-    failed does not: what it failed for may be gone. Only the newest counts: going back to older source is a change.
+    failed does not: what it failed for may be gone. Only the newest counts: going back to older source is a change. One
+    whose manifest could not be used was never made of anything: the one before it counts.
     """
-    row = change.versions.get(change.service.last_number)
+    made = (row for number, row in sorted(change.versions.items(), reverse=True) if row.stage != MANIFEST)
+    row = next(made, None)
     if row is None or row.source_digest != source_digest:
         return 0
     wanted = (VersionState.STAGED, VersionState.CANARY, VersionState.ACTIVE, VersionState.ROLLED_BACK)
     return row.number if row.state in wanted or row.stage == ABORTED else 0
+
+
+def _mended(change: Change) -> None:
+    """What failed for its manifest alone is nothing to look at any more."""
+    for row in list(change.versions.values()):
+        if row.stage == MANIFEST and row.state is VersionState.FAILED and row.number > change.service.active:
+            supersede(change, row.number, "the manifest was mended", stage=MANIFEST)
 
 
 def built(change: Change, message: VersionBuilt) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 
 from henslowe.actors.endpoints import Contract
 from henslowe.actors.ids import ServiceName, VersionKey
-from henslowe.actors.versions.rows import EffectKind, OutboxRow, ServiceRow, VersionRow
+from henslowe.actors.versions.rows import EffectKind, LineRow, OutboxRow, ServiceRow, VersionRow
 from henslowe.actors.vocabulary import EventType, Status, Stream
+from henslowe.config.freeze import Window
 from henslowe.storage import EventDraft
 
 
@@ -30,6 +31,18 @@ class Policy:
     units_min: int = 20
     """Units from which strategy `auto` makes a canary."""
     keep_versions: int = 20
+    windows: tuple[Window, ...] = ()
+    """When nothing new is deployed, of any service."""
+
+
+@dataclass(slots=True, frozen=True)
+class Halts:
+    """What stops all new versions at a moment."""
+
+    line: LineRow = field(default_factory=LineRow)
+    windows: tuple[Window, ...] = ()
+    """Of the node."""
+    now_s: float = 0.0
 
 
 @dataclass(slots=True, frozen=True)
@@ -42,6 +55,7 @@ class Facts:
     ready: frozenset[int] = frozenset()
     """Versions of the service whose instance is up."""
     policy: Policy = Policy()
+    line: LineRow = field(default_factory=LineRow)
     captured: bool = False
     """Whether calls of the service were captured that could be replayed."""
     active_contract: Contract | None = None
@@ -103,6 +117,11 @@ class Change:
     def version(self, number: int) -> VersionRow:
         """A version that exists."""
         return self.versions[number]
+
+    @property
+    def halts(self) -> Halts:
+        """What stops new versions, beside the service's own row."""
+        return Halts(self.facts.line, self.facts.policy.windows, self.facts.now_s)
 
     def key(self, number: int) -> VersionKey:
         """The identity of a version."""

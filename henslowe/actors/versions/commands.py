@@ -1,4 +1,4 @@
-"""Transitions that a person asks for about who serves: promote, approve, roll back, hold, resume, abort. Pure.
+"""Transitions that a person asks for about who serves: promote, approve, freeze, roll back, hold, resume, abort. Pure.
 
 A command that carries the epoch it was decided on is a no-op when the service has moved on since: clicking twice does
 not promote twice. What cannot be done at all is a `Conflict` that says which state the service is in. What is done to
@@ -16,8 +16,8 @@ from henslowe.actors.versions.change import Change
 from henslowe.actors.versions.repairs import heard, why
 from henslowe.actors.versions.rollback import roll_back_active, roll_back_canary
 from henslowe.actors.versions.rollout import activate, advance, deploy, go_on, makes_canary, step_of, steps_of
-from henslowe.actors.versions.rows import EffectKind, Kind, VersionRow, VersionState
-from henslowe.actors.versions.waiting import gate_before
+from henslowe.actors.versions.rows import EffectKind, Halt, Kind, VersionRow, VersionState
+from henslowe.actors.versions.waiting import Cause, frozen, gate_before
 from henslowe.actors.vocabulary import EventType, Status
 from henslowe.errors import Conflict, NotFound
 
@@ -36,6 +36,8 @@ def command(change: Change, message: Command) -> dict[str, Any]:
             hint=f"declare it in henslowe.toml, or make the folder dev/{message.service}",
         )
     before = change.service
+    if message.override_freeze:
+        _override(change, message)
     text = _ACTIONS[message.action](change, message)
     changed = change.service != before or dict(change.versions) != dict(change.before.versions)
     return _reply(change, message, text, changed=changed)
@@ -57,6 +59,50 @@ def _reply(change: Change, message: Command, text: str, *, changed: bool) -> dic
     }
 
 
+# -- freezes ----------------
+
+
+def _override(change: Change, message: Command) -> None:
+    """The version on its way goes through any freeze from here on; the stopped line stops it all the same."""
+    number = change.service.canary or change.service.staged
+    wait = frozen(change.service, change.version(number), change.halts) if number else None
+    if wait is not None and wait.cause is Cause.FROZEN:
+        change.set_version(number, thawed=True)
+        change.say(
+            EventType.FREEZE_OVERRIDDEN,
+            Status.INFO,
+            number,
+            freeze=wait.words,
+            by=message.by,
+            reason=message.override_freeze,
+        )
+
+
+def _freeze(change: Change, message: Command) -> str:
+    freeze, now_s = change.service.freeze, change.facts.now_s
+    until_s = message.until_s or 0.0
+    if until_s and until_s <= now_s:
+        raise Conflict(f"cannot freeze {change.name}: expected an end in the future, got one that is over")
+    if freeze is not None and freeze.holds(now_s) and freeze.until_s == until_s:
+        return f"{change.name} is frozen already"
+    change.set_service(freeze=Halt(by=message.by, why=message.reason, since_s=now_s, until_s=until_s))
+    change.say(EventType.FREEZE_START, Status.SUCCESS, by=message.by, reason=message.reason, until_s=until_s)
+    return f"{change.name} is frozen: what is built waits, going back works"
+
+
+def _unfreeze(change: Change, message: Command) -> str:
+    service = change.service
+    if service.freeze is None:
+        row = change.versions.get(service.canary or service.staged or service.active)
+        wait = frozen(service, row.model_copy(update={"thawed": False}), change.halts) if row is not None else None
+        return f"{change.name} is not frozen by hand" + (f"; it waits for {wait.words}" if wait is not None else "")
+    change.set_service(freeze=None)
+    change.say(EventType.FREEZE_END, Status.SUCCESS, by=message.by, reason=message.reason)
+    if service.staged and service.staged in change.facts.ready:
+        go_on(change, service.staged)
+    return f"the freeze of {change.name} has ended"
+
+
 # -- forward ----------------
 
 
@@ -66,7 +112,7 @@ def _promote(change: Change, message: Command) -> str:
     number = service.canary or service.staged
     if not number or not _has_steps_left(change, number):
         return _promote_full(change, message)
-    _must_be_up(change, number)
+    _must_be_free(change, number)
     heard(change, message, number)
     if service.staged == number:
         deploy(change, number)
@@ -90,14 +136,22 @@ def _promote_full(change: Change, message: Command) -> str:
         if not service.active:
             raise Conflict(f"cannot promote {change.name}: it has no version that is built")
         return f"nothing to promote: {change.key(service.active)} is active"
-    _must_be_up(change, number)
+    _must_be_free(change, number)
     heard(change, message, number)
     change.set_service(held=False)
     activate(change, number, why=why(message), by=message.by)
     return f"{change.key(number)} is active"
 
 
-def _must_be_up(change: Change, number: int) -> None:
+def _must_be_free(change: Change, number: int) -> None:
+    """A person may lead a version on that is held or at a gate, but not one whose instance is down, nor in a freeze."""
+    wait = frozen(change.service, change.version(number), change.halts)
+    if wait is not None:
+        stopped = wait.cause is Cause.STOPPED
+        raise Conflict(
+            f"cannot promote {change.key(number)}: it waits for {wait.words}",
+            hint="henslowe start-the-line" if stopped else f"henslowe promote {change.name} --override-freeze WHY",
+        )
     if number not in change.facts.ready:
         raise Conflict(
             f"cannot promote {change.key(number)}: its instance is not up",
@@ -239,6 +293,8 @@ _ACTIONS = {
     Action.PROMOTE_FULL: _promote_full,
     Action.APPROVE: _approve,
     Action.ROLLBACK: _rollback,
+    Action.FREEZE: _freeze,
+    Action.UNFREEZE: _unfreeze,
     Action.HOLD: _hold,
     Action.RESUME: _resume,
     Action.ABORT: _abort,

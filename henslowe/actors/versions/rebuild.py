@@ -1,4 +1,4 @@
-"""Damaged rows of services and versions, put right from their history before anything is decided on them.
+"""Damaged rows of services, versions and the line, put right from their history before anything is decided on them.
 
 Every transition commits its rows with the events that carry them, so replaying the lifecycle gives exactly the rows.
 Where a row is in quarantine, what the replay has and the tables lack is written again.
@@ -12,8 +12,9 @@ from typing import Final
 
 from henslowe.actors.ids import ServiceName
 from henslowe.actors.journal import draft
+from henslowe.actors.versions.line import replay_line
 from henslowe.actors.versions.replay import replay
-from henslowe.actors.versions.rows import SERVICES, VERSIONS
+from henslowe.actors.versions.rows import LINE, SERVICES, VERSIONS
 from henslowe.actors.vocabulary import EventType, Status, Stream
 from henslowe.errors import Corrupt
 from henslowe.storage import Store
@@ -31,7 +32,7 @@ async def rebuild_damaged(store: Store) -> frozenset[ServiceName]:
     Raises:
         StorageError: The disk refuses.
     """
-    damaged = [item for item in store.quarantined() if item.table in (SERVICES.name, VERSIONS.name)]
+    damaged = [item for item in store.quarantined() if item.table in (SERVICES.name, VERSIONS.name, LINE.name)]
     if not damaged:
         return frozenset()
     try:
@@ -52,6 +53,10 @@ async def rebuild_damaged(store: Store) -> frozenset[ServiceName]:
         if version.key not in present:
             txn.put(versions, version)
             healed.add(version.service)
+    line = store.table(LINE)
+    for row in replay_line(history).values():
+        if line.lookup(row.name) is None:
+            txn.put(line, row)
     for item in damaged:
         place = f"core/{item.db_name}"
         txn.append(draft(EventType.STORAGE_HEALED, Status.SUCCESS, place=place, problem=item.why, source=SOURCE))

@@ -12,7 +12,7 @@ from henslowe.actors.vocabulary import EventType, Status
 from henslowe.errors import Conflict
 
 _RETRIED: Final = frozenset({VersionState.FAILED, VersionState.ROLLED_BACK, VersionState.SUPERSEDED})
-_FATE: Final = ("reason", "stage", "probation", "crashes", "pinned", "gate", "approved", "rehearsal")
+_FATE: Final = ("reason", "stage", "probation", "crashes", "pinned", "gate", "approved", "thawed", "rehearsal")
 """Fields of a version that are about what became of it, and not about its build."""
 
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 from henslowe.actors.messages import Decision, InstanceBroken, InstanceDown, InstanceUp, Rehearsed, Verdict
 from henslowe.actors.versions import rehearsing
 from henslowe.actors.versions.births import REASON_MAX, offers, stage, supersede
-from henslowe.actors.versions.change import Change
+from henslowe.actors.versions.change import Change, Halts
 from henslowe.actors.versions.rollback import roll_back_active, roll_back_canary, swap_back, way_back
 from henslowe.actors.versions.rollout import go_on, let_go, make_permanent, step_shown
-from henslowe.actors.versions.rows import NOTHING_COLD, EffectKind, Kind, ServiceRow, VersionState
+from henslowe.actors.versions.rows import NOTHING_COLD, EffectKind, Kind, ServiceRow, VersionRow, VersionState
+from henslowe.actors.versions.waiting import frozen
 from henslowe.actors.vocabulary import EventType, Status
 
 
@@ -144,11 +145,28 @@ def time_up(change: Change) -> None:
     service = change.service
     if service.warm_until_s and now_s >= service.warm_until_s and not service.probation_until_s:
         let_go(change)
+    if service.freeze is not None and not service.freeze.holds(now_s):
+        change.set_service(freeze=None)
+        change.say(EventType.FREEZE_END, Status.SUCCESS, reason="its time is up")
+    if service.staged and service.staged in change.facts.ready:
+        go_on(change, service.staged)
 
 
-def next_time_s(service: ServiceRow) -> float:
-    """Unix time at which `time_up` should be asked, 0 for never."""
-    times = [service.probation_until_s, 0.0 if service.probation_until_s else service.warm_until_s]
+def next_time_s(service: ServiceRow, staged: VersionRow | None, halts: Halts) -> float:
+    """Unix time at which `time_up` should be asked, 0 for never.
+
+    Args:
+        service: The service.
+        staged: The version that comes next.
+        halts: What stops all new versions.
+    """
+    freeze = frozen(service, staged, halts) if staged is not None else None
+    times = (
+        service.probation_until_s,
+        0.0 if service.probation_until_s else service.warm_until_s,
+        service.freeze.until_s if service.freeze is not None else 0.0,
+        freeze.until_s if freeze is not None else 0.0,
+    )
     return min((one for one in times if one), default=0.0)
 
 

@@ -37,7 +37,7 @@ def go_on(change: Change, number: int) -> None:
     canary = makes_canary(change, number)
     if rehearsing.comes_first(change, number, canary=canary):
         return
-    wait = before_traffic(change.service, change.version(number), canary=canary)
+    wait = before_traffic(change.service, change.version(number), change.halts, canary=canary)
     if wait is None:
         deploy(change, number)
     else:
@@ -117,7 +117,7 @@ def step_shown(change: Change, why: str, *, promotes: bool) -> None:
     last = at >= len(steps)
     if row.number not in change.facts.ready or (last and not promotes):
         return
-    wait = at_step(service, row, steps[min(at, len(steps)) - 1], change.facts.now_s)
+    wait = at_step(service, row, steps[min(at, len(steps)) - 1], change.halts)
     if wait is not None:
         stop_at(change, row.number, wait)
     elif last:

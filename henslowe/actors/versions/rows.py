@@ -15,6 +15,7 @@ from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.launch import LaunchSpec
 from henslowe.actors.messages import Strategy
 from henslowe.config.exposure import Exposure
+from henslowe.config.freeze import Window
 from henslowe.config.hooks import Hook
 from henslowe.config.ramp import Plan
 from henslowe.config.upkeep import Health, Scale
@@ -82,6 +83,33 @@ class Rehearsal(BaseModel):
     """Counts, places that differ, examples without secrets."""
 
 
+class Halt(BaseModel):
+    """A person's word that nothing new is deployed for now."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    by: str
+    why: str = ""
+    since_s: float
+    until_s: float = 0.0
+    """Unix time at which it ends by itself, 0 for when somebody ends it."""
+
+    def holds(self, now_s: float) -> bool:
+        """Whether it has not ended by itself."""
+        return not self.until_s or now_s < self.until_s
+
+
+class LineRow(BaseModel):
+    """What holds for all services of the node: there is one row."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "line"
+    stopped: Halt | None = None
+    """The line stands still: no service gets anything new, and nobody can override it."""
+    frozen: Halt | None = None
+
+
 class VersionRow(BaseModel):
     """One version: (service, number) -> build, how to run it, what it offers, and its state."""
 
@@ -137,6 +165,8 @@ class VersionRow(BaseModel):
     """The gate that it waits at: a person has to approve."""
     approved: bool = False
     """Somebody did, for the gate before its traffic or at the end of its step."""
+    thawed: bool = False
+    """Somebody lets it go on through any freeze."""
 
     @property
     def key(self) -> VersionKey:
@@ -186,6 +216,9 @@ class ServiceRow(BaseModel):
     """As of the version that last became canary or active."""
     held: bool = False
     """No promotion until a person says so; going back is always allowed."""
+    freeze: Halt | None = None
+    """Set by a person; the windows of its newest version and of the node come on top."""
+    windows: tuple[Window, ...] = ()
     salt: str = ""
     balance: float = 1.0
     """Probability of a salt like this one (`henslowe.actors.routes.balanced_salt`)."""
@@ -250,4 +283,5 @@ VERSIONS: Final = TableSpec(
     kind="ordered_set",
     indexes={"service": lambda row: row.service},
 )
+LINE: Final = TableSpec(name="line", row_type=LineRow, key="name", rows_max=1)
 OUTBOX: Final = TableSpec(name="outbox", row_type=OutboxRow, key=("service", "epoch", "effect"), kind="ordered_set")

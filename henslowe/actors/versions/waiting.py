@@ -1,4 +1,4 @@
-"""What a rollout waits for, besides its verdict: a person who holds it, the end of a step's time, a gate. Pure.
+"""What a rollout waits for, besides its verdict: the end of a freeze, a person who holds it, a gate, a time. Pure.
 
 The version machine asks before it takes a step forward; whoever shows the service asks the same and gets the words. Of
 several things that it waits for the first is told that no time and no other approval would end. Going back asks nobody.
@@ -6,24 +6,32 @@ several things that it waits for the first is told that no time and no other app
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from henslowe.actors.versions.change import Change
+from henslowe.actors.versions.change import Change, Halts
 from henslowe.actors.versions.rows import Kind, ServiceRow, VersionRow
 from henslowe.actors.vocabulary import EventType, Status
+from henslowe.config.freeze import window_at
 from henslowe.config.ramp import FOREVER, Step
 
 
 class Cause(StrEnum):
     """What keeps a rollout."""
 
+    STOPPED = "stopped"
+    """The line was stopped, for all services."""
+    FROZEN = "frozen"
+    """It is no time for anything new."""
     HELD = "held"
     """A person holds the service."""
     TIME = "time"
     """The step lasts longer."""
     RESUME = "resume"
     """The step lasts until a person resumes it."""
+    CHOICE = "choice"
+    """It is an A/B test, or a version that gets nothing but copies: a person decides."""
     GATE = "gate"
     """A person has to approve."""
 
@@ -40,7 +48,44 @@ class Wait:
     gate: str = ""
 
 
-def before_traffic(service: ServiceRow, row: VersionRow, *, canary: bool) -> Wait | None:
+def frozen(service: ServiceRow, row: VersionRow, halts: Halts) -> Wait | None:
+    """The stopped line, or of all freezes the one that ends last; None where there is none for this version.
+
+    A declared service has none, it follows the configuration; a restart has none, it brings nothing new.
+    """
+    if service.kind is Kind.DECLARED or row.restart_of:
+        return None
+    line, now_s = halts.line, halts.now_s
+    if line.stopped is not None:
+        return Wait(Cause.STOPPED, f"`henslowe start-the-line`{_because(line.stopped.why)}")
+    if row.thawed:
+        return None
+    waits = [
+        Wait(Cause.FROZEN, f"the end of the freeze{_because(halt.why)}", halt.until_s)
+        for halt in (line.frozen, service.freeze)
+        if halt is not None and halt.holds(now_s)
+    ]
+    window = window_at((*halts.windows, *service.windows), now_s)
+    if window is not None:
+        found, end_s = window
+        words = f"the end of the freeze at {found.end} {found.zone}{_because(found.why)}"
+        waits.append(Wait(Cause.FROZEN, words, end_s))
+    return max(waits, key=lambda wait: wait.until_s or math.inf, default=None)
+
+
+def _because(why: str) -> str:
+    return f" ({why})" if why else ""
+
+
+def kept(service: ServiceRow, row: VersionRow, halts: Halts) -> Wait | None:
+    """What keeps a version from any step forward, until somebody says otherwise or the time has come."""
+    wait = frozen(service, row, halts)
+    if wait is None and service.held:
+        wait = Wait(Cause.HELD, f"`henslowe resume {service.service}`")
+    return wait
+
+
+def before_traffic(service: ServiceRow, row: VersionRow, halts: Halts, *, canary: bool) -> Wait | None:
     """What a staged version waits for whose instance is up; None when it may meet traffic.
 
     A restart of what serves anyway waits for nothing, and a declared service has no gates.
@@ -48,16 +93,14 @@ def before_traffic(service: ServiceRow, row: VersionRow, *, canary: bool) -> Wai
     Args:
         service: The service.
         row: The version.
+        halts: What stops all of them.
         canary: Whether it is to become one. Else it takes all the traffic at once, and both gates are the same one.
     """
     if row.restart_of:
         return None
-    if service.held:
-        return Wait(Cause.HELD, f"`henslowe resume {service.service}`")
     gate = gate_before(row, canary=canary)
-    if service.kind is Kind.DEVELOPED and gate and not row.approved:
-        return _at(gate)
-    return None
+    gated = service.kind is Kind.DEVELOPED and gate and not row.approved
+    return kept(service, row, halts) or (_at(gate) if gated else None)
 
 
 def gate_before(row: VersionRow, *, canary: bool) -> str:
@@ -65,15 +108,17 @@ def gate_before(row: VersionRow, *, canary: bool) -> str:
     return row.plan.gate_first if canary else row.plan.gate_last or row.plan.gate_first
 
 
-def at_step(service: ServiceRow, row: VersionRow, step: Step, now_s: float) -> Wait | None:
+def at_step(service: ServiceRow, row: VersionRow, step: Step, halts: Halts) -> Wait | None:
     """What a canary waits for at its step, beside its calls; None when it may go on."""
-    if service.held:
-        return Wait(Cause.HELD, f"`henslowe resume {service.service}`")
+    if (wait := kept(service, row, halts)) is not None:
+        return wait
+    if row.exposure.by_person:
+        return Wait(Cause.CHOICE, f"`henslowe promote {service.service}`, or abort")
     if step.gate and not row.approved:
         return _at(step.gate)
     if service.step_until_s is None:
         return Wait(Cause.RESUME, f"`henslowe resume {service.service}`")
-    if now_s < service.step_until_s:
+    if halts.now_s < service.step_until_s:
         return Wait(Cause.TIME, f"the end of its {step.hold:g} s", service.step_until_s)
     return None
 

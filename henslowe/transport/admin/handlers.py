@@ -17,6 +17,8 @@ from henslowe.transport.admin.edge import Call
 from henslowe.transport.admin.feed import Page, line_of, read_after, read_newest, reply_of
 from henslowe.transport.admin.models import (
     ActionName,
+    AllServicesReply,
+    AllServicesRequest,
     BuildReply,
     CommandReply,
     CommandRequest,
@@ -24,6 +26,7 @@ from henslowe.transport.admin.models import (
     EventFilter,
     EventsQuery,
     EventsReply,
+    LineName,
     LinesReply,
     LogsQuery,
     Reply,
@@ -35,6 +38,7 @@ from henslowe.transport.admin.models import (
 
 Answer = Reply | web.StreamResponse
 ACTIONS: Final[dict[str, ActionName]] = {name: name for name in get_args(ActionName)}
+LINE_ACTIONS: Final[dict[str, LineName]] = {name: name for name in get_args(LineName)}
 
 
 async def livez(call: Call) -> Answer:
@@ -118,8 +122,22 @@ async def command(call: Call) -> Answer:
         reason=body.reason,
         to_version=body.to_version,
         expected_epoch=body.expected_epoch,
+        until_s=body.until_s,
+        override_freeze=body.override_freeze,
     )
     return CommandReply.model_validate(dict(done))
+
+
+async def line(call: Call) -> Answer:
+    """A person's command on all services at once."""
+    body = call.body
+    assert isinstance(body, AllServicesRequest)
+    action = call.path("line_action")
+    if action not in LINE_ACTIONS:
+        known = ", ".join(LINE_ACTIONS)
+        raise NotFound(f"expected an action of {known}, got: {action!r}", hint="see the OpenAPI document")
+    done = await call.admin.view.line(LINE_ACTIONS[action], by=call.by, reason=body.reason, until_s=body.until_s)
+    return AllServicesReply.model_validate(dict(done))
 
 
 async def build(call: Call) -> Answer:

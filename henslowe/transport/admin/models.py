@@ -15,9 +15,10 @@ EVENTS_PAGE_MAX = 1_000
 REASON_CHARS_MAX = 500
 
 ActionName = Literal[
-    "promote", "promote-full", "approve", "rollback", "hold", "resume", "abort", "retry", "restart",
-    "remove", "pin", "unpin",
+    "promote", "promote-full", "approve", "rollback", "hold", "resume", "freeze", "unfreeze", "abort", "retry",
+    "restart", "remove", "pin", "unpin",
 ]  # fmt: skip
+LineName = Literal["stop", "start", "freeze", "unfreeze"]
 StreamName = Literal["lifecycle", "activity", "output"]
 Seq = Annotated[int, Field(ge=0, le=(1 << 63) - 1)]
 
@@ -115,6 +116,17 @@ class FailureReply(Reply):
     """Of the stage that failed, where it reports them."""
 
 
+class HaltReply(Reply):
+    """A time in which nothing new is deployed. Going back works."""
+
+    by: str = ""
+    """Who said so; "" for a window of the configuration."""
+    why: str = ""
+    since_s: float = 0.0
+    until_s: float = 0.0
+    """Unix time of its end, 0 for when somebody ends it."""
+
+
 class RolloutReply(Reply):
     """A version on its way to all of the traffic: where it is, and what it waits for."""
 
@@ -168,6 +180,8 @@ class ServiceReply(Reply):
     """Kept warm: where a rollback goes."""
     canary_percent: float = 0.0
     """Share of the units of traffic that meet the canary."""
+    freeze: HaltReply | None = None
+    """Its own freeze; see the node's, too."""
     rollout: RolloutReply | None = None
     """The canary, or the staged version that waits."""
     evidence: str = ""
@@ -222,6 +236,10 @@ class NodeReply(Reply):
     """The data directory."""
     uptime_s: float
     health: HealthReply
+    stopped: HaltReply | None = None
+    """The line stands still: no service gets anything new."""
+    freeze: HaltReply | None = None
+    """All services are frozen."""
     services: tuple[ServiceReply, ...] = ()
     sessions: int = 0
     """Open sessions of handshake-era clients."""
@@ -468,7 +486,31 @@ class CommandRequest(Request):
     to_version: Annotated[int, Field(ge=1)] | None = None
     """For rollback: which archived version, else the previous one. For retry, pin and unpin: which version."""
     expected_epoch: Annotated[int, Field(ge=0)] | None = None
-    """Refuse when the service has moved on since it was looked at."""
+    """Do nothing when the service has moved on since it was looked at."""
+    until_s: Annotated[float, Field(gt=0, le=1e11)] | None = None
+    """For freeze: Unix time at which it ends by itself, else when somebody ends it."""
+    override_freeze: Annotated[str, Field(max_length=REASON_CHARS_MAX)] = ""
+    """For what leads a version on: why it may go through a freeze."""
+
+
+class AllServicesRequest(Request):
+    """A person's command on all services at once."""
+
+    reason: Annotated[str, Field(max_length=REASON_CHARS_MAX)] = ""
+    """Kept in the log with the command."""
+    until_s: Annotated[float, Field(gt=0, le=1e11)] | None = None
+    """For freeze: Unix time at which it ends by itself, else when somebody ends it."""
+
+
+class AllServicesReply(Reply):
+    """What the command led to, and what holds for all services now."""
+
+    action: str
+    changed: bool = False
+    message: str = ""
+    """The same in a sentence."""
+    stopped: HaltReply | None = None
+    freeze: HaltReply | None = None
 
 
 class CommandReply(Reply):

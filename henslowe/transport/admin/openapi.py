@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 
 from henslowe import __version__
 from henslowe.transport.admin.edge import Route
-from henslowe.transport.admin.models import ActionName, ErrorReply, Reply, Request
+from henslowe.transport.admin.models import ActionName, ErrorReply, LineName, Reply, Request
 
 _REFERENCE = "#/components/schemas/{model}"
 _PATH_SCHEMAS: dict[str, dict[str, Any]] = {
@@ -21,6 +21,7 @@ _PATH_SCHEMAS: dict[str, dict[str, Any]] = {
     "version": {"type": "integer", "minimum": 1},
     "seq": {"type": "integer", "minimum": 1},
     "action": {"type": "string", "enum": list(get_args(ActionName))},
+    "line_action": {"type": "string", "enum": list(get_args(LineName))},
     "token": {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,62}$", "description": "Its name or id."},
     "secret": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"},
 }

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from henslowe.config.provenance import Loaded
 from henslowe.storage import Event
 from henslowe.storage.capture import Capture, CaptureInfo
-from henslowe.transport.admin.models import ActionName, ActorReply, HealthReply, NodeReply, VersionsReply
+from henslowe.transport.admin.models import ActionName, ActorReply, HealthReply, LineName, NodeReply, VersionsReply
 
 
 class EventSource(Protocol):
@@ -98,12 +98,22 @@ class NodeView(Protocol):
         reason: str = "",
         to_version: int | None = None,
         expected_epoch: int | None = None,
+        until_s: float | None = None,
+        override_freeze: str = "",
     ) -> Mapping[str, Any]:
         """Perform a person's command; the reply has the keys of `CommandReply`.
 
         Raises:
             NotFound: No such service or version.
             Conflict: The transition table does not have it now, or it is to be removed and still has sources.
+        """
+        ...
+
+    async def line(self, action: LineName, *, by: str, reason: str, until_s: float | None) -> Mapping[str, Any]:
+        """Perform a person's command on all services at once; the reply has the keys of `AllServicesReply`.
+
+        Raises:
+            Conflict: The freeze would be over before it begins.
         """
         ...
 

@@ -58,9 +58,17 @@ ROUTES: Final[tuple[Route, ...]] = (
         "POST",
         _SERVICE + "/actions/{action}",
         handlers.command,
-        "Promote it, approve a gate, roll back, hold, resume, abort, retry, restart or remove it",
+        "Promote it, approve a gate, freeze it, roll back, hold, resume, abort, retry, restart or remove it",
         models.CommandReply,
         body=models.CommandRequest,
+    ),
+    Route(
+        "POST",
+        V1 + "/line/{line_action}",
+        handlers.line,
+        "Stop or start the line, freeze or unfreeze all services",
+        models.AllServicesReply,
+        body=models.AllServicesRequest,
     ),
     Route("POST", f"{_SERVICE}/build", handlers.build, "Run its pipeline again", models.BuildReply, status=202),
     Route(

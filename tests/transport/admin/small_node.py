@@ -51,6 +51,7 @@ from henslowe.transport.admin.models import (
     HealthCheckReply,
     HealthReply,
     InstanceReply,
+    LineName,
     NodeReply,
     ServiceReply,
     SlotReply,
@@ -167,11 +168,15 @@ class SmallNode:
         reason: str = "",
         to_version: int | None = None,
         expected_epoch: int | None = None,
+        until_s: float | None = None,
+        override_freeze: str = "",
     ) -> Mapping[str, Any]:
         if self.command_error is not None:
             raise self.command_error
         hello = self._hello(service)
         self.asked.append((service, action, by, reason, to_version, expected_epoch))
+        if until_s is not None or override_freeze:
+            self.asked.append((until_s, override_freeze))
         if action == "promote":
             if hello.canary is None:
                 raise Conflict(f"cannot promote {service}: no canary", hint="henslowe status", state="active")
@@ -183,6 +188,10 @@ class SmallNode:
         await self.say("lifecycle", "COMMAND", "SUCCESS", service, hello.active, command=action, by=by)
         message = f"{service}: v{hello.active} serves"
         return {"service": service, "action": action, "state": "active", "version": hello.active, "message": message}
+
+    async def line(self, action: LineName, *, by: str, reason: str, until_s: float | None) -> Mapping[str, Any]:
+        self.asked.append(("line", action, by, reason, until_s))
+        return {"action": action, "changed": True, "message": f"all services: {action}"}
 
     async def rebuild(self, service: str, *, by: str) -> int:
         self._hello(service)

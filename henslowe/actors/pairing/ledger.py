@@ -19,6 +19,11 @@ PATHS_MAX: Final = 200
 EXAMPLES_MAX: Final = 5
 VALUE_CHARS_MAX: Final = 120
 
+
+def _failed(answer: Answer) -> bool:
+    return answer.failed
+
+
 Clean = Callable[[Any], Any]
 """Takes secrets out of a value."""
 
@@ -31,7 +36,9 @@ class Asked:
     """The tool's name, or the method with what it is about."""
     new: Answer
     others: Sequence[Answer]
-    """Of copies of the other version."""
+    """Of copies of the other version, asked at the same time."""
+    beside: Sequence[Answer] = ()
+    """Of copies of the other version, at another time: they tell what differs anyway, and are no evidence."""
     id: int = 0
     """Of the captured call, for whoever wants to see it."""
 
@@ -51,6 +58,8 @@ class Ledger:
     """Runs in: the loop."""
 
     clean: Clean
+    blames: Callable[[Answer], bool] = _failed
+    """Which answers count as evidence against the version that gave them."""
     calls: int = 0
     alike: int = 0
     failed_new: int = 0
@@ -68,10 +77,9 @@ class Ledger:
     def add(self, asked: Asked) -> None:
         """One more call."""
         self.calls += 1
+        blamed = sum(map(self.blames, asked.others))
+        self.evidence.add(asked.tool, new_failed=self.blames(asked.new), others_failed=blamed, others=len(asked.others))
         others_failed = sum(each.failed for each in asked.others)
-        self.evidence.add(
-            asked.tool, new_failed=asked.new.failed, others_failed=others_failed, others=len(asked.others)
-        )
         if asked.new.failed:
             self.failed_new += not others_failed
             self.failed_both += others_failed > 0
@@ -88,7 +96,7 @@ class Ledger:
         return {place: count.new for place, count in self.paths.items() if count.new and not count.noise}
 
     def _compare(self, asked: Asked) -> None:
-        first, *more = asked.others
+        first, *more = (*asked.others, *asked.beside)
         noisy = {difference.path for other in more for difference in paths_apart(first, other)}
         for path in noisy:
             count = self._count(asked.tool, path)

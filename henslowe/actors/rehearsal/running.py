@@ -101,7 +101,7 @@ async def ask(sample: Sample, copies: Copies, *, until_s: float, rng: random.Ran
             return None
         await asyncio.wait([new])
     answer = new.result()
-    return None if answer is None else Asked(sample.subject, answer, [each for each in heard if each], sample.id)
+    return None if answer is None else Asked(sample.subject, answer, [each for each in heard if each], id=sample.id)
 
 
 async def _answer(sample: Sample, find: Find, patience_s: float, *, new: bool) -> Answer | None:

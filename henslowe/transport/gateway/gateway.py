@@ -37,6 +37,7 @@ from henslowe.transport.gateway.extra import ExtraMethods, NoMethods
 from henslowe.transport.gateway.legacy import Legacy
 from henslowe.transport.gateway.memory import Memory
 from henslowe.transport.gateway.metrics import GatewayMetrics
+from henslowe.transport.gateway.mirroring import Mirror
 from henslowe.transport.gateway.modern import Modern
 from henslowe.transport.gateway.permitted import PermittedScope
 from henslowe.transport.gateway.private import PrivateConnections, Privates
@@ -128,7 +129,8 @@ class Gateway:
                 wishes.establish,
             )
         waiting = Waiting(routes, directory, settings.waiting_max)
-        recording = Recording(observations, self._metrics, clock, capture)
+        self._mirror = Mirror(directory)
+        recording = Recording(observations, self._metrics, clock, capture, self._mirror)
         choosing = Choosing(
             self._selection,
             waiting,
@@ -220,6 +222,7 @@ class Gateway:
         """End all streams for good and stop listening to changes. Calls are still served. Idempotent."""
         self._legacy.close()
         self._serving.close()
+        self._mirror.close()
         self._caller.close()
         self._tasks.close()
         self.results.close()

@@ -13,6 +13,7 @@ from henslowe.actors.routes import NO_INSTANCE, Arm, CallRecord, Observations, O
 from henslowe.transport.gateway import evidence
 from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.metrics import GatewayMetrics
+from henslowe.transport.gateway.mirroring import Mirror
 from henslowe.transport.gateway.selection import Choice
 from henslowe.transport.gateway.visitors import counted
 
@@ -36,6 +37,8 @@ class Recording:
     """Unix seconds."""
     capture: CallCapture | None = None
     """Where exchanges are recorded as they were, if anywhere."""
+    mirror: Mirror | None = None
+    """Copies calls of the routes that say so."""
 
     def attempt(
         self,
@@ -51,6 +54,8 @@ class Recording:
         ended = Ended(outcome, max(0.0, time.monotonic() - began_s), error)
         if self.capture is not None and self.capture.wants(choice.endpoint.version.service, ask.method, ask.unit.key):
             self.capture.record(_exchange(ask, choice.endpoint, answer, ended))
+        if choice.route.mirror and answer is not None and self.mirror is not None:
+            self.mirror.offer(ask, choice, answer, ended.took_s)
         if choice.arm is None:
             self.metrics.call(choice.endpoint.version, ended.outcome, ended.took_s)
         else:

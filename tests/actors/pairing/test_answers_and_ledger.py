@@ -94,7 +94,7 @@ def ledger() -> Ledger:
 
 
 def asked(new: Answer, *others: Answer, tool: str = "look") -> Asked:
-    return Asked(tool, new, others, 7)
+    return Asked(tool, new, others, id=7)
 
 
 def test_what_two_copies_of_one_version_disagree_on_is_noise() -> None:

@@ -45,6 +45,8 @@ def three_values(path: tuple[str, ...]) -> list[Any]:
     if get_origin(annotation) is tuple and get_origin(item := get_args(annotation)[0]) is Literal:
         words = get_args(item)
         return [[words[0]], list(words[1:3]), []]
+    if path == ("webhooks", "allow"):
+        return [["10.0.0.0/8"], ["::1/128", "127.0.0.0/8"], []]
     if get_origin(annotation) is tuple:
         return [["a"], ["b", "c"], []]
     if path[-1] == "public_url":

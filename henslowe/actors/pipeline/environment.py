@@ -34,6 +34,7 @@ from henslowe.errors import ManifestError
 COMPLETE: Final = ".complete"
 UNUSED_S: Final = 7 * 24 * 3600.0
 """An environment that no laid-out version refers to is kept this long after its last use: people go back and forth."""
+_FETCHERS: Final = frozenset({"uvx", "uv", "npx", "npm", "bunx", "pnpm"})
 _PASSED_ON: Final = frozenset({
     "HOME", "USER", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
@@ -130,13 +131,24 @@ def installer_variables() -> dict[str, str]:
 
 
 def installer_folders(env: ServiceEnv, variables: Mapping[str, str]) -> list[Path]:
-    """What an installation writes: the environment, and the package managers' caches, which are made. Blocking."""
+    """What an installation writes: the environment, and the package managers' caches. Blocking."""
     assert env.root is not None
+    env.root.mkdir(parents=True, exist_ok=True)
+    return [env.root, *cache_folders(variables)]
+
+
+def fetches(program: str) -> bool:
+    """Whether a launcher fetches what it runs, and so writes into the package managers' caches."""
+    return program.rpartition("/")[2] in _FETCHERS
+
+
+def cache_folders(variables: Mapping[str, str]) -> list[Path]:
+    """The package managers' caches, which are made. Blocking."""
     home = Path(variables.get("HOME", "")) if variables.get("HOME") else Path.home()
     cache = Path(variables.get("XDG_CACHE_HOME") or home / ".cache")
     named = (variables.get(name) for name in ("UV_CACHE_DIR", "PIP_CACHE_DIR", "npm_config_cache", "NPM_CONFIG_CACHE"))
     # uv's own interpreters are there
-    folders = [env.root, cache / "uv", cache / "pip", home / ".npm", home / ".local/share/uv"]
+    folders = [cache / "uv", cache / "pip", home / ".npm", home / ".local/share/uv"]
     folders += [Path(name) for name in named if name]
     for folder in folders:
         with suppress(OSError):
@@ -181,7 +193,9 @@ def _uv_steps(
 
 
 def _npm_steps(wants: Dependencies, root: Path) -> tuple[tuple[str, ...], ...]:
-    quiet = ("--no-audit", "--no-fund", "--loglevel=error", "--prefix", str(root))
+    # npm tries again after 10 s and a minute, also for a file that is not what was locked; somebody waits for this.
+    patience = ("--fetch-retry-mintimeout=1000", "--fetch-retry-factor=2")
+    quiet = ("--no-audit", "--no-fund", "--loglevel=error", *patience, "--prefix", str(root))
     return (("npm", "ci" if wants.kind is DependencyKind.NPM_LOCK else "install", *quiet),)
 
 

@@ -21,6 +21,7 @@ from henslowe.actors.kernel import OsProcess
 from henslowe.actors.launch import LaunchSpec, Wire, server_environment
 from henslowe.actors.pipeline.commands import Place, end
 from henslowe.actors.pipeline.contract_check import findings
+from henslowe.actors.pipeline.environment import cache_folders, fetches
 from henslowe.actors.pipeline.example_calls import calls_of, make_calls
 from henslowe.actors.pipeline.output import LineReader, StageOutput
 from henslowe.config.manifest import Example
@@ -136,7 +137,7 @@ async def _spawn(place: Place, launch: LaunchSpec, port: int, *, stderr: int = s
         raise StageFailed(f"cannot start the server: {error.message}", hint=error.hint) from error
     return await OsProcess.spawn(
         [word.replace("{port}", str(port)) for word in launch.command],
-        before=place.caging(),
+        before=place.caging(cache_folders(env) if fetches(launch.command[0]) else ()),
         cwd=place.work.src,
         env=env,
         owner=place.owner,

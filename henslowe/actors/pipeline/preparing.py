@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from henslowe.actors.ids import ServiceName
@@ -11,8 +12,9 @@ from henslowe.actors.pipeline.environment import ServiceEnv, service_env
 from henslowe.actors.pipeline.plan import DEPS, Kind, PlannedStage, plan_stages
 from henslowe.actors.pipeline.tools import Tools
 from henslowe.actors.pipeline.workdir import Snapshot, Workdir
+from henslowe.actors.sources import content_digest
 from henslowe.config.inference import Dependencies
-from henslowe.config.manifest import ServiceManifest, read_manifest
+from henslowe.config.manifest import SERVICE_FILE, Delivery, ServiceManifest, read_manifest
 
 
 @dataclass(slots=True, frozen=True)
@@ -50,4 +52,16 @@ def understand(tools: Tools, service: ServiceName, work: Workdir, snapshot: Snap
     inferred = manifest.inferred
     if not any(stage.name == DEPS and stage.kind is Kind.DEPS for stage in stages):
         inferred = inferred.model_copy(update={"dependencies": Dependencies()})
-    return Prepared(snapshot, manifest, service_env(inferred, work.src, tools.envs, pipeline.python), stages)
+    return Prepared(
+        _built_of(snapshot, manifest), manifest, service_env(inferred, work.src, tools.envs, pipeline.python), stages
+    )
+
+
+def _built_of(snapshot: Snapshot, manifest: ServiceManifest) -> Snapshot:
+    """The copy as a build sees it: of `service.toml` counts what touches the build, and not how it is shipped.
+
+    So an edit of a threshold is no change of the sources: no stage runs for it, and no version is made.
+    """
+    building = manifest.model_dump_json(exclude=set(Delivery.model_fields))
+    files = {**snapshot.files, SERVICE_FILE: hashlib.sha256(building.encode()).hexdigest()}
+    return Snapshot(files, content_digest(files.items()))

@@ -45,9 +45,7 @@ from henslowe.actors.pipeline.telling import Journal
 from henslowe.actors.pipeline.tools import Tools, in_thread
 from henslowe.actors.pipeline.workdir import Snapshot, Workdir, take_snapshot
 from henslowe.actors.vocabulary import EventType, Status
-from henslowe.config.exposure import Exposure
-from henslowe.config.hooks import Hook
-from henslowe.config.ramp import Plan
+from henslowe.config.manifest import ServiceManifest
 from henslowe.errors import HensloweError, ManifestError, NotFound, StageFailed
 
 VERSIONS_TIMEOUT_S: Final = 30.0
@@ -162,41 +160,31 @@ class _Run:
         except ManifestError as error:
             await self._refuse(snapshot, error)
             return None
-        manifest, delivery = prepared.manifest, self._tools.settings.delivery
-        percent = delivery.canary_percent if manifest.canary_percent is None else manifest.canary_percent
-        strategy, plan = Strategy(manifest.strategy_of(delivery)), manifest.plan_of(delivery)
-        exposure = manifest.exposed(delivery)
-        if not await self._create(
-            snapshot, strategy, round(percent * 100), hooks=manifest.hooks, exposure=exposure, plan=plan
-        ):
+        manifest = prepared.manifest
+        if not await self._create(self._said_by(manifest, prepared.snapshot.digest)):
             return None
         say(EventType.MANIFEST_CHECK, Status.SUCCESS, key=self._version, origin=manifest.origin)
         return prepared
 
-    async def _create(
-        self,
-        snapshot: Snapshot,
-        strategy: Strategy,
-        weight: int,
-        *,
-        hooks: tuple[Hook, ...] = (),
-        exposure: Exposure | None = None,
-        plan: Plan | None = None,
-    ) -> bool:
-        """Whether there is a new version to build."""
-        created: Created = await registry.via(names.VERSIONS).call(
-            CreateVersion(
-                self._service,
-                snapshot.digest,
-                strategy,
-                weight,
-                force=self._job.force,
-                hooks=hooks,
-                exposure=exposure or Exposure(),
-                plan=plan or Plan(),
-            ),
-            VERSIONS_TIMEOUT_S,
+    def _said_by(self, manifest: ServiceManifest, digest: str) -> CreateVersion:
+        delivery = self._tools.settings.delivery
+        percent = delivery.canary_percent if manifest.canary_percent is None else manifest.canary_percent
+        return CreateVersion(
+            self._service,
+            digest,
+            Strategy(manifest.strategy_of(delivery)),
+            round(percent * 100),
+            force=self._job.force,
+            plan=manifest.plan_of(delivery),
+            hooks=manifest.hooks,
+            exposure=manifest.exposed(delivery),
+            health=manifest.health,
+            scale=manifest.scale,
         )
+
+    async def _create(self, message: CreateVersion) -> bool:
+        """Whether there is a new version to build."""
+        created: Created = await registry.via(names.VERSIONS).call(message, VERSIONS_TIMEOUT_S)
         self._job.answer(created.version)
         if created.unchanged and not self._job.force:
             return False
@@ -204,7 +192,8 @@ class _Run:
         return True
 
     async def _refuse(self, snapshot: Snapshot, error: ManifestError) -> None:
-        if not await self._create(snapshot, Strategy.AUTO, 0):
+        unusable = CreateVersion(self._service, snapshot.digest, Strategy.AUTO, 0, force=self._job.force, refused=True)
+        if not await self._create(unusable):
             return
         say(
             EventType.MANIFEST_CHECK,

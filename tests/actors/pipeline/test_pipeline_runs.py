@@ -56,11 +56,10 @@ async def test_a_newer_change_ends_the_run_and_every_process_of_it(node: Node, t
 
 async def test_of_many_changes_in_a_row_the_last_one_is_built(node: Node) -> None:
     for number in range(10):
-        last = node.change({"server.py": server(before=f"# edit {number}")})
+        node.change({"server.py": server(before=f"# edit {number}")})
     async with asyncio.timeout(WAIT_S):
         while not hasattr(outcome := await node.outcome(), "build"):
             assert outcome.superseded
-    assert outcome.metadata["source_digest"] == last.digest
     assert "# edit 9" in Path(outcome.metadata["root"], "server.py").read_text()
     assert node.ended.empty()
 
@@ -87,7 +86,7 @@ async def test_an_edit_that_the_copy_has_caught_already_does_not_begin_again(nod
 async def test_a_state_that_is_there_already_starts_no_stage(node: Node) -> None:
     change = node.change({"server.py": server()})
     built = await node.built()
-    node.ledger.sources[change.digest] = built.version
+    node.ledger.sources[built.metadata["source_digest"]] = built.version
     await node.event("PIPELINE_COMPLETE")
     before = len(node.events)
     registry.via(names.PIPELINE).cast(change)

@@ -34,7 +34,7 @@ from henslowe.actors.health import HealthBoard, policy_of, say_breaker
 from henslowe.actors.holds import HoldKeeper
 from henslowe.actors.hooks import HOOKS, Configured, HookBoard, HookGates, HookKeeper, Surroundings
 from henslowe.actors.ids import ServiceName, service_name
-from henslowe.actors.instances import InstanceManager, Prober
+from henslowe.actors.instances import InstanceBoard, InstanceManager, Prober, Scaler
 from henslowe.actors.interceptors import Interceptors
 from henslowe.actors.journal import draft, say
 from henslowe.actors.kernel import (
@@ -99,7 +99,7 @@ from henslowe.transport.gateway import (
     Memory,
 )
 from henslowe.transport.listener import AppMaker, Listener, bind_tcp, bind_unix
-from henslowe.transport.mcp import McpConnector
+from henslowe.transport.mcp import DormantEndpoint, McpConnector
 from henslowe.transport.mcp.plugged import PluggedConnector
 from henslowe.transport.rate_limit import RateLimiter
 from henslowe.transport.tls import certificate_of
@@ -124,6 +124,7 @@ class Shared:
     health: HealthBoard
     extensions: Extensions
     access: AccessBoard = field(default_factory=AccessBoard)
+    instances: InstanceBoard = field(default_factory=InstanceBoard)
     routes: RouteTable = field(default_factory=RouteTable)
     observations: Observations = field(default_factory=Observations)
     traffic: TrafficStats = field(default_factory=TrafficStats)
@@ -351,12 +352,15 @@ class Node:
                     marker,
                     supervisor=contained_supervisor,
                     secrets=store.secrets.resolve,
+                    board=shared.instances,
+                    dormant=functools.partial(DormantEndpoint, waiting_max=settings.gateway.waiting_max),
                 ),
+                _child("scaler", names.SCALER, Scaler, shared.instances, upkeep.health),
                 _child(
                     "prober",
                     names.PROBER,
                     Prober,
-                    shared.directory,
+                    shared.instances,
                     settings.instances,
                     settings.gateway.call_timeout_s,
                 ),
@@ -461,6 +465,10 @@ class Node:
             extra=shared.extensions.methods(),
         )
         self._stack.callback(shared.directory.on_server_event(self._gateway.server_event))
+        shared.instances.queued = self._gateway.queued
+        shared.instances.sessions_at = self._gateway.sessions_at
+        tasks = self.store.table(TASKS)
+        shared.instances.working = lambda service: any(task.open for task in tasks.by("service", service))
         admin = Admin(
             view,
             self.store.events,

@@ -201,6 +201,11 @@ class Probed(Protocol):
         """Loop time of the server's last answer."""
         ...
 
+    @property
+    def called_s(self) -> float:
+        """Loop time of the last call that was answered, or of the opening; probes are none."""
+        ...
+
     async def probe(self, timeout_s: float) -> None:
         """Ask something that any server answers at once.
 

@@ -248,6 +248,8 @@ class EnsureInstance:
     """The materialised build, or None for a declared service."""
     holder: str = DELIVERY
     """On whose behalf: it runs until each holder has released it."""
+    scale: Scale = field(default_factory=Scale)
+    """What the version says of how many instances it should have."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -257,6 +259,42 @@ class ReleaseInstance:
     version: VersionKey
     drain_s: float = 30.0
     holder: str = DELIVERY
+
+
+# -- gateway, scaler -> instances ----------------
+
+
+@dataclass(slots=True, frozen=True)
+class ScaleVersion:
+    """Cast to INSTANCES: so many instances of a version should serve. Ignored while it sleeps."""
+
+    version: VersionKey
+    serving: int
+    why: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class SleepVersion:
+    """Cast to INSTANCES: nobody uses this version: end its instances, and keep what wakes it."""
+
+    version: VersionKey
+    why: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class WakeVersion:
+    """Cast to INSTANCES: somebody calls a version that sleeps (idempotent)."""
+
+    version: VersionKey
+
+
+@dataclass(slots=True, frozen=True)
+class ReplaceInstance:
+    """Cast to INSTANCES: start another instance, and once it is up let this one finish and end (idempotent)."""
+
+    version: VersionKey
+    instance: InstanceId
+    why: str
 
 
 # -- gateway -> holds -> instances ----------------
@@ -297,7 +335,10 @@ class ClosePrivate:
 
 @dataclass(slots=True, frozen=True)
 class InstanceUp:
-    """Cast to VERSIONS and ROUTER: an instance answered its handshake and listing; its endpoint is in the directory."""
+    """Cast to VERSIONS and ROUTER: an instance answered its handshake and listing; its endpoint is in the directory.
+
+    A version that begins with several instances is announced once all of them are up.
+    """
 
     version: VersionKey
     instance: InstanceId
@@ -308,12 +349,14 @@ class InstanceUp:
 
 @dataclass(slots=True, frozen=True)
 class InstanceDown:
-    """Cast to VERSIONS and ROUTER: an instance ended. `expected` when it was released."""
+    """Cast to VERSIONS and ROUTER: an instance ended. `expected` when it was released, or its version sleeps."""
 
     version: VersionKey
     instance: InstanceId
     reason: str
     expected: bool
+    left: int = 0
+    """Instances of the version that serve on."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -28,7 +28,7 @@ class VersionTraffic:
     """Latencies over the last 500 calls or so."""
     last_call_s: float = 0.0
     """Unix time, 0 before the first call."""
-    window: WindowFigures = WindowFigures()
+    window: WindowFigures = field(default_factory=WindowFigures)
     """The calls of the last minutes (`health.window_s`)."""
 
 

@@ -1,28 +1,27 @@
-"""The actor of one running version: starts its server, publishes its endpoint, and ends with it.
+"""The actor of one instance: starts its server, joins its version's crew, and ends with it.
 
 It does not restart anything: it crashes, and its supervisor starts another incarnation, until that was too often. Only
-a first start that fails is not tried again, since nothing shows that the version can run at all.
+a first start that fails is not tried again, since nothing shows that it can run at all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import itertools
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from henslowe.actors import names
 from henslowe.actors.endpoints import EndpointDirectory
 from henslowe.actors.ids import InstanceId, VersionKey
+from henslowe.actors.instances.crew import Crew, Duty
 from henslowe.actors.instances.driver import Driver, Server, StartOrder
 from henslowe.actors.instances.output import Output, OutputRate
 from henslowe.actors.journal import say
 from henslowe.actors.kernel import SHUTDOWN, Continue, LoopActor, Stop, is_clean
 from henslowe.actors.kernel import names as registry
-from henslowe.actors.messages import EnsureInstance, InstanceDown, InstanceUp
+from henslowe.actors.messages import InstanceDown, InstanceUp
 from henslowe.actors.vocabulary import EventType, Status
 from henslowe.errors import HensloweError, InstanceFailed
 
@@ -47,10 +46,18 @@ class Stuck:
 
 @dataclass(slots=True, frozen=True)
 class StartRefused:
-    """Cast to INSTANCES: the first start of a version failed."""
+    """Cast to INSTANCES: the first start of an instance failed."""
 
     version: VersionKey
+    slot: int
     reason: str
+
+
+@dataclass(slots=True, frozen=True)
+class Ready:
+    """Cast to INSTANCES: an instance is up; others may go now, and who waited for it may go on."""
+
+    version: VersionKey
 
 
 @dataclass(slots=True, frozen=True)
@@ -63,56 +70,33 @@ class Surroundings:
     output: OutputRate
 
 
-@dataclass(slots=True)
-class History:
-    """What the incarnations of one version's instance leave to each other, and to the manager.
-
-    Written by the living incarnation only, but for `holders` and `released`, which are the manager's.
-    """
-
-    numbers: Iterator[int]
-    """Numbers of instances of this version, never used twice."""
-    private_numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-    """The same for its private connections."""
-    ready_once: bool = False
-    crash: str = ""
-    """Why the last incarnation crashed; "" while one runs, or when it ended as it was told."""
-    holders: set[str] = field(default_factory=set)
-    """On whose behalf the version runs; kept by the manager."""
-    released: bool = False
-    """Whether it is to drain and end."""
-    up: InstanceUp | None = None
-    """The last announcement, while it is true."""
-    url: str = ""
-    """Where the last incarnation listens; "" on pipes."""
-
-
 @dataclass(slots=True, frozen=True)
 class _Lost:
     reason: str
 
 
-def instance_name(version: VersionKey) -> str:
-    """The registered name of a version's instance."""
-    return f"{names.SERVICES}.{version}"
+def instance_name(version: VersionKey, slot: int = 1) -> str:
+    """The registered name of one of a version's instances: the first, or by its place in the crew."""
+    return f"{names.SERVICES}.{version}" + (f"/{slot}" if slot > 1 else "")
 
 
 class Instance(LoopActor):
     """Runs one server.
 
     Args:
-        ensure: What to run.
-        history: Shared by all incarnations.
+        crew: The instances of its version, and what to run.
+        slot: Its place among them, over all incarnations.
         surroundings: Shared by all instances.
     """
 
-    def __init__(self, ensure: EnsureInstance, history: History, surroundings: Surroundings) -> None:
+    def __init__(self, crew: Crew, slot: int, surroundings: Surroundings) -> None:
         super().__init__()
-        self._ensure = ensure
-        self._version = ensure.version
-        self._history = history
+        self._ensure = crew.ensure
+        self._version = crew.version
+        self._crew = crew
         self._around = surroundings
-        self._id = InstanceId(f"{ensure.version}#{next(history.numbers)}")
+        self._member = crew.enter(slot)
+        self._id = self._member.instance
         self._server: Server | None = None
         self._tidying: asyncio.Task[None] | None = None
         """Held here, since the loop does not."""
@@ -124,7 +108,7 @@ class Instance(LoopActor):
     async def handle_continue(self, _arg: Any) -> Stop | None:
         """Start the server and tell everybody."""
         started_s = time.monotonic()
-        history = self._history
+        member = self._member
         say(EventType.INSTANCE_START, Status.PENDING, key=self._version, instance=self._id)
         try:
             self._server = await self._around.driver.start(
@@ -148,12 +132,13 @@ class Instance(LoopActor):
                 reason=failure.message,
                 hint=failure.hint,
             )
-            history.crash = failure.message
-            if history.ready_once:
+            member.crash = failure.message
+            if member.ready_once:
+                member.duty = Duty.DOWN
                 raise
             output = failure.details.get("output", "")
             reason = f"{failure.message}\n{output}" if output else failure.message
-            registry.via(names.INSTANCES).cast(StartRefused(self._version, reason))
+            registry.via(names.INSTANCES).cast(StartRefused(self._version, member.slot, reason))
             return Stop(BROKEN)
         self.ref.watch(functools.partial(self._gone, asyncio.get_running_loop()))
         self._ready(self._server, time.monotonic() - started_s)
@@ -168,7 +153,7 @@ class Instance(LoopActor):
         assert isinstance(message, Release)
         assert self._server is not None
         endpoint = self._server.endpoint
-        self._around.directory.remove(endpoint)
+        self._leave(Duty.DRAINING)
         left = 0
         try:
             async with asyncio.timeout(message.drain_s):
@@ -183,19 +168,19 @@ class Instance(LoopActor):
         """Take the loss of the server: crash with the best reason that can be had."""
         if isinstance(message, _Lost) and self._server is not None:
             reason = await self._server.end(message.reason)
-            self._history.crash = reason
+            self._member.crash = reason
             self._down(reason, expected=False)
             raise InstanceFailed(f"{self._id} ended: {reason}", hint=f"henslowe logs {self._version.service}")
 
     async def terminate(self, reason: Any) -> None:
         """Stop the server, whatever the reason."""
         expected = is_clean(reason)
-        if not expected and not self._history.crash:
-            self._history.crash = str(reason) or repr(reason)
+        if not expected and not self._member.crash:
+            self._member.crash = str(reason) or repr(reason)
         server, self._server = self._server, None
         if server is None:
             return
-        self._around.directory.remove(server.endpoint)
+        self._leave(Duty.DRAINING if expected else Duty.DOWN)
         self._down(str(reason[1] if isinstance(reason, tuple) else reason), expected=expected)
         await server.stop(self._around.stop_grace_s)
 
@@ -207,17 +192,15 @@ class Instance(LoopActor):
     def _tidy(self) -> None:
         server, self._server = self._server, None
         if server is not None:
-            self._around.directory.remove(server.endpoint)
+            self._leave(Duty.DOWN)
             self._down("its actor was killed", expected=False)
             self._tidying = asyncio.ensure_future(server.stop(0.0))
 
     def _ready(self, server: Server, took_s: float) -> None:
-        endpoint, history = server.endpoint, self._history
-        history.ready_once, history.crash, history.url = True, "", server.url
-        up = history.up = InstanceUp(
-            self._version, self._id, endpoint.contract, endpoint.facts.era.value, round(took_s, 3)
-        )
-        self._around.directory.add(endpoint)
+        endpoint, member = server.endpoint, self._member
+        member.url, member.pid = server.url, server.pid
+        up = InstanceUp(self._version, self._id, endpoint.contract, endpoint.facts.era.value, round(took_s, 3))
+        announced = self._crew.ready(member, endpoint, up)
         say(
             EventType.INSTANCE_READY,
             Status.SUCCESS,
@@ -228,26 +211,51 @@ class Instance(LoopActor):
             protocol_version=endpoint.facts.protocol_version,
             tools=len(endpoint.contract.tools),
             took_s=up.took_s,
+            **({"standby": True} if member.duty is Duty.STANDBY else {}),
         )
-        tell_versions_and_router(up)
+        if announced:
+            tell_versions_and_router(up)
+        registry.via(names.INSTANCES).cast(Ready(self._version))
 
     def _lost(self, reason: str) -> None:
         """The server can take no more calls. Runs in: the loop, called by the driver, also when this actor is dead."""
         if self._server is None:
             return  # `start` itself raises
-        self._around.directory.remove(self._server.endpoint)
+        self._leave(Duty.DOWN)
         if self.ref.is_alive():
             self.ref.send(_Lost(reason))
         else:
             self._down(reason, expected=False)
 
+    def _leave(self, duty: Duty) -> None:
+        """Take no more calls; who stands by takes them."""
+        if self._member.instance != self._id:
+            return  # the next incarnation is there already, and has seen to it
+        for member in self._crew.leave(self._member, duty):
+            say(
+                EventType.INSTANCE_TAKEOVER,
+                Status.SUCCESS,
+                key=self._version,
+                instance=member.instance,
+                instead_of=self._id,
+            )
+
     def _down(self, reason: str, *, expected: bool) -> None:
-        if self._history.up is None or self._history.up.instance != self._id:
+        member = self._member
+        if member.up is None or member.up.instance != self._id:
             return
-        self._history.up = None
+        member.up, left = None, self._crew.count(Duty.SERVING)
         status = Status.SUCCESS if expected else Status.FAILED
-        say(EventType.INSTANCE_DOWN, status, key=self._version, instance=self._id, reason=reason, expected=expected)
-        tell_versions_and_router(InstanceDown(self._version, self._id, reason, expected))
+        say(
+            EventType.INSTANCE_DOWN,
+            status,
+            key=self._version,
+            instance=self._id,
+            reason=reason,
+            expected=expected,
+            left=left,
+        )
+        tell_versions_and_router(InstanceDown(self._version, self._id, reason, expected, left))
 
 
 def tell_versions_and_router(message: Any) -> None:

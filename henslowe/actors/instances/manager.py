@@ -1,10 +1,13 @@
-"""The manager keeps one instance per wanted version, each under a supervisor of its own.
+"""The manager keeps a crew of instances per wanted version, each version under a supervisor of its own.
 
-`SERVICES` (dynamic) holds one supervisor per service, that one per version, that the instance, and beside it the
+`SERVICES` (dynamic) holds one supervisor per service, that one per version, that the instances, and beside them the
 version's private connections, which somebody asks for and gives back (`private`). The inner two supervisors are
 temporary children: when a version has used up its restarts, its supervisor gives up and nothing above or beside it
 notices, but the manager does, by a monitor. The manager holds no process: after a crash it finds what runs by asking
 the supervisors.
+
+How many instances there are is a number in the crew; `staffing` sees to it. A version that sleeps has a supervisor
+without instances, and in the directory what wakes it.
 """
 
 from __future__ import annotations
@@ -13,17 +16,18 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from henslowe.actors import names
 from henslowe.actors.endpoints import Connector, EndpointDirectory
 from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
+from henslowe.actors.instances.crew import Crew, Duty, InstanceBoard
 from henslowe.actors.instances.driver import ProcessDriver
 from henslowe.actors.instances.instance import (
-    History,
     Instance,
+    Ready,
     Release,
     StartRefused,
     Surroundings,
@@ -32,18 +36,17 @@ from henslowe.actors.instances.instance import (
 )
 from henslowe.actors.instances.output import OutputRate
 from henslowe.actors.instances.private import PrivateInstance, PrivateOrder
+from henslowe.actors.instances.staffing import STOP_SPARE_S, TERMINATE_S, DormantOf, Left, Private, Staffing, Wanted
+from henslowe.actors.instances.supervision import children, ended, instances_of
 from henslowe.actors.kernel import (
     NOREPLY,
-    SHUTDOWN,
     ActorExit,
-    Backoff,
     CallTimeout,
-    ChildInfo,
     ChildSpec,
     Down,
     LoopActor,
-    MonitorRef,
     Ref,
+    Reply,
     RestartType,
     StartChild,
     TerminateChild,
@@ -59,8 +62,13 @@ from henslowe.actors.messages import (
     InstanceBroken,
     OpenPrivate,
     ReleaseInstance,
+    ReplaceInstance,
+    ScaleVersion,
+    SleepVersion,
+    WakeVersion,
 )
 from henslowe.config.settings import InstanceSettings, Settings
+from henslowe.config.upkeep import ScaleSettings, laid_over
 from henslowe.errors import HensloweError, LimitReached, Unavailable
 
 log = logging.getLogger(__name__)
@@ -69,39 +77,10 @@ SupervisorSpec = Callable[[str, int, float], ChildSpec]
 """Makes the spec of a temporary dynamic supervisor from its id, `max_restarts` and `max_seconds`. Supervisors live a
 layer above the actors that they run, so the composition root says what one is."""
 
-STOP_SPARE_S: Final = 3.0
-"""Beyond an instance's own grace: for closing the connection and reading the last words."""
-TERMINATE_S: Final = 30.0
-"""Longest wait for a version's supervisor, which by then has nothing to stop."""
 SERVICE_RESTARTS: Final = (0, 1.0)
 """A service's supervisor restarts nothing: its children are temporary."""
-
-
-@dataclass(slots=True)
-class _Wanted:
-    """One version that runs, or is being stopped."""
-
-    ensure: EnsureInstance
-    history: History
-    supervisor: Ref
-    monitor: MonitorRef
-    """Of the supervisor."""
-    releasing: MonitorRef | None = None
-    """Set while the instance drains: it is over when this monitor fires."""
-    stopping: bool = False
-    again: dict[str, EnsureInstance] = field(default_factory=dict)
-    """By holder: asked for once more while it was being stopped."""
-    drain_s: float = 30.0
-    """While it is released: how long calls may take to finish, of the private connections and then of the instance."""
-
-
-@dataclass(slots=True, frozen=True)
-class _Private:
-    """One private connection."""
-
-    version: VersionKey
-    ref: Ref
-    monitor: MonitorRef
+ALONE: Final = ScaleSettings()
+"""Of a remote server, which is not ours to multiply."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -112,7 +91,7 @@ class _Stopped:
 
 
 class InstanceManager(LoopActor):
-    """Answers `EnsureInstance`, `ReleaseInstance`, `OpenPrivate` and `ClosePrivate`; casts `InstanceBroken`.
+    """Answers `EnsureInstance`, `ReleaseInstance`, what scales, `OpenPrivate`, `ClosePrivate`; casts `InstanceBroken`.
 
     Args:
         settings: The node's settings; headers of remote services are in `services`.
@@ -122,6 +101,8 @@ class InstanceManager(LoopActor):
         marker: `<node id>:<incarnation>`, for processes that outlive a crash of the node.
         supervisor: Makes specs of temporary dynamic supervisors.
         secrets: Resolves what variables and headers of services refer to.
+        board: Where the crews are published; it outlives a crash of this actor.
+        dormant: Makes what stands in for a version that sleeps; None where none ever does.
     """
 
     def __init__(
@@ -134,10 +115,16 @@ class InstanceManager(LoopActor):
         *,
         supervisor: SupervisorSpec,
         secrets: Resolve = dict,
+        board: InstanceBoard | None = None,
+        dormant: DormantOf | None = None,
     ) -> None:
         super().__init__()
         self._settings: InstanceSettings = settings.instances
+        self._scale = settings.scale
+        self._declared = {name: declared.scale for name, declared in settings.services.items()}
         self._supervisor = supervisor
+        self._directory = directory
+        self._board = board or InstanceBoard()
         driver = ProcessDriver(
             connector,
             data_dir=data_dir,
@@ -147,107 +134,143 @@ class InstanceManager(LoopActor):
         )
         kept = OutputRate(self._settings.output_lines_per_s, self._settings.output_bytes_per_s)
         self._around = Surroundings(driver, directory, self._settings.stop_grace_s, kept)
-        self._wanted: dict[VersionKey, _Wanted] = {}
+        self._wanted: dict[VersionKey, Wanted] = {}
         self._numbers: dict[VersionKey, Iterator[int]] = {}
-        self._private: dict[InstanceId, _Private] = {}
+        self._private: dict[InstanceId, Private] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._staffing = Staffing(
+            self,
+            self._around,
+            self._settings,
+            self._private,
+            dormant=dormant,
+            drain_s=settings.delivery.drain_s,
+            sessions_at=lambda instance: self._board.sessions_at(instance),  # noqa: PLW0108 - set later
+        )
 
     async def init(self) -> None:
         """Find what runs already, started by an earlier incarnation."""
-        for service in await _children(registry.whereis(names.SERVICES)):
-            for version in await _children(service.ref):
-                for instance in await _children(version.ref):
-                    if version.ref is None:
-                        continue
-                    if instance.spec.actor is Instance:
-                        ensure, history, _ = instance.spec.args
-                        self._adopt(_Wanted(ensure, history, version.ref, self.monitor(version.ref)))
-                    elif instance.ref is not None:
-                        order = instance.spec.args[0]
-                        self._keep_private(order.ensure.version, order.instance, instance.ref)
-        for version_key, wanted in self._wanted.items():
-            if wanted.history.released:
-                running = registry.whereis(instance_name(version_key))
-                if running is None:
-                    self._dismantle(version_key, wanted)
-                else:
-                    self._drain(version_key, wanted, running)
+        for service in await children(registry.whereis(names.SERVICES)):
+            for version in await children(service.ref):
+                if version.ref is not None:
+                    await self._find(str(version.id), version.ref)
+        for key in [key for key in self._board.crews if key not in self._wanted]:
+            self._board.crews.pop(key).close()
+        for wanted in tuple(self._wanted.values()):
+            await self._go_on(wanted)
 
-    async def handle_call(self, message: Any, sender: Any) -> Any:
+    async def handle_call(self, message: Any, sender: Reply) -> Any:
         """Take `OpenPrivate`."""
         assert isinstance(message, OpenPrivate)
         version = message.version
         wanted = self._wanted.get(version)
-        if wanted is None or wanted.stopping or wanted.releasing is not None or wanted.history.up is None:
+        if wanted is not None and wanted.crew.dormant is not None and not wanted.leaving:
+            if len(wanted.openings) >= self._settings.private_max:
+                raise LimitReached(f"cannot open a private connection to {version}: too many wait until it is awake")
+            wanted.openings.append((message, sender))
+            await self._staff(wanted, self._staffing.wake(wanted))
+            return NOREPLY
+        if wanted is None or wanted.leaving or wanted.crew.up is None:
             raise Unavailable(f"cannot open a private connection to {version}: it is not up")
-        if (
-            sum(each.version.service == version.service for each in self._private.values())
-            >= self._settings.private_max
-        ):
-            raise LimitReached(
-                f"cannot open a private connection to {version}: {self._settings.private_max} are open",
-                hint="raise instances.private_max",
-            )
-        instance = InstanceId(f"{version}~{next(wanted.history.private_numbers)}")
-        spec = ChildSpec(
-            instance,
-            PrivateInstance,
-            args=(PrivateOrder(wanted.ensure, instance, message.client, wanted.history.url), self._around, sender),
-            restart=RestartType.TEMPORARY,
-            shutdown_s=self._settings.stop_grace_s + STOP_SPARE_S,
-        )
-        try:
-            ref = await wanted.supervisor.call(StartChild(spec))
-        except (ActorExit, CallTimeout) as failure:
-            raise Unavailable(f"cannot open a private connection to {version}: {failure}") from failure
-        self._keep_private(version, instance, ref)
+        await self._open_private(wanted, message, sender)
         return NOREPLY
 
     async def handle_cast(self, message: Any) -> None:
-        """Take `EnsureInstance`, `ReleaseInstance`, `ClosePrivate` and the instances' `StartRefused`."""
-        if isinstance(message, EnsureInstance):
-            await self._ensure(message)
-        elif isinstance(message, ReleaseInstance):
-            self._release(message)
-        elif isinstance(message, ClosePrivate):
-            private = self._private.get(message.instance)
-            if private is not None:
-                private.ref.cast(Release(message.drain_s))
-        elif isinstance(message, StartRefused):
-            wanted = self._wanted.get(message.version)
-            if wanted is not None and not wanted.stopping:
-                self._broken(message.version, message.reason)
-                self._dismantle(message.version, wanted)
+        """Take what others want, and what the instances tell."""
+        match message:
+            case EnsureInstance():
+                await self._ensure(message)
+            case ReleaseInstance():
+                self._release(message)
+            case ClosePrivate():
+                private = self._private.get(message.instance)
+                if private is not None:
+                    private.ref.cast(Release(message.drain_s))
+            case _:
+                wanted = self._wanted.get(message.version)
+                if wanted is not None and not wanted.stopping:
+                    await self._heard(wanted, message)
+
+    async def _heard(self, wanted: Wanted, message: Any) -> None:
+        """What is about a version that runs or sleeps."""
+        staffing = self._staffing
+        match message:
+            case StartRefused():
+                await self._refused(wanted, message)
+            case Ready():
+                staffing.awake(wanted)
+                for opening, sender in self._openings(wanted):
+                    await self._opened(wanted, opening, sender)
+                await self._staff(wanted, staffing.reconcile(wanted))
+            case WakeVersion():
+                await self._staff(wanted, staffing.wake(wanted))
+            case SleepVersion():
+                await self._staff(wanted, staffing.sleep(wanted, message))
+            case ScaleVersion() if wanted.crew.serving and wanted.crew.ready_once:
+                await self._staff(wanted, staffing.scale(wanted, message))
+            case ReplaceInstance():
+                await self._staff(wanted, staffing.replace(wanted, message))
 
     async def handle_info(self, message: Any) -> None:
-        """Take the ends of supervisors and of released instances."""
-        if isinstance(message, Down):
-            for instance, private in self._private.items():
-                if message.mref is private.monitor:
-                    del self._private[instance]
-                    self._drain_instance(private.version)
-                    return
-            for version, wanted in self._wanted.items():
-                if message.mref is wanted.releasing:
-                    self._dismantle(version, wanted)
-                    return
-                if message.mref is wanted.monitor:
-                    await self._supervisor_down(version, wanted, message.reason)
-                    return
-        elif isinstance(message, _Stopped):
-            wanted = self._wanted.pop(message.version)
-            self.demonitor(wanted.monitor)
-            await self._ensure_again(wanted)
+        """Take the ends of supervisors, of instances and of private connections."""
+        match message:
+            case Down():
+                await self._down(message)
+            case Left(version, slot):
+                await self._left(version, slot)
+            case _Stopped():
+                wanted = self._wanted.pop(message.version)
+                self.demonitor(wanted.monitor)
+                self._forget(wanted)
+                await self._ensure_again(wanted)
 
     def terminate(self, _reason: Any) -> None:
         """Leave the instances to their supervisors."""
         for task in self._tasks:
             task.cancel()
 
-    def _adopt(self, wanted: _Wanted) -> None:
-        version = wanted.ensure.version
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """See `Owner.spawn`."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- after a crash of this actor ----------------
+
+    async def _find(self, id_: str, supervisor: Ref) -> None:
+        crew = next((crew for key, crew in self._board.crews.items() if str(key) == id_), None)
+        for child in await children(supervisor):
+            if child.spec.actor is Instance:
+                crew = child.spec.args[0]
+            elif child.ref is not None:
+                self._keep_private(child.spec.args[0], child.ref)
+        if crew is not None:
+            self._keep(Wanted(crew, supervisor, self.monitor(supervisor)))
+
+    async def _go_on(self, wanted: Wanted) -> None:
+        crew = wanted.crew
+        for slot, member in list(crew.members.items()):
+            actor = registry.whereis(instance_name(crew.version, slot))
+            if member.duty is Duty.DRAINING and actor is None:
+                del crew.members[slot]
+            elif actor is not None and (member.duty is Duty.DRAINING or crew.released):
+                self._staffing.drain(wanted, slot, actor)
+        if crew.released and not wanted.draining:
+            self._dismantle(wanted)
+        await self._staff(wanted, self._staffing.reconcile(wanted))
+
+    def _keep(self, wanted: Wanted) -> None:
+        version = wanted.crew.version
         self._wanted[version] = wanted
-        self._numbers[version] = wanted.history.numbers
+        self._board.crews[version] = wanted.crew
+        self._numbers[version] = wanted.crew.numbers
+
+    def _forget(self, wanted: Wanted) -> None:
+        """The version is no more: nothing stands for it, and nobody waits for it."""
+        self._board.crews.pop(wanted.crew.version, None)
+        wanted.crew.close()
+        for _, sender in self._openings(wanted):
+            sender.set_exception(Unavailable(f"cannot open a private connection to {wanted.crew.version}: it ended"))
 
     # -- wanting and not wanting ----------------
 
@@ -255,48 +278,57 @@ class InstanceManager(LoopActor):
         wanted = self._wanted.get(ensure.version)
         if wanted is None:
             await self._start(ensure)
-        elif wanted.stopping or wanted.releasing is not None:
+        elif wanted.leaving:
             wanted.again[ensure.holder] = ensure
         else:
-            wanted.history.holders.add(ensure.holder)
-            if wanted.history.up is not None and ensure.holder == DELIVERY:  # nobody else is told
-                tell_versions_and_router(wanted.history.up)
+            wanted.crew.holders.add(ensure.holder)
+            if ensure.holder != DELIVERY:  # nobody else is told, or needs it awake before a call
+                return
+            if wanted.crew.dormant is not None:
+                await self._staff(wanted, self._staffing.wake(wanted))
+            elif wanted.crew.ready_once and wanted.crew.up is not None:
+                tell_versions_and_router(wanted.crew.up)
 
-    async def _ensure_again(self, ended: _Wanted) -> None:
-        for ensure in ended.again.values():
+    async def _ensure_again(self, over: Wanted) -> None:
+        for ensure in over.again.values():
             await self._ensure(ensure)
 
     async def _start(self, ensure: EnsureInstance) -> None:
         version, settings = ensure.version, self._settings
-        history = History(self._numbers.setdefault(version, itertools.count(1)), holders={ensure.holder})
-        # Where supervisors were killed, their instances are stopping still, and hold the name.
-        await _ended(registry.whereis(instance_name(version)), settings.stop_grace_s + STOP_SPARE_S)
+        scale = self._scale_of(ensure)
+        crew = Crew(
+            ensure,
+            self._directory,
+            self._numbers.setdefault(version, itertools.count(1)),
+            scale,
+            holders={ensure.holder},
+            serving=self._beginning(version.service, scale),
+            standby=scale.standby,
+        )
+        # Where supervisors were killed, their instances are stopping still, and hold the names.
+        await ended(instances_of(version), settings.stop_grace_s + STOP_SPARE_S)
         try:
             service = await self._service(version.service)
-            spec = self._supervisor(str(version), settings.max_restarts, settings.max_seconds)
-            supervisor = await service.call(StartChild(spec))
-            assert isinstance(supervisor, Ref)
-            self._wanted[version] = _Wanted(ensure, history, supervisor, self.monitor(supervisor))
-            backoff = Backoff(
-                first_s=settings.backoff_first_s, max_s=max(settings.backoff_first_s, settings.backoff_max_s)
-            )
-            await supervisor.call(
-                StartChild(
-                    ChildSpec(
-                        "instance",
-                        Instance,
-                        args=(ensure, history, self._around),
-                        name=instance_name(version),
-                        restart=RestartType.TRANSIENT,
-                        shutdown_s=settings.stop_grace_s + STOP_SPARE_S,
-                        backoff=backoff,
-                    )
-                )
-            )
+            restarts = settings.max_restarts * max(1, scale.most + scale.standby)
+            supervisor = await service.call(StartChild(self._supervisor(str(version), restarts, settings.max_seconds)))
         except (HensloweError, ActorExit, CallTimeout) as failure:
             self._broken(version, f"cannot start {version}: {failure}")
-            if version in self._wanted:
-                self._dismantle(version, self._wanted[version])
+            return
+        assert isinstance(supervisor, Ref)
+        wanted = Wanted(crew, supervisor, self.monitor(supervisor))
+        self._keep(wanted)
+        await self._staff(wanted, self._staffing.reconcile(wanted))
+
+    def _scale_of(self, ensure: EnsureInstance) -> ScaleSettings:
+        if ensure.launch.remote:
+            return ALONE
+        declared = self._declared.get(ensure.version.service)
+        return laid_over(self._scale, *([declared] if declared is not None else []), ensure.scale)
+
+    def _beginning(self, service: ServiceName, scale: ScaleSettings) -> int:
+        """How many instances a version begins with: as many as the one that it may follow has now."""
+        others = (crew.serving for crew in self._board.of_service(service))
+        return min(max(1, scale.min, *others), scale.most)
 
     async def _service(self, service: ServiceName) -> Ref:
         """The service's supervisor, started when there is none."""
@@ -313,64 +345,157 @@ class InstanceManager(LoopActor):
         wanted = self._wanted.get(release.version)
         if wanted is None:
             return
+        crew = wanted.crew
         wanted.again.pop(release.holder, None)
-        wanted.history.holders.discard(release.holder)
-        if wanted.stopping or wanted.history.holders:
+        crew.holders.discard(release.holder)
+        if wanted.leaving or crew.holders:
             return
-        instance = registry.whereis(instance_name(release.version))
-        if instance is None or wanted.history.up is None:
-            self._dismantle(release.version, wanted)  # starting, or waiting for its restart: nothing to drain
-        elif wanted.releasing is None:
-            wanted.history.released, wanted.drain_s = True, release.drain_s
-            self._drain(release.version, wanted, instance)
+        crew.released, wanted.drain_s = True, release.drain_s
+        crew.close()
+        for slot, member in crew.members.items():
+            actor = registry.whereis(instance_name(release.version, slot))
+            if actor is not None and (member.able or slot in wanted.draining):
+                self._staffing.drain(wanted, slot, actor)
+        if not wanted.draining:
+            self._dismantle(wanted)  # starting, asleep, or waiting for its restart: nothing to drain
 
-    def _keep_private(self, version: VersionKey, instance: InstanceId, ref: Ref) -> None:
-        self._private[instance] = _Private(version, ref, self.monitor(ref))
+    async def _staff(self, wanted: Wanted, work: Coroutine[Any, Any, None]) -> None:
+        """Do what may start instances. What cannot even be started is broken, unless others of it are up."""
+        try:
+            await work
+        except (HensloweError, ActorExit, CallTimeout) as failure:
+            reason = f"cannot start {wanted.crew.version}: {failure}"
+            await self._not_started(wanted, reason)
+
+    async def _refused(self, wanted: Wanted, refused: StartRefused) -> None:
+        if wanted.crew.members.get(refused.slot) is not None and refused.slot not in wanted.draining:
+            del wanted.crew.members[refused.slot]
+            if not wanted.leaving:
+                await self._not_started(wanted, refused.reason)
+
+    async def _not_started(self, wanted: Wanted, reason: str) -> None:
+        crew = wanted.crew
+        if crew.dormant is not None:
+            for _, sender in self._openings(wanted):
+                sender.set_exception(Unavailable(f"cannot wake {crew.version}: {reason}"))
+            await self._staffing.not_woken(wanted, reason)
+            self._broken(crew.version, f"cannot be woken: {reason}")
+        elif crew.ready_once and crew.count(Duty.SERVING, Duty.STANDBY):
+            self._staffing.no_more_than_there_are(wanted, reason)
+        elif not wanted.stopping:
+            self._broken(crew.version, reason)
+            self._dismantle(wanted)
+
+    # -- private connections ----------------
+
+    async def _open_private(self, wanted: Wanted, message: OpenPrivate, sender: Reply) -> None:
+        version, crew = message.version, wanted.crew
+        if (
+            sum(each.version.service == version.service for each in self._private.values())
+            >= self._settings.private_max
+        ):
+            raise LimitReached(
+                f"cannot open a private connection to {version}: {self._settings.private_max} are open",
+                hint="raise instances.private_max",
+            )
+        serving = [member for member in crew.on_duty(Duty.SERVING) if member.endpoint is not None]
+        joined = min(serving, key=lambda member: member.endpoint.in_flight if member.endpoint else 0)
+        instance = InstanceId(f"{version}~{next(crew.private_numbers)}")
+        order = PrivateOrder(crew.ensure, instance, message.client, joined.url, joined.slot if joined.url else 0)
+        spec = ChildSpec(
+            instance,
+            PrivateInstance,
+            args=(order, self._around, sender),
+            restart=RestartType.TEMPORARY,
+            shutdown_s=self._settings.stop_grace_s + STOP_SPARE_S,
+        )
+        try:
+            ref = await wanted.supervisor.call(StartChild(spec))
+        except (ActorExit, CallTimeout) as failure:
+            raise Unavailable(f"cannot open a private connection to {version}: {failure}") from failure
+        self._keep_private(order, ref)
+
+    async def _opened(self, wanted: Wanted, message: OpenPrivate, sender: Reply) -> None:
+        """One that waited until its version is awake."""
+        try:
+            await self._open_private(wanted, message, sender)
+        except HensloweError as error:
+            sender.set_exception(error)
+
+    def _openings(self, wanted: Wanted) -> list[tuple[OpenPrivate, Reply]]:
+        waiting = wanted.openings
+        if wanted.crew.dormant is not None and wanted.crew.serving and not wanted.leaving:
+            return []  # on its way
+        wanted.openings = []
+        return waiting
+
+    def _keep_private(self, order: PrivateOrder, ref: Ref) -> None:
+        self._private[order.instance] = Private(order.ensure.version, order.slot, ref, self.monitor(ref))
 
     # -- ends ----------------
 
-    def _drain(self, version: VersionKey, wanted: _Wanted, instance: Ref) -> None:
-        """Let what runs of a version finish. Private connections go first: they may be to the instance's process."""
-        wanted.releasing = self.monitor(instance)
-        for private in self._private.values():
-            if private.version == version:
-                private.ref.cast(Release(wanted.drain_s))
-        self._drain_instance(version)
+    async def _down(self, down: Down) -> None:
+        for instance, private in self._private.items():
+            if down.mref is private.monitor:
+                del self._private[instance]
+                wanted = self._wanted.get(private.version)
+                if wanted is not None and not wanted.stopping:
+                    self._staffing.drain_next(wanted)
+                return
+        for version, wanted in self._wanted.items():
+            if down.mref is wanted.monitor:
+                await self._supervisor_down(version, wanted, down.reason)
+                return
+            slot = next((slot for slot, monitor in wanted.draining.items() if down.mref is monitor), 0)
+            if slot:
+                if is_clean(down.reason):
+                    await self._left(version, slot)
+                else:  # its supervisor is about to start it again
+                    self.spawn(self._staffing.terminate_member(wanted, slot))
+                return
 
-    def _drain_instance(self, version: VersionKey) -> None:
-        """Release the instance of a version that is on its way out, once its private connections have ended."""
-        wanted, instance = self._wanted.get(version), registry.whereis(instance_name(version))
-        if wanted is None or wanted.releasing is None or wanted.stopping or instance is None:
+    async def _left(self, version: VersionKey, slot: int) -> None:
+        """An instance that was let go is gone."""
+        wanted = self._wanted.get(version)
+        if wanted is None or wanted.stopping:
             return
-        if not any(private.version == version for private in self._private.values()):
-            instance.cast(Release(wanted.drain_s))
+        monitor = wanted.draining.pop(slot, None)
+        if monitor is not None:
+            self.demonitor(monitor)
+        wanted.crew.members.pop(slot, None)
+        if not wanted.crew.released:
+            await self._staff(wanted, self._staffing.reconcile(wanted))
+        elif not wanted.draining:
+            self._dismantle(wanted)
 
-    async def _supervisor_down(self, version: VersionKey, wanted: _Wanted, reason: Any) -> None:
+    async def _supervisor_down(self, version: VersionKey, wanted: Wanted, reason: Any) -> None:
         if wanted.stopping:
             return  # `_Stopped` follows
         del self._wanted[version]
-        if wanted.releasing is not None:
-            self.demonitor(wanted.releasing)
-        elif wanted.history.crash:
-            self._broken(version, f"restarted too often: {wanted.history.crash}")
-        elif not is_clean(reason):
+        self._forget(wanted)
+        for monitor in wanted.draining.values():
+            self.demonitor(monitor)
+        if not wanted.crew.released and wanted.crew.crash:
+            self._broken(version, f"restarted too often: {wanted.crew.crash}")
+        elif not wanted.crew.released and not is_clean(reason):
             self._broken(version, f"its supervisor ended: {reason!r}")
         await self._ensure_again(wanted)
 
-    def _dismantle(self, version: VersionKey, wanted: _Wanted) -> None:
+    def _dismantle(self, wanted: Wanted) -> None:
         """Stop everything of a version, without waiting for it here."""
         wanted.stopping = True
-        if wanted.releasing is not None:
-            self.demonitor(wanted.releasing)
-            wanted.releasing = None
-        self._spawn(self._terminate_version(version))
+        for monitor in wanted.draining.values():
+            self.demonitor(monitor)
+        wanted.draining.clear()
+        wanted.crew.close()
+        self.spawn(self._terminate_version(wanted.crew.version))
 
     async def _terminate_version(self, version: VersionKey) -> None:
-        # The instance is asked itself, so that the service's supervisor, which waits for the end of those that it
+        # The instances are asked themselves, so that the service's supervisor, which waits for the end of those that it
         # stops, has time for other versions meanwhile.
-        await _ended(registry.whereis(instance_name(version)), self._settings.stop_grace_s + STOP_SPARE_S)
+        await ended(instances_of(version), self._settings.stop_grace_s + STOP_SPARE_S)
         try:
-            for service in await _children(registry.whereis(names.SERVICES)):
+            for service in await children(registry.whereis(names.SERVICES)):
                 if service.id == version.service and service.ref is not None:
                     await service.ref.call(TerminateChild(str(version)), timeout_s=TERMINATE_S)
         except (HensloweError, ActorExit, CallTimeout) as failure:
@@ -380,30 +505,3 @@ class InstanceManager(LoopActor):
     def _broken(self, version: VersionKey, reason: str) -> None:
         tell_versions_and_router(InstanceBroken(version, reason))
         registry.via(names.HOLDS).cast(InstanceBroken(version, reason))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-
-async def _ended(instance: Ref | None, timeout_s: float) -> None:
-    """Tell an instance to end, and wait for it."""
-    if instance is None:
-        return
-    gone = asyncio.get_running_loop().create_future()
-    cancel = instance.watch(lambda _ref, reason: None if gone.done() else gone.set_result(reason))
-    instance.exit(SHUTDOWN)
-    await asyncio.wait([gone], timeout=timeout_s)
-    cancel()
-
-
-async def _children(supervisor: Ref | None) -> tuple[ChildInfo, ...]:
-    """The children of a supervisor; none when it is not there."""
-    if supervisor is None:
-        return ()
-    try:
-        found: tuple[ChildInfo, ...] = await supervisor.call(WhichChildren())
-    except (ActorExit, CallTimeout):
-        return ()
-    return found

@@ -33,12 +33,16 @@ class _Lost:
 
 @dataclass(slots=True, frozen=True)
 class PrivateOrder:
-    """What to run, under which id, and for whom; `url` is where the version listens, "" on pipes."""
+    """What to run, under which id, and for whom.
+
+    `url` is where the instance in `slot` listens; on pipes it is "", the slot 0, and a process of its own is started.
+    """
 
     ensure: EnsureInstance
     instance: InstanceId
     client: SoleClient
     url: str
+    slot: int = 0
 
 
 class PrivateInstance(LoopActor):

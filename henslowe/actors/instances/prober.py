@@ -12,8 +12,9 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from henslowe.actors.endpoints import EndpointDirectory, Probed
+from henslowe.actors.endpoints import Probed
 from henslowe.actors.ids import InstanceId
+from henslowe.actors.instances.crew import InstanceBoard
 from henslowe.actors.instances.instance import Stuck, instance_name
 from henslowe.actors.kernel import LoopActor
 from henslowe.actors.kernel import names as registry
@@ -38,17 +39,17 @@ class _Probing:
 
 
 class Prober(LoopActor):
-    """Looks after the instances in the directory.
+    """Looks after the instances that are up, those that stand by among them.
 
     Args:
-        directory: The endpoints that are up.
+        board: The crews.
         settings: `probe_s`, `probe_timeout_s` and `probe_failures`.
         busy_s: How long an instance with calls in flight may be silent.
     """
 
-    def __init__(self, directory: EndpointDirectory, settings: InstanceSettings, busy_s: float) -> None:
+    def __init__(self, board: InstanceBoard, settings: InstanceSettings, busy_s: float) -> None:
         super().__init__()
-        self._directory = directory
+        self._board = board
         self._settings = settings
         self._busy_s = busy_s
         self._probing: dict[InstanceId, _Probing] = {}
@@ -61,21 +62,19 @@ class Prober(LoopActor):
     def handle_info(self, message: Tick) -> None:
         """One look at all instances."""
         up = {
-            endpoint.instance: endpoint
-            for service in self._directory.services()
-            for endpoint in self._directory.of_service(service)
-            if isinstance(endpoint, Probed)
+            member.instance: (endpoint, instance_name(crew.version, member.slot))
+            for crew, member, endpoint in self._board.able()
         }
         for instance in [instance for instance in self._probing if instance not in up]:
             self._end(self._probing.pop(instance))
         now_s = asyncio.get_running_loop().time()
-        for instance, endpoint in up.items():
+        for instance, (endpoint, actor) in up.items():
             probing = self._probing.setdefault(instance, _Probing())
             silent_s = now_s - endpoint.answered_s
             if silent_s < self._settings.probe_s:
                 probing.failures = 0
             elif probing.task is None and (not endpoint.in_flight or silent_s >= self._busy_s):
-                probing.task = asyncio.ensure_future(self._probe(endpoint, probing))
+                probing.task = asyncio.ensure_future(self._probe(endpoint, probing, actor))
         self.send_after(self._settings.probe_s / LOOKS, message)
 
     def terminate(self, _reason: object) -> None:
@@ -83,7 +82,7 @@ class Prober(LoopActor):
         for probing in self._probing.values():
             self._end(probing)
 
-    async def _probe(self, endpoint: Probed, probing: _Probing) -> None:
+    async def _probe(self, endpoint: Probed, probing: _Probing, actor: str) -> None:
         timeout_s = self._settings.probe_timeout_s
         try:
             await endpoint.probe(timeout_s)
@@ -94,7 +93,7 @@ class Prober(LoopActor):
             log.info("probe_failed", extra={"instance": endpoint.instance, "failures": probing.failures, "cause": why})
             if probing.failures >= self._settings.probe_failures:
                 reason = f"it is stuck: {probing.failures} probes failed, the last with: {why}"
-                registry.via(instance_name(endpoint.version)).cast(Stuck(endpoint.instance, reason))
+                registry.via(actor).cast(Stuck(endpoint.instance, reason))
         finally:
             probing.task = None
 

@@ -69,6 +69,7 @@ from ._names import Registry, Via, names
 from ._observe import ActorStatistics, TraceEvent
 from ._os_process import OsProcess
 from ._process_actor import ProcessActor
+from ._procfs import memory_of
 from ._reaper import sweep_orphans
 from ._ref import Ref
 from ._reply import Reply, ask_async
@@ -133,6 +134,7 @@ __all__ = [
     "WhichChildren",
     "ask_async",
     "is_clean",
+    "memory_of",
     "names",
     "statistics",
     "sweep_orphans",

@@ -195,7 +195,8 @@ class VersionMachine(LoopActor):
                 self._ready.setdefault(version.service, set()).add(version.number)
                 self._attempts.pop(version, None)
             case InstanceDown(version) | InstanceBroken(version):
-                self._not_ready(version)
+                if not isinstance(message, InstanceDown) or not message.left:
+                    self._not_ready(version)
                 if isinstance(message, InstanceBroken):
                     self._try_again_later(version)
         try:

@@ -53,4 +53,4 @@ class Starting:
                 await asyncio.to_thread(self.lay_out, row.key, row.build, root, row.metadata)
             except OSError as error:
                 raise StorageError(f"cannot lay out {row.key}: {error.strerror or error}") from error
-        return EnsureInstance(row.key, row.launch, root, holder)
+        return EnsureInstance(row.key, row.launch, root, holder, row.scale)

@@ -17,7 +17,8 @@ from henslowe.actors.routes import Arm, Outcome, Route
 from henslowe.errors import LimitReached, NotFound, Unavailable
 from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.recording import Ended, Recording
-from henslowe.transport.gateway.selection import Absence, Choice, Selection, Target, Why, service_of
+from henslowe.transport.gateway.selection import Choice, Selection, Target, service_of
+from henslowe.transport.gateway.spreading import Absence, Why
 from henslowe.transport.gateway.sticky import Unit
 from henslowe.transport.gateway.waiting import Waiting
 

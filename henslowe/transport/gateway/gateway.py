@@ -19,7 +19,7 @@ from henslowe.actors.access.policy import Policy
 from henslowe.actors.capturing import CallCapture
 from henslowe.actors.endpoints import EndpointDirectory, JsonObject
 from henslowe.actors.health import HealthBoard
-from henslowe.actors.ids import ServiceName, VersionKey
+from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
 from henslowe.actors.routes import Observations, RouteTable
 from henslowe.actors.versions import ranges
 from henslowe.config.settings import GatewaySettings
@@ -128,7 +128,7 @@ class Gateway:
                 lambda instance: self._tasks.busy(instance),  # noqa: PLW0108 - made below
                 wishes.establish,
             )
-        waiting = Waiting(routes, directory, settings.waiting_max)
+        self._waiting = waiting = Waiting(routes, directory, settings.waiting_max)
         self._mirror = Mirror(directory)
         recording = Recording(observations, self._metrics, clock, capture, self._mirror)
         choosing = Choosing(
@@ -172,6 +172,14 @@ class Gateway:
             cache_hits=lambda: self.results.hits,
             private=lambda: 0 if privates is None else len(privates),
         )
+
+    def queued(self, service: ServiceName) -> int:
+        """Calls of a service that wait for an instance, or for room at one."""
+        return self._waiting.of(service)
+
+    def sessions_at(self, instance: InstanceId) -> int:
+        """Sessions that stay with an instance as long as it is up."""
+        return self._selection.sessions_at(instance)
 
     async def service(self, request: web.Request) -> web.StreamResponse:
         """Serve `/mcp/{service}` and `/mcp/{service}@{range}`."""

@@ -1,4 +1,4 @@
-"""Which endpoint a call goes to: the route's arm for its unit, and of that version's instances the healthiest one.
+"""Which endpoint a call goes to: the route's arm for its unit, and one of that version's instances (`spreading`).
 
 Reads published snapshots only, and waits for nothing. A target is a service, or a service with a range of versions
 (`ranges`). What is done with the endpoint, and what becomes of a failure, is `calls`' business.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from henslowe.actors.endpoints import Endpoint, EndpointDirectory, EndpointState
 from henslowe.actors.health import HealthBoard
 from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
 from henslowe.actors.routes import Arm, Route, RouteTable
+from henslowe.transport.gateway.spreading import Absence, Spreading
 from henslowe.transport.gateway.sticky import Unit
 from henslowe.transport.gateway.visitors import pick
 
@@ -36,27 +36,6 @@ class Choice:
     endpoint: Endpoint
 
 
-class Why(StrEnum):
-    """Why a version cannot take a call now."""
-
-    DOWN = "down"
-    """No instance is up."""
-    OPEN = "circuit_open"
-    """Those that are up do not answer, and are left alone for a while."""
-    FULL = "full"
-    """Those that answer have as many calls as they can do."""
-
-
-@dataclass(slots=True, frozen=True)
-class Absence:
-    """A version that cannot take a call now."""
-
-    version: VersionKey
-    why: Why
-    retry_s: float = 0.0
-    """When OPEN: how long until one may be tried."""
-
-
 class Selection:
     """Chooses endpoints. Runs in: the node's loop.
 
@@ -76,7 +55,7 @@ class Selection:
     ) -> None:
         self._routes = routes
         self._directory = directory
-        self._health = health
+        self._spreading = Spreading(directory, health)
         self._ranged = ranged
 
     def route(self, target: Target) -> Route | None:
@@ -95,10 +74,14 @@ class Selection:
     def choose(self, target: Target, route: Route, unit: Unit, *, stable_only: bool) -> Choice | Absence:
         """Where a call of this unit goes now, or why its arm's version cannot take it."""
         arm, version = (Arm.STABLE, route.stable) if stable_only else pick(route, unit)
-        endpoint = self._healthiest(version)
+        endpoint = self._spreading.pick(version, unit)
         if isinstance(endpoint, Absence):
             return endpoint
         return Choice(route, None if "@" in target else arm, endpoint)
+
+    def sessions_at(self, instance: InstanceId) -> int:
+        """How many sessions are at home at an instance."""
+        return self._spreading.sessions_at(instance)
 
     def very(self, version: VersionKey, instance: InstanceId) -> Endpoint | None:
         """This very instance, while it is up."""
@@ -122,20 +105,3 @@ class Selection:
             if endpoint.state is EndpointState.READY and (found is None or endpoint.in_flight < found.in_flight):
                 found = endpoint
         return found
-
-    def _healthiest(self, version: VersionKey) -> Endpoint | Absence:
-        """The instance with the least in flight among those whose breakers let a call through and that have room."""
-        up = [each for each in self._directory.of(version) if each.state is EndpointState.READY]
-        if not up:
-            return Absence(version, Why.DOWN)
-        health = self._health
-        if len(up) == 1 and health.find(up[0]) is None:
-            return up[0]
-        closed = [each for each in up if not health.is_doubtful(each)]
-        allowed = closed or [each for each in up if health.allows(each)]
-        if not allowed:
-            return Absence(version, Why.OPEN, min(map(health.retry_s, up)))
-        roomy = [each for each in allowed if health.has_room(each)]
-        if not roomy:
-            return Absence(version, Why.FULL)
-        return min(roomy, key=lambda each: each.in_flight)

@@ -41,6 +41,10 @@ class Waiting:
     def __len__(self) -> int:
         return self._count
 
+    def of(self, service: str) -> int:
+        """How many of them wait for this service."""
+        return len(self._of.get(service, ()))
+
     async def changed(self, target: str, timeout_s: float, size: int) -> bool:
         """Whether something changed for this target within `timeout_s`; `size` is that of the request.
 

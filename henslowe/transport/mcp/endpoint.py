@@ -57,8 +57,8 @@ class McpEndpoint:
         self._node = node
         self._state = EndpointState.READY
         self._in_flight = 0
-        self.answered_s = asyncio.get_running_loop().time()
-        """Loop time of the server's last answer."""
+        self.called_s = self.answered_s = asyncio.get_running_loop().time()
+        """Loop times of the last call and of the server's last answer, which may have been to a probe."""
         self._idle: asyncio.Event | None = None
         self._changes = Changes(link, facts, contract, node, lambda event: on_server_event(version, event))
 
@@ -120,7 +120,7 @@ class McpEndpoint:
                 answer = await self._link.exchange(
                     method, sent, timeout_s=timeout_s, headers=headers, on_notification=on_notification
                 )
-            self.answered_s = asyncio.get_running_loop().time()
+            self.called_s = self.answered_s = asyncio.get_running_loop().time()
         finally:
             self._in_flight -= 1
             if self._in_flight == 0 and self._idle is not None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from henslowe.actors import names
 from henslowe.actors.endpoints import EndpointDirectory
 from henslowe.actors.ids import ServiceName, VersionKey
-from henslowe.actors.instances import InstanceManager
+from henslowe.actors.instances import InstanceBoard, InstanceManager
 from henslowe.actors.kernel import (
     INFINITY,
     ChildSpec,
@@ -30,7 +30,7 @@ from henslowe.actors.messages import EnsureInstance, Publish
 from henslowe.config.settings import InstanceSettings, Settings
 from henslowe.supervisors import DynamicSupervisor, Supervisor
 from henslowe.testing import ended_processes
-from henslowe.transport.mcp import McpConnector
+from henslowe.transport.mcp import DormantEndpoint, McpConnector
 
 SERVERS = Path(__file__).parents[2] / "transport" / "mcp" / "servers"
 RAW = (sys.executable, "-S", "-E", str(SERVERS / "raw_server.py"))
@@ -64,6 +64,7 @@ class Node:
     routed: list[Any] = field(default_factory=list)
     said: list[Any] = field(default_factory=list)
     directory: EndpointDirectory = field(default_factory=EndpointDirectory)
+    board: InstanceBoard = field(default_factory=InstanceBoard)
 
     @property
     def manager(self) -> Any:
@@ -119,7 +120,7 @@ async def small_node(tmp_path: Path, **instances: Any) -> AsyncIterator[Node]:
         "manager",
         InstanceManager,
         args=(settings, connector, node.directory, tmp_path / "data", "test-node:1"),
-        kwargs={"supervisor": supervisor},
+        kwargs={"supervisor": supervisor, "board": node.board, "dormant": DormantEndpoint},
         name=names.INSTANCES,
     )
     async with (

@@ -25,7 +25,7 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
 async def test_a_server_that_is_stuck_is_started_anew(node: Node) -> None:
     node.ensure(ONE, *RAW)
     await node.told(InstanceUp)
-    prober = await Prober.start_link(node.directory, SETTINGS, 60.0)
+    prober = await Prober.start_link(node.board, SETTINGS, 60.0)
     pid = node.pid()
     os.kill(pid, signal.SIGSTOP)
     assert (await node.told(InstanceUp, 2)).instance == "hello@1#2"
@@ -39,7 +39,7 @@ async def test_a_server_that_answers_is_left_alone(node: Node) -> None:
     await node.told(InstanceUp)
     (endpoint,) = node.directory.of(ONE)
     before_s = endpoint.answered_s  # type: ignore[attr-defined]
-    prober = await Prober.start_link(node.directory, SETTINGS, 60.0)
+    prober = await Prober.start_link(node.board, SETTINGS, 60.0)
     async with asyncio.timeout(5):
         while endpoint.answered_s == before_s:  # type: ignore[attr-defined]
             await asyncio.sleep(0.001)

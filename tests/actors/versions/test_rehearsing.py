@@ -11,7 +11,7 @@ from henslowe.actors.ids import BuildId, VersionKey
 from henslowe.actors.messages import Action, Rehearsed, Resemblance, Strategy, VersionBuilt
 from henslowe.actors.versions import Facts, Transition, transition
 from henslowe.config.exposure import AbTest, Exposure, Mirror
-from tests.actors.versions.test_machine import HELLO, LAUNCH, Service
+from tests.actors.versions.life import HELLO, LAUNCH, Service
 
 
 class Captured(Service):

@@ -52,7 +52,7 @@ from henslowe.transport.gateway.serving import Serving
 from henslowe.transport.gateway.sessions import Sessions
 from henslowe.transport.gateway.sticky import StickyKeys
 from henslowe.transport.gateway.streams import UPDATED, Streams
-from henslowe.transport.gateway.tasks import Tasks
+from henslowe.transport.gateway.tasks import STATUS, Tasks
 from henslowe.transport.gateway.visitors import Visitors
 from henslowe.transport.gateway.waiting import Waiting
 from henslowe.transport.gateway.watches import Watches
@@ -156,6 +156,7 @@ class Gateway:
             memory.replay, settings, lambda session_id: sessions.get(session_id) is not None, clock=clock
         )
         serving = Serving(settings, sessions, self._streams, visitors, self._metrics, watches, wishes, replay, privates)
+        serving.told_of_task = self._tasks.announced
         self._serving = serving
         serving.extra = extra or NoMethods()
         self._legacy, self._modern = Legacy(serving), Modern(serving)
@@ -208,6 +209,12 @@ class Gateway:
         Instances' owners call this (`on_server_event` of the connector), after the endpoint's contract was renewed.
         """
         params = message.get("params")
+        if message.get("method") == STATUS:
+            for unit, told in self._tasks.announced(message, version=version):
+                for stream in self._streams.of(version.service):
+                    if stream.unit == unit:
+                        stream.of_task(told["params"]["taskId"], told)
+            return
         self.results.updated(version.service, message)
         for stream in self._streams.of(version.service):
             if message.get("method") != UPDATED:

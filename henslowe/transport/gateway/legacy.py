@@ -37,6 +37,7 @@ from henslowe.transport.gateway.scopes import Scope
 from henslowe.transport.gateway.serving import Serving, offered
 from henslowe.transport.gateway.sessions import Session
 from henslowe.transport.gateway.streams import LIST_CHANGES, UPDATED
+from henslowe.transport.gateway.tasks import STATUS
 from henslowe.transport.gateway.wishes import own_uri
 from henslowe.transport.mcp import eras, jsonrpc
 
@@ -242,6 +243,10 @@ class Legacy:
             event["method"],
         )
         if session is None or stream is None:
+            return
+        if method == STATUS:
+            for _, told in self._serving.told_of_task(event, unit=stream.unit):
+                stream.of_task(told["params"]["taskId"], told)
             return
         if method == UPDATED:
             params = event.get("params") or {}

@@ -116,7 +116,7 @@ class Listening:
             current = sessions.get(session_id)
             return () if current is None else current.subscriptions
 
-        change = ChangeStream(scope.name, lambda: scope.view(unit), scope.routed, subscribed=subscribed)
+        change = ChangeStream(scope.name, lambda: scope.view(unit), scope.routed, subscribed=subscribed, unit=unit.key)
         older = self._of.pop(session_id, None)
         if found is not None and older is not None and older.replay is found[0]:
             change.take_over(older.change)

@@ -6,6 +6,7 @@ Headers and body must agree (the SDK's ladder), `server/discover` is answered fr
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from mcp.shared.inbound import validate_mcp_param_headers
 
 from henslowe.actors.endpoints import Era, JsonObject
 from henslowe.transport.access.asker import asker
-from henslowe.transport.gateway import inbound
+from henslowe.transport.gateway import inbound, task_news
 from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.exchange import Exchange, json_response
 from henslowe.transport.gateway.protocol import LOG_RANK, MODERN_STATUS, VERSION_HEADER, Refused, sse_frame
@@ -24,6 +25,7 @@ from henslowe.transport.gateway.serving import Serving, event_frame, offered
 from henslowe.transport.gateway.sessions import SUBSCRIPTIONS_MAX
 from henslowe.transport.gateway.sticky import Unit
 from henslowe.transport.gateway.streams import PROMPTS, RESOURCES, TOOLS, ChangeStream
+from henslowe.transport.gateway.task_news import TaskNews
 from henslowe.transport.gateway.tasks import declares, missing_extension
 from henslowe.transport.mcp import eras, jsonrpc
 
@@ -63,7 +65,7 @@ class Modern:
         elif method == "server/discover":
             return await self._discover(scope, unit, message["id"])
         elif method == "subscriptions/listen":
-            return await self._listen(request, scope, message, sse=sse)
+            return await self._listen(request, scope, message, unit, sse=sse)
         elif method in _GONE:
             raise Refused(404, jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}")
         elif method in self._serving.extra:
@@ -156,7 +158,7 @@ class Modern:
         return json_response(request_id, {"result": policy})
 
     async def _listen(
-        self, request: web.Request, scope: Scope, message: JsonObject, *, sse: bool
+        self, request: web.Request, scope: Scope, message: JsonObject, unit: Unit, *, sse: bool
     ) -> web.StreamResponse:
         if not sse:
             raise Refused(406, jsonrpc.INVALID_REQUEST, "expected Accept to include text/event-stream")
@@ -175,15 +177,28 @@ class Modern:
             kinds=kinds,
             subscribed=lambda: uris,
         )
+        who = asker(request).name
+
+        async def look(task_id: str) -> JsonObject:
+            params = {"taskId": task_id, "_meta": meta}
+            return await scope.call(Ask(unit, "tasks/get", params, Era.MODERN, principal=who))
+
+        news = TaskNews(look, stream.of_task)
+        if task_ids := await news.begin(task_news.wanted(requested)):
+            honoured["taskIds"] = task_ids
+        following = asyncio.get_running_loop().create_task(news.follow())
         acknowledged = event_frame({"method": _ACKNOWLEDGED, "params": {"notifications": honoured}}, tag)
         ended = {"jsonrpc": "2.0", "id": request_id, "result": {"resultType": "complete", "_meta": tag}}
-        return await self._serving.pump(
-            request,
-            stream,
-            encode=lambda event: event_frame(event, tag),
-            opening=acknowledged,
-            closing=sse_frame(orjson.dumps(ended)),
-        )
+        try:
+            return await self._serving.pump(
+                request,
+                stream,
+                encode=lambda event: event_frame(event, tag),
+                opening=acknowledged,
+                closing=sse_frame(orjson.dumps(ended)),
+            )
+        finally:
+            following.cancel()
 
 
 def _filter_of(requested: Any, readable: Callable[[str], bool]) -> tuple[JsonObject, frozenset[str], frozenset[str]]:

@@ -65,6 +65,8 @@ class Serving:
     privates: Privates | None = None
     extra: ExtraMethods = field(default_factory=NoMethods)
     """Methods that no specification has."""
+    told_of_task: Callable[..., list[tuple[str, JsonObject]]] = lambda *_, **__: []
+    """See `Tasks.announced`."""
     unsent: Unsent = field(init=False)
     thinking: Thinking = field(default_factory=lambda: Thinking(time.monotonic))
     _open: dict[Exchange, float] = field(default_factory=dict)

@@ -42,6 +42,7 @@ class ChangeStream:
         routed: Which services are in its scope now, up or not.
         kinds: List changes that it wants.
         subscribed: The resource URIs it wants updates of, as its client knows them; asked at each update.
+        unit: Its session, as units of routing are named; "" for a client that has none.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class ChangeStream:
         *,
         kinds: frozenset[str] = LIST_CHANGES,
         subscribed: Callable[[], Collection[str]] = tuple,
+        unit: str = "",
     ) -> None:
         self.scope = scope
         self.service = service_of(scope)
@@ -59,6 +61,7 @@ class ChangeStream:
         self._view = view
         self._routed = routed
         self._kinds = kinds
+        self.unit = unit
         self.subscribed = subscribed
         """The resource URIs that its client wants updates of, as the client knows them."""
         self._seen: dict[ServiceName, Contract] = dict(view())
@@ -93,6 +96,10 @@ class ChangeStream:
         """Queue what a server announces to its client alone."""
         method = event["method"]
         self._offer((method, "" if method in LIST_CHANGES else str(next(self._numbers))), event)
+
+    def of_task(self, task_id: str, event: JsonObject) -> None:
+        """Queue the state of a task, in place of an older one that was not read yet."""
+        self._offer((event["method"], task_id), event)
 
     def services(self) -> Collection[ServiceName]:
         """The services that its client sees, up or not."""

@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from henslowe.actors.endpoints import Endpoint, Era, JsonObject
-from henslowe.actors.ids import InstanceId, ServiceName
+from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
 from henslowe.actors.tasks.rows import TERMINAL, TaskRow
 from henslowe.actors.versions.ranges import exactly
 from henslowe.errors import HensloweError, NotFound
@@ -34,6 +34,8 @@ from henslowe.transport.gateway.ranges import Holds
 from henslowe.transport.gateway.selection import Target, service_of
 from henslowe.transport.mcp import eras, jsonrpc
 
+STATUS: Final = "notifications/tasks/status"
+"""What a server of the handshake era may say of a task on its own."""
 METHODS: Final = frozenset({"tasks/get", "tasks/update", "tasks/cancel", "tasks/result", "tasks/list"})
 _MODERN: Final = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
 _LEGACY: Final = frozenset({"tasks/get", "tasks/result", "tasks/cancel", "tasks/list"})
@@ -182,6 +184,25 @@ class Tasks:
         if row is None or not self._visible(row, service, ask):
             return jsonrpc.error(jsonrpc.INVALID_PARAMS, "Failed to retrieve task: Task not found"), None
         return await self._forward(row, ask), row.service
+
+    def announced(
+        self, event: JsonObject, *, version: VersionKey | None = None, unit: str = ""
+    ) -> list[tuple[str, JsonObject]]:
+        """Whom a server's word on a task concerns, and that word with the id that they know.
+
+        Args:
+            event: Its `notifications/tasks/status`.
+            version: Who said it.
+            unit: To whom, where only one client could hear it.
+        """
+        params = event.get("params")
+        if not isinstance(params, dict) or not isinstance(own := params.get("taskId"), str):
+            return []
+        return [
+            (row.unit, {**event, "params": _renamed(params, own, row.id)})
+            for row in (self._store.of_unit(unit) if unit else self._store.rows())
+            if row.own == own and row.era == Era.LEGACY.value and version in (None, row.key)
+        ]
 
     # -- one task ----------------
 

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import aiohttp
 import pytest
 
 from henslowe.actors.endpoints import Era, JsonObject, OnNotification
 from henslowe.transport.mcp import eras
-from tests.transport.gateway.world import CAPABILITIES, LocalServer, World, echo, modern_body, version
+from tests.transport.gateway.world import (
+    ACCEPT,
+    CAPABILITIES,
+    MODERN,
+    LocalServer,
+    World,
+    echo,
+    events,
+    modern_body,
+    version,
+)
 
 V1, V2 = version("jobs", 1), version("jobs", 2)
 KNOWS: JsonObject = {CAPABILITIES: {"extensions": {eras.TASKS_EXTENSION: {}}}}
@@ -26,8 +37,17 @@ class JobServer(LocalServer):
 
     def _shown(self) -> JsonObject:
         ttl = "ttlMs" if self.facts.era is Era.MODERN else "ttl"
+        poll = {"pollIntervalMs": 100} if ttl == "ttlMs" else {}
         done = {"result": {"content": []}} if self.status == "completed" and ttl == "ttlMs" else {}
-        return {"taskId": "t1", "status": self.status, "createdAt": "", "lastUpdatedAt": "", ttl: 60_000, **done}
+        return {
+            "taskId": "t1",
+            "status": self.status,
+            "createdAt": "",
+            "lastUpdatedAt": "",
+            ttl: 60_000,
+            **poll,
+            **done,
+        }
 
     async def _answer(self, method: str, params: JsonObject, notify: OnNotification) -> JsonObject:
         if method == "tools/call":
@@ -168,3 +188,74 @@ async def test_nothing_is_told_of_a_task_whose_time_is_over(gw: World) -> None:
     task_id = await work(gw)
     gw.now[0] += 60 + 60 + 1
     assert (await said(gw, "/mcp/jobs", "tasks/get", taskId=task_id))["code"] == -32602
+
+
+# -- news ----------------
+
+
+async def listen(gw: World, *task_ids: str) -> aiohttp.ClientResponse:
+    """A stream of a stateless client that listens to tasks."""
+    body = modern_body("subscriptions/listen", {"notifications": {"taskIds": list(task_ids)}}, **KNOWS)
+    headers = {"MCP-Protocol-Version": MODERN, "Mcp-Method": "subscriptions/listen", "Accept": ACCEPT}
+    return await gw.http.post(f"{gw.url}/mcp/jobs", json=body, headers=headers)
+
+
+async def test_a_client_that_listens_to_a_task_hears_what_becomes_of_it(gw: World) -> None:
+    server = gw.serve(JobServer(V1, Era.MODERN))
+    task_id = await work(gw)
+    async with await listen(gw, task_id, "nobodys") as stream:
+        heard = events(stream)
+        acknowledged = (await anext(heard))[1]
+        assert acknowledged["params"]["notifications"] == {"taskIds": [task_id]}
+        first = (await anext(heard))[1]
+        assert (first["method"], first["params"]["taskId"], first["params"]["status"]) == (
+            "notifications/tasks",
+            task_id,
+            "working",
+        )
+        server.status = "completed"
+        done = (await anext(heard))[1]["params"]
+        assert (done["taskId"], done["status"], done["result"]) == (task_id, "completed", {"content": []})
+        asked = len(server.asked)
+        await gw.gateway.close()
+        assert [event async for _, event in heard][-1]["result"]["resultType"] == "complete"
+        assert len(server.asked) == asked, "what is done is asked for no more"
+
+
+async def test_what_became_of_a_task_is_heard_from_another_version_of_the_node_too(gw: World) -> None:
+    server = gw.serve(JobServer(V1, Era.MODERN))
+    task_id = await work(gw)
+    async with await listen(gw, task_id) as stream:
+        heard = events(stream)
+        for _ in range(2):
+            await anext(heard)
+        gw.serve(JobServer(V2, Era.MODERN))
+        server.status = "completed"
+        assert (await anext(heard))[1]["params"]["status"] == "completed"
+
+
+@pytest.mark.parametrize("ids", [3, [3], ["x"] * 101 + ["y"]], ids=["no list", "no strings", "too many"])
+async def test_task_ids_that_are_none_are_refused(gw: World, ids: Any) -> None:
+    gw.serve(JobServer(V1, Era.MODERN))
+    ids = [f"{task_id}{n}" for n, task_id in enumerate(ids)] if isinstance(ids, list) and len(ids) > 1 else ids
+    error = await said(gw, "/mcp/jobs", "subscriptions/listen", notifications={"taskIds": ids})
+    assert error["code"] == -32602
+
+
+async def test_a_session_hears_what_its_server_says_of_its_task_and_others_do_not(gw: World) -> None:
+    gw.serve(JobServer(V1, Era.LEGACY))
+    mine, other = await gw.initialize("/mcp/jobs"), await gw.initialize("/mcp/jobs")
+    made = await gw.legacy("/mcp/jobs", mine, "tools/call", {"name": "work", "arguments": {}, "task": {}})
+    task_id = made[1]["result"]["task"]["taskId"]
+    streams = [
+        await gw.http.get(f"{gw.url}/mcp/jobs", headers={"Mcp-Session-Id": session, "Accept": "text/event-stream"})
+        for session in (mine, other)
+    ]
+    for told in ({"taskId": "t1", "status": "completed"}, {"taskId": "t2", "status": "failed"}):
+        gw.gateway.server_event(V1, {"method": "notifications/tasks/status", "params": told})
+    heard = (await anext(events(streams[0])))[1]
+    assert heard["params"] == {"taskId": task_id, "status": "completed"}
+    await gw.gateway.close()
+    assert [event async for _, event in events(streams[1])] == []
+    for stream in streams:
+        stream.close()

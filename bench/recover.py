@@ -7,14 +7,16 @@
 Twenty SDK clients of each era make 50 calls a second together, of a tool that says it may be repeated, each on the
 one session that it opened at first:
 
-* *flips*: people's commands let one version follow the other, as fast as the node does it.
+* *flips*: people's commands let one version follow the other, as fast as the node does it. Beside the clients, calls
+  one after the other tell from when on all new calls meet the other version.
 * *kills*: `kill -9` of the server that answers, again as soon as there is another one.
 * *restarts*: of the node itself, in turns asked to stop and killed; its clients' HTTP library tries again while
   nobody listens, everything above it does not know.
 * the peers: `kill -9` of the server behind mcp-proxy, supergateway and fastmcp's proxy, each where it is on PATH or
   can be fetched by `uv` or `npm`; with clients of the handshake era alone where it knows no other.
 
-What `--check` holds: no call fails in flips and kills, and no session is lost in any part. A table at the end compares.
+What `--check` holds: no call fails in flips and kills, no session is lost in any part, and 50 ms after a flip was asked
+for (99th percentile) no new call meets the version of before. A table at the end compares.
 """
 
 from __future__ import annotations
@@ -36,13 +38,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.probing import Prober, switch_lags_ms
 from bench.proxies import Proxy, fastmcp, mcp_proxy, supergateway
-from bench.traffic import Traffic
+from bench.traffic import FAILURES_SHOWN_MAX, Traffic
 from tests.e2e.harness import Node, wait_until
 from tests.e2e.load import ERAS, LEGACY, Load, client
 
 CLIENTS = 40
 CALLS_PER_S = 50.0
+SWITCH_MS_MAX = 50.0
+"""From a person's command to the last call that the version of before still got; the 99th percentile."""
 SETTLE_CALLS = 40
 """Successful calls after the last fault of a part, so that what it broke shows."""
 CALLS_BETWEEN = 20
@@ -63,6 +68,11 @@ class Figures(Traffic):
     fault_s: list[float] = field(default_factory=list)
     """From each fault to the end of its repair."""
     eras: str = "both"
+    switch_ms_p50: float = 0.0
+    """From asking for a flip to the start of the last call that met the version of before."""
+    switch_ms_p99: float = 0.0
+    probes: int = 0
+    """Calls that told."""
 
     def take(self, load: Load) -> Figures:
         """The figures with those of a finished load; of its failures the calls are counted."""
@@ -95,15 +105,26 @@ async def flips(options: argparse.Namespace, folder: Path) -> Figures:
         await asyncio.to_thread(node.wait_for_active, "plain", 1)
         plain_service(workspace, 2)
         await asyncio.to_thread(node.wait_for_active, "plain", 2)
-        async with Load(node.mcp("plain"), clients=CLIENTS, calls_per_s=CALLS_PER_S) as load:
+        asked: list[tuple[float, int]] = []
+        async with (
+            Load(node.mcp("plain"), clients=CLIENTS, calls_per_s=CALLS_PER_S) as load,
+            Prober(node.mcp("plain")) as prober,
+        ):
             for number in range(options.flips):
                 began_s = time.monotonic()
+                asked.append((began_s, 1 + number % 2))
                 await asyncio.to_thread(_flip, node, 1 + number % 2)
                 figures.took(began_s)
                 if number % 100 == 99:
                     _say(options, f"flips: {number + 1} of {options.flips}, {_so_far(load)}")
             await load.more_calls(SETTLE_CALLS)
         figures.take(load)
+        figures.failed_calls += len(prober.failures)
+        figures.failures += prober.failures[:FAILURES_SHOWN_MAX]
+        lags_ms = switch_lags_ms(asked, prober.answered)
+        figures.switch_ms_p50 = round(lags_ms[len(lags_ms) // 2], 1)
+        figures.switch_ms_p99 = round(lags_ms[min(len(lags_ms) - 1, int(0.99 * len(lags_ms)))], 1)
+        figures.probes = len(prober.answered)
         answered = {text.rpartition(" ")[2] for text in load.tally.answers}
         if answered != {"1", "2"}:
             figures.failures.append(f"expected both versions to answer, got: {answered}")
@@ -225,6 +246,9 @@ def broken(ours: list[Figures]) -> list[str]:
             found.append(f"{figures.part}: {figures.sessions_lost} sessions lost")
         if figures.failed_calls and figures.part != "restarts":
             found.append(f"{figures.part}: {figures.failed_calls} of {figures.calls} calls failed")
+        if figures.switch_ms_p99 > SWITCH_MS_MAX:
+            late = f"the other version got calls for {figures.switch_ms_p99} ms"
+            found.append(f"{figures.part}: expected at most {SWITCH_MS_MAX:g} ms until all calls had switched, {late}")
     return found
 
 

@@ -27,6 +27,7 @@
 | henslowe_module_calls_total | module, outcome | calls of extensions: `done`, `failed` |
 | henslowe_service_healthy | service | 1 when calls can be answered now |
 | henslowe_service_versions | service, state | versions by state |
+| henslowe_service_replays | service, found | replays of captured calls: `alike`, `differs`, `fails`, `unknown` |
 
 The gateway's figures are in `henslowe.transport.gateway.metrics`.
 """
@@ -188,15 +189,20 @@ class NodeCollector(Collector):
         node = self._node
         healthy = GaugeMetricFamily("henslowe_service_healthy", "Whether calls can be answered.", labels=("service",))
         states = GaugeMetricFamily("henslowe_service_versions", "Versions by state.", labels=("service", "state"))
+        replays = GaugeMetricFamily("henslowe_service_replays", "Replays by result.", labels=("service", "found"))
         for row in node.store.table(SERVICES).rows():
             if row.retired:
                 continue  # what was ended on purpose is not to be reported as down
             up = bool(row.active and node.directory.of(row.key_of(row.active)))
             healthy.add_metric((row.service,), float(up))
-            counts = Counter(version.state for version in node.store.table(VERSIONS).by("service", row.service))
+            versions = node.store.table(VERSIONS).by("service", row.service)
+            found = Counter(each.rehearsal.found for each in versions if each.rehearsal and each.rehearsal.found)
+            for result, count in sorted(found.items()):
+                replays.add_metric((row.service, result), count)
+            counts = Counter(version.state for version in versions)
             for state, count in sorted(counts.items()):
                 states.add_metric((row.service, state.value), count)
-        yield from (healthy, states)
+        yield from (healthy, states, replays)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -13,6 +13,7 @@ from henslowe.actors.endpoints import Endpoint
 from henslowe.actors.hooks import HookRow, HookState
 from henslowe.actors.traffic import ServiceTraffic
 from henslowe.actors.versions import ServiceRow, VersionRow, VersionState
+from henslowe.node_exposures import replay_reply
 from henslowe.supervisors import TreeNode
 from henslowe.transport.admin.models import (
     ActorReply,
@@ -166,6 +167,7 @@ def version_reply(version: VersionRow, row: ServiceRow) -> VersionReply:
         stages=tuple(StageReply.of(name, report) for name, report in stages.items()),
         reason=version.reason,
         contract=ContractReply.model_validate(contract) if contract else None,
+        replay=replay_reply(version),
     )
 
 

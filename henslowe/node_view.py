@@ -43,6 +43,7 @@ from henslowe.actors.vocabulary import STAGE_EVENTS, EventType, Status, Stream
 from henslowe.actors.watcher import WatcherBoard
 from henslowe.config.provenance import Loaded
 from henslowe.errors import Conflict, NotFound
+from henslowe.node_exposures import comparison_reply, newest_replay, staged_detail
 from henslowe.node_replies import (
     actor_reply,
     asked_of,
@@ -374,13 +375,15 @@ class View:
             held=row.held,
             epoch=row.epoch,
             building=slot_reply(building, self._running_stages(building)) if building is not None else None,
-            staged=slot_reply(versions.get(row.staged), "starting"),
+            staged=slot_reply(versions.get(row.staged), staged_detail(versions.get(row.staged))),
             canary=slot_reply(versions.get(row.canary)),
             active=slot_reply(versions.get(row.active), standing_of(row)),
             previous=slot_reply(versions.get(row.previous)),
             canary_percent=row.canary_weight / 100 if row.canary else 0.0,
             freeze=freeze_reply(row, halts),
             rollout=rollout_reply(row, versions, traffic, halts),
+            replay=newest_replay(row, versions),
+            comparison=comparison_reply(row, traffic),
             evidence=evidence_of(row, traffic),
             hooks=asked_of(row, self._hooks.by("service", row.service)),
             tools=len(active.contract.tools) if active is not None else 0,

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from henslowe.cli.comparing import comparison_lines, replay_lines
 from henslowe.cli.console import clean, clock, dim, duration, moment, table
 from henslowe.transport.admin.artifact_models import VersionFactsReply
 from henslowe.transport.admin.models import (
@@ -17,6 +18,7 @@ from henslowe.transport.admin.models import (
     HaltReply,
     LineReply,
     NodeReply,
+    ReplayReply,
     ServiceReply,
     SlotReply,
     StageReply,
@@ -80,6 +82,10 @@ def service_lines(service: ServiceReply) -> Iterator[str]:
         yield f"  {click.style('frozen', fg=_BUSY)}     {_halt(service.freeze)}"
     if service.rollout is not None:
         yield f"  rollout    v{service.rollout.version} {clean(service.rollout.words)}"
+    if service.comparison is not None:
+        yield from comparison_lines(service.comparison)
+    if service.replay is not None:
+        yield f"  replay     v{service.replay.version}: {clean(service.replay.words)}"
     if service.held:
         yield "  held       the rollout stays as it is until resumed"
     if service.instances:
@@ -173,6 +179,10 @@ def versions_lines(reply: VersionsReply) -> Iterator[str]:
     yield from table(rows, ("version", "state", "semver", "build", "created", "stages", "reason"))
     for each in reply.versions:
         yield from _contract_lines(each)
+        if each.replay is not None and each.replay.found not in ("alike", "unknown"):
+            yield ""
+            yield f"v{each.version} before it met a client:"
+            yield from (f"  {line}" for line in replay_lines(each.replay))
     if not rows:
         yield f"{reply.service} has no versions yet"
 
@@ -196,6 +206,9 @@ def facts_lines(version: VersionFactsReply) -> Iterator[str]:
         "reason": version.reason.strip().partition("\n")[0][:120],
     }
     yield from table([(f"  {name}", clean(str(value))) for name, value in rows.items() if value])
+    if replay := facts.get("replay"):
+        yield ""
+        yield from (f"  {line}" for line in replay_lines(ReplayReply(version=version.version, **_replayed(replay))))
     if stages:
         yield ""
     for name, stage in stages.items():
@@ -205,6 +218,15 @@ def facts_lines(version: VersionFactsReply) -> Iterator[str]:
             yield from (f"    {line}" for line in test_lines(reply.tests))
         if reply.coverage_percent is not None:
             yield f"    {reply.coverage_percent:g}% of the lines covered"
+
+
+def _replayed(facts: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "against": facts["against"],
+        "found": facts["found"] or "running",
+        "words": facts["why"] or "captured calls are being replayed",
+        "report": facts["report"],
+    }
 
 
 def test_lines(tests: TestsReply) -> Iterator[str]:

@@ -41,6 +41,8 @@ def adopt(change: Change, number: int, message: CreateVersion) -> None:
         if new:
             change.set_version(each, **given)
             concerned[each] = {"changed": new, "later": _later(row, shipping)}
+    if number == service.active and not service.canary:
+        change.set_service(exposure=message.exposure)
     if not concerned and service == change.service:
         return
     change.next_epoch()  # routes look at exposure

@@ -41,7 +41,7 @@ class KeptVersions:
             created_s=row.created_s,
             changed_s=row.changed_s,
             reason=row.reason,
-            facts=row.metadata,
+            facts=row.metadata | ({"replay": row.rehearsal.model_dump()} if row.rehearsal is not None else {}),
         )
 
     async def listed(self, service: str, version: str) -> ArtifactsReply:

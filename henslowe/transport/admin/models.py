@@ -141,13 +141,52 @@ class RolloutReply(Reply):
     calls_needed: int = 0
     """Calls that the step asks for."""
     waits_for: str = ""
-    """calls, verdict, time, gate, resume, held, frozen or stopped."""
+    """calls, verdict, choice, time, gate, resume, held, frozen or stopped."""
     gate: str = ""
     """The gate at which a person has to approve."""
     until_s: float = 0.0
     """Unix time at which the wait ends by itself, 0 where no time ends it."""
     words: str = ""
     """The same in words: "step 2 of 4: 25 %, 31 of 50 calls, waits for the gate `owner`"."""
+
+
+class ReplayReply(Reply):
+    """What captured calls showed of a version, beside the one that was active, before it met a client."""
+
+    version: int
+    against: int
+    """The version that it was compared with."""
+    found: str
+    """`alike`, `differs`, `fails`, `unknown` (nothing to replay, or no time), or `running`."""
+    words: str
+    report: dict[str, Any] = {}
+    """Counts (`calls`, `alike`, `failed_new`, `differing`, ...), `evidence`, `paths` that differ, `examples` without
+    secrets, and what was `skipped`."""
+
+
+class ArmReply(Reply):
+    """One of two versions that are compared, since the rollout began."""
+
+    arm: Literal["candidate", "stable"]
+    version: int
+    calls: int = 0
+    failed: int = 0
+    slow: int = 0
+    chosen: int = 0
+    """Of the calls, those whose clients chose the version by a header."""
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    """Latencies of the last calls or so."""
+
+
+class ComparisonReply(Reply):
+    """An A/B test or a mirror under way."""
+
+    words: str
+    """What `[ab]` and `[mirror]` say."""
+    arms: tuple[ArmReply, ...]
+    mirror: dict[str, Any] | None = None
+    """What copies of live calls showed: counts, `evidence`, `paths` that differ, `examples`; null for none yet."""
 
 
 class ServiceReply(Reply):
@@ -183,6 +222,9 @@ class ServiceReply(Reply):
     freeze: HaltReply | None = None
     """Its own freeze; see the node's, too."""
     rollout: RolloutReply | None = None
+    replay: ReplayReply | None = None
+    """Of the version on its way, or of the active one on probation; null where no captured calls were replayed."""
+    comparison: ComparisonReply | None = None
     """The canary, or the staged version that waits."""
     evidence: str = ""
     """What the canary analysis knows, in words."""
@@ -338,6 +380,8 @@ class VersionReply(Reply):
     """Why it failed, was rolled back or superseded."""
     contract: ContractReply | None = None
     """What it changes for the clients of the version that was active when it was built; null for the first one."""
+    replay: ReplayReply | None = None
+    """What captured calls showed of it; null where none were replayed."""
 
 
 class VersionsReply(Reply):

@@ -172,6 +172,8 @@ class Gateway:
             streams=lambda: len(self._streams) - self._legacy.lingering,
             cache_hits=lambda: self.results.hits,
             private=lambda: 0 if privates is None else len(privates),
+            mirrored=lambda: self._mirror.made,
+            mirror_dropped=lambda: self._mirror.dropped,
         )
 
     def queued(self, service: ServiceName) -> int:

@@ -13,6 +13,7 @@
 | henslowe_gateway_sessions | | open handshake-era sessions |
 | henslowe_gateway_streams | | open change streams |
 | henslowe_gateway_private_connections | | connections that belong to one client each |
+| henslowe_gateway_mirrored | outcome | copies of live calls since the start: `made`, `dropped` |
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class GatewayMetrics:
         self._private = Gauge(
             "henslowe_gateway_private_connections", "Connections that belong to one client each.", registry=registry
         )
+        self._mirrored = Gauge("henslowe_gateway_mirrored", "Copies of live calls.", ("outcome",), registry=registry)
         self._call_of: dict[tuple[VersionKey, Outcome], Counter] = {}
         self._seconds_of: dict[str, Histogram] = {}
 
@@ -69,6 +71,8 @@ class GatewayMetrics:
         sessions: Callable[[], float],
         streams: Callable[[], float],
         private: Callable[[], float],
+        mirrored: Callable[[], float],
+        mirror_dropped: Callable[[], float],
     ) -> None:
         """Read these at each scrape."""
         self._in_flight.set_function(in_flight)
@@ -77,6 +81,8 @@ class GatewayMetrics:
         self._sessions.set_function(sessions)
         self._streams.set_function(streams)
         self._private.set_function(private)
+        self._mirrored.labels("made").set_function(mirrored)
+        self._mirrored.labels("dropped").set_function(mirror_dropped)
 
     def call(self, version: VersionKey, outcome: Outcome, seconds: float) -> None:
         """Count one attempt that ended."""

@@ -1,0 +1,32 @@
+"""How replays, A/B tests and mirrors look on a terminal: pure functions from replies to lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from henslowe.cli.console import clean
+from henslowe.transport.admin.models import ArmReply, ComparisonReply, ReplayReply
+
+
+def replay_lines(replay: ReplayReply) -> Iterator[str]:
+    """A replay, whole: its sentence, where answers differ, and examples."""
+    yield clean(replay.words)
+    for place in replay.report.get("paths", ()):
+        yield f"  {place['calls']:>4} x  {clean(str(place['tool']))}: {clean(str(place['path']))}"
+    for example in replay.report.get("examples", ()):
+        where = f"{clean(str(example['tool']))}: {clean(str(example['path']))}"
+        yield f"  e.g.    {where}  v{replay.against} {clean(str(example['old']))!r}, now {clean(str(example['new']))!r}"
+
+
+def comparison_lines(comparison: ComparisonReply) -> Iterator[str]:
+    """Both arms, one above the other."""
+    yield f"  compared   {clean(comparison.words)}"
+    for arm in comparison.arms:
+        yield f"  {arm.arm:<9}  {_arm(arm)}"
+
+
+def _arm(arm: ArmReply) -> str:
+    latency = "" if arm.p50_ms is None else f", p50 {arm.p50_ms:.0f} ms"
+    latency += "" if arm.p95_ms is None else f", p95 {arm.p95_ms:.0f} ms"
+    chosen = f" ({arm.chosen} by choice)" if arm.chosen else ""
+    return f"v{arm.version}  {arm.calls} calls{chosen}, {arm.failed} failed, {arm.slow} slow{latency}"

@@ -97,8 +97,11 @@ class Service:
         return reply
 
     def pass_probation(self) -> None:
-        self.now_s = self.row.probation_until_s
-        self.do(TimeUp(HELLO))
+        self.pass_until(self.row.probation_until_s)
+
+    def pass_until(self, time_s: float) -> Transition:
+        self.now_s = time_s
+        return self.do(TimeUp(HELLO))
 
 
 def declared(*command: str) -> DeclareService:

@@ -59,7 +59,7 @@ NOTIFICATION_CHANGES: Final = {
 
 def askable(capabilities: Any) -> JsonObject:
     """Of a client's capabilities those that let a server ask it something."""
-    if not isinstance(capabilities, dict):
+    if not capabilities or not isinstance(capabilities, dict):
         return {}
     return {name: capabilities[name] for name in ASKED_OF_CLIENTS.values() if isinstance(capabilities.get(name), dict)}
 

@@ -5,6 +5,7 @@ A client's credentials are never passed on: a server is given its own, from its 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -20,6 +21,9 @@ PARAM_PREFIX: Final = "mcp-param-"
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _PLAIN: Final = re.compile(r"(?!=\?base64\?)[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+
+_VALUES_MAX: Final = 4_096
+"""Names of tools and the like whose form in a header is remembered."""
 
 ParamHeaders = Mapping[str, Mapping[tuple[str, ...], str]]
 """By tool: the path of an argument, and the name of the header that repeats it."""
@@ -51,6 +55,7 @@ def passed_on(headers: Mapping[str, str]) -> str:
     return lines
 
 
+@functools.lru_cache(_VALUES_MAX)
 def header_value(value: str) -> str:
     """The value as a header can carry it: plain, or in MCP's base64 form."""
     if _PLAIN.fullmatch(value):

@@ -18,6 +18,7 @@ from henslowe.actors.endpoints import Era, JsonObject, OnNotification, OnRequest
 from henslowe.errors import HensloweError, LimitReached, UpstreamLost
 from henslowe.transport.mcp import eras, jsonrpc
 from henslowe.transport.mcp.asked import Asked
+from henslowe.transport.mcp.deadlines import NEVER_S, Deadlines
 from henslowe.transport.mcp.headers import header_lines, header_value, passed_on
 from henslowe.transport.mcp.link import NEVER_CANCELLED, NO_HEADERS, too_large, with_own_token, with_token
 from henslowe.transport.mcp.pool import Connection, Pool
@@ -31,6 +32,14 @@ ERRANDS_MAX: Final = 64
 """Most small messages (cancellations, notifications) on their way at once."""
 ERRAND_S: Final = 5.0
 LISTEN_AGAIN_S: Final = 1.0
+
+
+_LINES: Final = {
+    "POST": "Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n",
+    "GET": "Accept: text/event-stream\r\n",
+    "DELETE": "Accept: application/json, text/event-stream\r\n",
+}
+"""Header lines by verb."""
 RESUMES_MAX: Final = 100
 """Most times that one response's stream is taken up again."""
 
@@ -80,7 +89,10 @@ class HttpLink:
         message_bytes_max: int,
     ) -> None:
         self._pool = Pool(url, peer=peer, body_bytes_max=message_bytes_max)
-        self._fixed = f"Host: {self._pool.host}\r\nUser-Agent: henslowe\r\n" + header_lines(headers)
+        fixed = f" {self._pool.target} HTTP/1.1\r\nHost: {self._pool.host}\r\nUser-Agent: henslowe\r\n"
+        self._heads = {verb: f"{verb}{fixed}{header_lines(headers)}{lines}" for verb, lines in _LINES.items()}
+        self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(self._loop)
         self._peer = peer
         self._on_event = on_event
         self._on_closed = on_closed
@@ -138,12 +150,11 @@ class HttpLink:
         sent_params, token = with_token(params, number)
         call = _Call(number, method, on_notification, token)
         body = jsonrpc.request(number, method, sent_params)
+        if method == "initialize":
+            self._greeting = sent_params
         self._in_flight += 1
         try:
-            async with asyncio.timeout(timeout_s):
-                if method == "initialize":
-                    self._greeting = sent_params
-                return await self._ask(call, body, sent_params, headers)
+            return await self._ask(call, body, sent_params, headers, self._loop.time() + timeout_s)
         except (TimeoutError, asyncio.CancelledError):
             if self._era is Era.LEGACY and method not in NEVER_CANCELLED:
                 # A modern server takes the closed connection as the cancellation; a legacy one must be told.
@@ -163,6 +174,7 @@ class HttpLink:
         if self._closed:
             return
         self._closed = True
+        self._deadlines.close()
         tasks = [*self._errands, *([self._listening] if self._listening else [])]
         for task in tasks:
             task.cancel()
@@ -178,20 +190,23 @@ class HttpLink:
 
     # -- requests ----------------
 
-    async def _ask(self, call: _Call, body: bytes, params: JsonObject | None, headers: Mapping[str, str]) -> JsonObject:
+    async def _ask(
+        self, call: _Call, body: bytes, params: JsonObject | None, headers: Mapping[str, str], until_s: float
+    ) -> JsonObject:
         session = self._session
         lines = self._era_lines(call.method, params, headers)
-        connection = await self._send("POST", body, lines, repeatable=call.method != "tools/call")
-        status = connection.status
-        if status == HTTPStatus.NOT_FOUND and session and call.method != "initialize":
+        connection = await self._send("POST", body, lines, until_s, repeatable=call.method != "tools/call")
+        if connection.status == HTTPStatus.NOT_FOUND and session and call.method != "initialize":
             connection.discard()
-            await self._reopen(session)
-            connection = await self._send("POST", body, self._era_lines(call.method, params, headers))
+            async with asyncio.timeout_at(until_s):
+                await self._reopen(session)
+            connection = await self._send("POST", body, self._era_lines(call.method, params, headers), until_s)
         if call.method == "initialize":
             self._session = connection.headers.get("mcp-session-id", "")
-        if connection.is_stream:
+        if not connection.is_stream:
+            return self._answer(call, connection)
+        async with asyncio.timeout_at(until_s):
             return await self._streamed(call, connection)
-        return self._answer(call, connection)
 
     def _answer(self, call: _Call, connection: Connection) -> JsonObject:
         """The answer in a response that is no stream, or in its status."""
@@ -339,31 +354,37 @@ class HttpLink:
                 lines += f"Mcp-Name: {header_value(name)}\r\n"
         return lines
 
-    async def _send(self, verb: str, body: bytes, lines: str, *, repeatable: bool = False) -> Connection:
+    async def _send(
+        self, verb: str, body: bytes, lines: str, until_s: float = NEVER_S, *, repeatable: bool = False
+    ) -> Connection:
         """Send one request; returns the connection with the response's head.
 
         Raises:
+            TimeoutError: There is none until this loop time.
             UpstreamLost: See `Link.exchange`. A connection that the server had dropped while it rested is replaced
                 when the request is repeatable, or no byte of it was sent.
         """
-        accept = "text/event-stream" if verb == "GET" else "application/json, text/event-stream"
-        content = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if verb == "POST" else ""
-        head = f"{verb} {self._pool.target} HTTP/1.1\r\n{self._fixed}Accept: {accept}\r\n{content}{lines}\r\n"
-        request = head.encode("latin-1") + body
+        content = f"Content-Length: {len(body)}\r\n" if verb == "POST" else ""
+        request = f"{self._heads[verb]}{content}{lines}\r\n".encode("latin-1") + body
+        now_s = self._loop.time()
         try:
-            connection = await self._pool.take()
+            connection = self._pool.idle(now_s) or await self._fresh(until_s)
             try:
-                await connection.send(request)
+                await connection.send(request, self._deadlines, until_s - now_s)
             except UpstreamLost as lost:
                 if not (repeatable and connection.used and not lost.details.get("received")):
                     raise
-                connection = await self._pool.take(fresh=True)
-                await connection.send(request)
+                connection = await self._fresh(until_s)
+                await connection.send(request, self._deadlines, until_s - self._loop.time())
         except UpstreamLost:
             if self._pool.refused >= REFUSED_MAX:
                 self._gone()
             raise
         return connection
+
+    async def _fresh(self, until_s: float) -> Connection:
+        async with asyncio.timeout_at(None if until_s == NEVER_S else until_s):
+            return await self._pool.fresh()
 
     async def _tell(self, body: bytes, method: str = "") -> None:
         """Send a message to which there is no answer."""

@@ -89,19 +89,20 @@ class ResponseParser:
                 if len(self._buffer) > HEAD_BYTES_MAX:
                     raise _broken(f"a head of more than {HEAD_BYTES_MAX} bytes")
                 return False
-            first, *lines = self._buffer[:end].split(b"\r\n")
+            first, *lines = self._buffer[:end].decode("latin-1").split("\r\n")
             self._buffer = self._buffer[end + 4 :]
-            if not first.startswith(b"HTTP/1.") or not first[9:12].isdigit():
-                raise _broken(f"expected an HTTP/1.1 status line, got: {first[:100]!r}")
+            if not first.startswith("HTTP/1.") or not (first[9:12].isascii() and first[9:12].isdigit()):
+                raise _broken(f"expected an HTTP/1.1 status line, got: {first.encode('latin-1')[:100]!r}")
             self.status = int(first[9:12])
             if self.status >= 200:
                 break
+        headers = self.headers
         for line in lines:
-            name, colon, value = line.partition(b":")
+            name, colon, value = line.partition(":")
             if not colon:
-                raise _broken(f"expected a header field, got: {line[:100]!r}")
-            self.headers[name.lower().decode("latin-1")] = value.strip(b" \t").decode("latin-1")
-        self._frame(first.startswith(b"HTTP/1.0"))
+                raise _broken(f"expected a header field, got: {line.encode('latin-1')[:100]!r}")
+            headers[name.lower()] = value.strip(" \t")
+        self._frame(first.startswith("HTTP/1.0"))
         return True
 
     def _frame(self, http10: bool) -> None:
@@ -123,7 +124,10 @@ class ResponseParser:
             self.keep_alive = False
 
     def _length(self) -> bytes:
-        body, self._buffer = self._buffer[: self._left], self._buffer[self._left :]
+        if len(self._buffer) == self._left:  # all of it, as nearly always
+            body, self._buffer = self._buffer, b""
+        else:
+            body, self._buffer = self._buffer[: self._left], self._buffer[self._left :]
         self._left -= len(body)
         if not self._left:
             self._at = _At.DONE

@@ -15,6 +15,7 @@ from typing import Final, cast
 from urllib.parse import urlsplit
 
 from henslowe.errors import ConfigError, LimitReached, UpstreamLost
+from henslowe.transport.mcp.deadlines import Deadlines
 from henslowe.transport.mcp.http1 import ResponseParser
 
 IDLE_S: Final = 3.0
@@ -32,11 +33,13 @@ class Connection(asyncio.Protocol):
     """One connection. `send`, then `body`, or `chunk` until it is empty, or `discard`; that returns it to its pool.
 
     Attributes:
+        idle: Whether it rests in its pool.
         idle_since_s: Loop time of its last use.
         used: Whether it has carried a response before.
     """
 
     def __init__(self, peer: str, body_bytes_max: int, release: Callable[[Connection], None]) -> None:
+        self.idle = False
         self.idle_since_s = 0.0
         self.used = False
         self._peer = peer
@@ -84,10 +87,11 @@ class Connection(asyncio.Protocol):
         """Whether the response is an event stream, to be read with `chunk`."""
         return self._stream
 
-    async def send(self, request: bytes) -> None:
+    async def send(self, request: bytes, deadlines: Deadlines, timeout_s: float) -> None:
         """Write a request and wait for the head of its response (of anything but a stream: for all of it).
 
         Raises:
+            TimeoutError: There was none within `timeout_s`; the connection is given up.
             UpstreamLost: `details["received"]` says whether any byte of the response came.
             LimitReached: The body is beyond the limit.
         """
@@ -100,8 +104,8 @@ class Connection(asyncio.Protocol):
         self._head = self._loop.create_future()
         self._transport.write(request)
         try:
-            await self._head
-        except asyncio.CancelledError:
+            await deadlines.wait(self._head, timeout_s)
+        except (TimeoutError, asyncio.CancelledError):
             self.abort()
             raise
 
@@ -279,18 +283,22 @@ class Pool:
         self._all: set[Connection] = set()
         self._closed = False
 
-    async def take(self, *, fresh: bool = False) -> Connection:
-        """A connection for one request; with `fresh` one that was never used.
+    def idle(self, now_s: float) -> Connection | None:
+        """A connection that rests and may be used at this loop time, if there is one."""
+        while self._idle:
+            connection = self._idle.pop()
+            connection.idle = False
+            if connection.usable and connection.idle_since_s > now_s - IDLE_S:
+                return connection
+            connection.abort()
+        return None
+
+    async def fresh(self) -> Connection:
+        """A connection that was never used.
 
         Raises:
             UpstreamLost: It cannot be made; `details["sent"]` is False.
         """
-        horizon_s = asyncio.get_running_loop().time() - IDLE_S
-        while self._idle and not fresh:
-            connection = self._idle.pop()
-            if connection.usable and connection.idle_since_s > horizon_s:
-                return connection
-            connection.abort()
         if self._closed:
             raise UpstreamLost(f"cannot call {self._peer}: the connection was closed", sent=False)
         try:
@@ -313,7 +321,7 @@ class Pool:
         """Return once a connection can be made; the caller bounds the wait."""
         while True:
             try:
-                connection = await self.take(fresh=True)
+                connection = await self.fresh()
             except UpstreamLost:
                 if self._closed:
                     raise
@@ -333,9 +341,11 @@ class Pool:
         """A connection is idle, or gone."""
         if not connection.usable:
             self._all.discard(connection)
-            with contextlib.suppress(ValueError):
+            if connection.idle:
+                connection.idle = False
                 self._idle.remove(connection)
         elif self._closed or len(self._idle) >= IDLE_MAX:
             connection.abort()
-        elif connection not in self._idle:
+        elif not connection.idle:
+            connection.idle = True
             self._idle.append(connection)

@@ -16,6 +16,7 @@ from henslowe.actors.endpoints import ByteReader, ByteWriter, Era, JsonObject, O
 from henslowe.errors import HensloweError, InstanceFailed, LimitReached, UpstreamLost
 from henslowe.transport.mcp import eras, jsonrpc
 from henslowe.transport.mcp.asked import Asked
+from henslowe.transport.mcp.deadlines import Deadlines
 from henslowe.transport.mcp.lines import LineCutter, TooLong
 from henslowe.transport.mcp.link import NEVER_CANCELLED, NO_HEADERS, STREAMS, too_large, with_own_token, with_token
 
@@ -25,6 +26,8 @@ READ_BYTES: Final = 64 * 1024
 """One read, and so much of a flood as may come between the calls of others; a pipe holds as much."""
 LINES_AT_ONCE: Final = 8
 """Taken of one read before others have their turn: each may wake a call, and a whole pipe of answers wakes hundreds."""
+WRITTEN_AHEAD: Final = 64 * 1024
+"""Bytes written before it is seen whether the child reads them; as many again may wait in its pipe."""
 UNASKED_PER_S: Final = 5_000.0
 """Lines that answer nothing (notifications, what is not JSON-RPC), on average, before a child is read more slowly."""
 UNASKED_BURST: Final = 10_000.0
@@ -82,7 +85,11 @@ class StdioLink:
         self._loop = asyncio.get_running_loop()
         self._calls: dict[int, _Call] = {}
         self._last_id = 0
-        self._writing = asyncio.Lock()
+        self._deadlines = Deadlines(self._loop)
+        self._outbox: list[tuple[_Call | None, bytes]] = []
+        self._written = 0
+        """Bytes since it was last seen that the child reads."""
+        self._draining: asyncio.Task[None] | None = None
         self._asked = Asked(on_request, self._send, peer)
         self._end: HensloweError | None = None
         self._opening = True
@@ -125,40 +132,75 @@ class StdioLink:
         sent_params, token = with_token(params, number)
         line = jsonrpc.request(number, method, sent_params) + b"\n"
         call = self._calls[number] = _Call(method, self._loop.create_future(), on_notification, token)
+        self._put(call, line)
         try:
-            async with asyncio.timeout(timeout_s):
-                async with self._writing:
-                    await self._flush(call)
-                    call.sent = True
-                    self._stdin.write(line)
-                return await call.reply
+            answer: JsonObject = await self._deadlines.wait(call.reply, timeout_s)
         except (TimeoutError, asyncio.CancelledError):
             if call.sent and method not in NEVER_CANCELLED:
                 self.notify("notifications/cancelled", {"requestId": number})
             raise
         finally:
             del self._calls[number]
+        return answer
 
     def notify(self, method: str, params: JsonObject | None) -> None:
         """Send a notification; dropped when the connection is gone or the child does not read."""
-        if self._end is None and not self._writing.locked():
-            self._stdin.write(jsonrpc.notification(method, params) + b"\n")
+        if self._end is None and self._draining is None:
+            self._put(None, jsonrpc.notification(method, params) + b"\n")
 
     async def close(self) -> None:
         """End every exchange with `UpstreamLost` and close the child's standard input, its sign to end. Idempotent."""
         self._finish(UpstreamLost(f"cannot call {self._peer}: the connection was closed"))
-        self._reader.cancel()
+        self._deadlines.close()
+        tasks = [self._reader] if self._draining is None else [self._reader, self._draining]
+        for task in tasks:
+            task.cancel()
         self._stdin.close()
-        await asyncio.gather(self._reader, self._asked.close(), return_exceptions=True)
+        await asyncio.gather(*tasks, self._asked.close(), return_exceptions=True)
 
-    async def _flush(self, call: _Call) -> None:
-        """Wait until the child has read enough of what was written before, or the connection ends."""
+    # -- writing ----------------
+
+    def _put(self, call: _Call | None, line: bytes) -> None:
+        """Write a line together with all others of this turn of the loop, as soon as the child reads."""
+        if not self._outbox and self._draining is None:
+            self._loop.call_soon(self._write)
+        self._outbox.append((call, line))
+
+    def _write(self) -> None:
+        if self._end is not None:
+            return
+        if self._stdin.is_closing():
+            self._ended("it does not read its standard input any more")
+            return
+        lines: list[bytes] = []
+        for call, line in self._outbox:
+            if call is None:
+                lines.append(line)
+            elif not call.reply.done():  # its caller may have given up
+                call.sent = True
+                lines.append(line)
+        self._outbox.clear()
+        data = lines[0] if len(lines) == 1 else b"".join(lines)
+        self._stdin.write(data)
+        self._written += len(data)
+        if self._written > WRITTEN_AHEAD:
+            self._draining = self._loop.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        """Wait until the child has read enough of what was written, or the connection ends."""
         try:
             await self._stdin.drain()
         except (ConnectionError, RuntimeError) as cause:
             self._ended(f"it does not read its standard input any more ({cause or type(cause).__name__})")
-        if call.reply.done():  # the end came while we waited
-            call.reply.result()
+        self._written = 0
+        self._draining = None
+        if self._outbox:
+            self._write()
+
+    async def _send(self, message: bytes) -> None:
+        self._put(None, message + b"\n")
+
+    # -- reading ----------------
 
     async def _read(self) -> None:
         cutter = LineCutter(self._message_bytes_max)
@@ -246,11 +288,6 @@ class StdioLink:
         call = self._call(line.response_id)
         if call is not None and not call.reply.done():
             call.reply.set_result(too_large(self._message_bytes_max))
-
-    async def _send(self, message: bytes) -> None:
-        async with self._writing:
-            await self._stdin.drain()
-            self._stdin.write(message + b"\n")
 
     def _garbage(self, line: bytes) -> None:
         text = line[:200].decode(errors="replace").strip()

@@ -38,13 +38,17 @@ class Pipe:
         return self.flood * lines
 
     def write(self, data: bytes) -> None:
-        message: JsonObject = orjson.loads(data)
-        if "id" in message:
-            self._answers.put_nowait(jsonrpc.reply(message["id"], {"result": {}}) + b"\n")
+        for line in data.splitlines():
+            message: JsonObject = orjson.loads(line)
+            if "id" in message:
+                self._answers.put_nowait(jsonrpc.reply(message["id"], {"result": {}}) + b"\n")
 
     async def drain(self) -> None: ...
 
     def close(self) -> None: ...
+
+    def is_closing(self) -> bool:
+        return False
 
 
 @contextlib.asynccontextmanager

@@ -16,6 +16,7 @@ from henslowe.actors.endpoints import EndpointState, Era, JsonObject
 from henslowe.config.settings import InstanceSettings
 from henslowe.errors import ConfigError, InstanceFailed, UpstreamLost
 from henslowe.transport.mcp import McpConnector, pool
+from henslowe.transport.mcp.deadlines import Deadlines
 from henslowe.transport.mcp.endpoint import McpEndpoint
 from tests.transport.mcp.harness import INSTANCE, MODERN_META, SDK, VERSION, Heard, call, running
 
@@ -315,16 +316,16 @@ async def test_a_body_beyond_the_limit_fails_its_own_call_only() -> None:
 
 async def test_a_server_that_starts_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     server, port, refused = LegacyServer(), free_port(), asyncio.Event()
-    take = pool.Pool.take
+    fresh = pool.Pool.fresh
 
-    async def taking(self: pool.Pool, *, fresh: bool = False) -> pool.Connection:
+    async def connecting_anew(self: pool.Pool) -> pool.Connection:
         try:
-            return await take(self, fresh=fresh)
+            return await fresh(self)
         except UpstreamLost:
             refused.set()
             raise
 
-    monkeypatch.setattr(pool.Pool, "take", taking)
+    monkeypatch.setattr(pool.Pool, "fresh", connecting_anew)
     connecting = asyncio.ensure_future(_connect_and_call(f"http://127.0.0.1:{port}/mcp"))
     async with asyncio.timeout(5):
         await refused.wait()
@@ -422,10 +423,10 @@ async def test_a_connection_is_lent_again_only_after_its_response_was_read() -> 
     async with serving(LegacyServer()) as url:
         connections = pool.Pool(url, peer="hello", body_bytes_max=1_000)
         request = f"POST {connections.target} HTTP/1.1\r\nHost: {connections.host}\r\nContent-Length: 2\r\n\r\n{{}}"
-        first = await connections.take()
-        await first.send(request.encode())
-        second = await connections.take()
-        assert second is not first
+        loop = asyncio.get_running_loop()
+        first = await connections.fresh()
+        await first.send(request.encode(), Deadlines(loop), 5)
+        assert connections.idle(loop.time()) is None
         assert (first.status, first.body()) == (400, b"Bad Request: no session")
-        assert await connections.take() is first
+        assert connections.idle(loop.time()) is first
         connections.close()

@@ -1,0 +1,57 @@
+"""Waits with a limit that share one timer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from henslowe.transport.mcp.deadlines import NEVER_S, Deadlines
+
+
+async def test_a_wait_ends_with_what_it_waits_for() -> None:
+    deadlines = Deadlines(asyncio.get_running_loop())
+    future: asyncio.Future[str] = asyncio.Future()
+    waiting = asyncio.ensure_future(deadlines.wait(future, 5))
+    await asyncio.sleep(0)
+    assert len(deadlines) == 1
+    future.set_result("answer")
+    assert await waiting == "answer"
+    assert len(deadlines) == 0
+    deadlines.close()
+
+
+async def test_waits_end_in_the_order_of_their_times_whatever_the_order_of_their_begin() -> None:
+    deadlines = Deadlines(asyncio.get_running_loop())
+    ended: list[float] = []
+
+    async def wait(timeout_s: float) -> None:
+        with pytest.raises(TimeoutError):
+            await deadlines.wait(asyncio.Future(), timeout_s)
+        ended.append(timeout_s)
+
+    await asyncio.wait_for(asyncio.gather(*map(wait, (0.03, 0.01, 0.05, 0.02))), 5)
+    assert ended == [0.01, 0.02, 0.03, 0.05]
+    assert len(deadlines) == 0
+
+
+async def test_a_wait_whose_time_is_over_already_ends_at_once() -> None:
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(Deadlines(asyncio.get_running_loop()).wait(asyncio.Future(), -1.0), 5)
+
+
+async def test_a_wait_that_is_cancelled_is_forgotten() -> None:
+    deadlines = Deadlines(asyncio.get_running_loop())
+    waiting = asyncio.ensure_future(deadlines.wait(asyncio.Future(), 5))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    assert len(deadlines) == 0
+    deadlines.close()
+
+
+async def test_a_wait_may_have_no_limit() -> None:
+    deadlines = Deadlines(asyncio.get_running_loop())
+    future: asyncio.Future[int] = asyncio.Future()
+    asyncio.get_running_loop().call_soon(future.set_result, 1)
+    assert await deadlines.wait(future, NEVER_S) == 1

@@ -42,9 +42,9 @@ class InstanceHealth:
     limiter: Limiter
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Ticket:
-    """One attempt at an instance."""
+    """One attempt at an instance. Not frozen, see `henslowe.actors.routes.CallRecord`."""
 
     health: InstanceHealth
     endpoint: Endpoint
@@ -80,7 +80,8 @@ class HealthBoard:
 
     def find(self, endpoint: Endpoint) -> InstanceHealth | None:
         """What is known of an instance; None before its first call."""
-        return self._of.get(endpoint.version, {}).get(endpoint.instance)
+        instances = self._of.get(endpoint.version)
+        return None if instances is None else instances.get(endpoint.instance)
 
     def all(self) -> Iterator[InstanceHealth]:
         """All that are known."""
@@ -107,6 +108,13 @@ class HealthBoard:
         health = self.find(endpoint)
         return health is None or endpoint.in_flight < health.limiter.limit
 
+    def is_well(self, endpoint: Endpoint) -> bool:
+        """Whether it can be called without a second look: its breaker is closed, and it has room."""
+        health = self.find(endpoint)
+        return health is None or (
+            health.breaker.state is BreakerState.CLOSED and endpoint.in_flight < health.limiter.limit
+        )
+
     def retry_s(self, endpoint: Endpoint) -> float:
         """How long until its breaker may let a call through; 0 when it may now."""
         health = self.find(endpoint)
@@ -116,10 +124,9 @@ class HealthBoard:
 
     def began(self, endpoint: Endpoint) -> Ticket:
         """An attempt begins."""
-        instances = self._of.setdefault(endpoint.version, {})
-        health = instances.get(endpoint.instance)
+        health = self.find(endpoint)
         if health is None:
-            health = instances[endpoint.instance] = InstanceHealth(
+            health = self._of.setdefault(endpoint.version, {})[endpoint.instance] = InstanceHealth(
                 endpoint.version, endpoint.instance, Breaker(self.policy.breaker), Limiter(self.policy.limiter)
             )
         return Ticket(health, endpoint, health.breaker.began(self.now_s()))
@@ -135,7 +142,8 @@ class HealthBoard:
             self._eject(health.version, now_s)
         elif failed is False:
             health.limiter.answered(ticket.endpoint.in_flight + 1)
-        self._say(health, before)
+        if health.breaker.phase != before:
+            self._say(health, before)
 
     def _eject(self, version: VersionKey, now_s: float) -> None:
         """Open the breakers of instances that do much worse than their siblings."""

@@ -14,5 +14,7 @@ WHO: Final = web.RequestKey("henslowe_who", Principal)
 
 def asker(request: web.Request) -> Principal:
     """Who asks; nobody in particular where no guard stands in front (tests, embedding)."""
-    who: Principal = request.get(WHO, ANONYMOUS)
-    return who
+    try:
+        return request[WHO]
+    except KeyError:
+        return ANONYMOUS

@@ -33,9 +33,9 @@ PAUSE_MAX_S: Final = 1.0
 """Between attempts that were not sent while the endpoint still counts as up: a server that listens but refuses."""
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class _Attempt:
-    """One of its attempts."""
+    """One of its attempts. Not frozen, see `henslowe.actors.routes.CallRecord`."""
 
     choice: Choice
     endpoint: Endpoint

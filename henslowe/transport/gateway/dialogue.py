@@ -33,9 +33,9 @@ def _never() -> float:
     return 0.0
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Ask:
-    """What a client asks, and as whom."""
+    """What a client asks, and as whom. Not frozen, see `henslowe.actors.routes.CallRecord`."""
 
     unit: Unit
     method: str
@@ -59,9 +59,9 @@ class Ask:
     """The client's own, for the record."""
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Way:
-    """The connection that an attempt uses, and as what."""
+    """The connection that an attempt uses, and as what. Not frozen, see `henslowe.actors.routes.CallRecord`."""
 
     endpoint: Endpoint
     own: Own | None = None

@@ -7,6 +7,7 @@ from typing import Final
 from henslowe.actors.endpoints import Contract, JsonObject
 from henslowe.actors.routes import Outcome
 from henslowe.transport.gateway.protocol import CALLER_FAULTS
+from henslowe.transport.gateway.tool_hints import hints_of
 from henslowe.transport.mcp import jsonrpc
 
 READS: Final = frozenset(
@@ -55,26 +56,17 @@ def may_repeat(method: str, params: JsonObject | None, contract: Contract) -> bo
         return True
     if method != "tools/call" or params is None:
         return False
-    name = params.get("name")
-    for tool in contract.tools:
-        if tool.get("name") == name:
-            hints = tool.get("annotations")
-            return isinstance(hints, dict) and (
-                hints.get("readOnlyHint") is True or hints.get("idempotentHint") is True
-            )
-    return False
+    hints = hints_of(contract, params.get("name"))
+    return hints.get("readOnlyHint") is True or hints.get("idempotentHint") is True
 
 
 def reads_only(method: str, params: JsonObject | None, contract: Contract) -> bool:
     """Whether a call changes nothing at its server: reads, and tools that say that they only read."""
     if method in READS:
         return True
-    name = params.get("name") if method == "tools/call" and params is not None else None
-    for tool in contract.tools:
-        if tool.get("name") == name:
-            hints = tool.get("annotations")
-            return isinstance(hints, dict) and hints.get("readOnlyHint") is True
-    return False
+    if method != "tools/call" or params is None:
+        return False
+    return hints_of(contract, params.get("name")).get("readOnlyHint") is True
 
 
 def error_text(answer: JsonObject) -> str:

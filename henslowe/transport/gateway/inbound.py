@@ -50,7 +50,7 @@ async def read_body(request: web.Request, limit: int, timeout_s: float) -> bytes
             raise _too_large(limit)
         # A compressed body's length is not that of its content.
         if request.content.is_eof() and hdrs.CONTENT_ENCODING not in request.headers:
-            return await request.content.read()
+            return request.content.read_nowait()
     chunks = bytearray()
     try:
         async with asyncio.timeout(timeout_s):

@@ -21,7 +21,7 @@ from henslowe.transport.access.asker import asker
 from henslowe.transport.gateway import inbound
 from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.exchange import Exchange, json_response
-from henslowe.transport.gateway.listening import PRIMED, Listening
+from henslowe.transport.gateway.listening import Listening
 from henslowe.transport.gateway.private import SessionClient
 from henslowe.transport.gateway.protocol import (
     CLIENT_FAILED,
@@ -49,6 +49,8 @@ _BATCHING: Final = frozenset({"2024-11-05", "2025-03-26"})
 _OWN_EVENTS: Final = LIST_CHANGES | {"notifications/elicitation/complete", "notifications/message"}
 """What a session's own connection may announce to it, beside updates of what it subscribed to."""
 _MODERN_ONLY: Final = frozenset({"server/discover", "subscriptions/listen"})
+_OURS: Final = _MODERN_ONLY | {"logging/setLevel", "ping", "resources/subscribe", "resources/unsubscribe"}
+"""Requests that belong to the session, which is the gateway's."""
 
 
 class Legacy:
@@ -164,23 +166,25 @@ class Legacy:
         self, request: web.Request, session: Session, message: JsonObject, *, sse: bool, token: Any
     ) -> Exchange:
         settings, replay = self._serving.settings, self._serving.replay
-        asked = {
-            "sse": sse,
-            "progress_token": token,
-            "log_rank_min": LOG_RANK.get(session.log_level, 0),
-            "keepalive_s": settings.sse_keepalive_s,
-        }
+        log_rank_min = LOG_RANK.get(session.log_level, 0)
         if not sse or not replay.enabled:
-            return Exchange(request, message["id"], **asked)
-        primed = session.protocol_version >= PRIMED
+            return Exchange(
+                request,
+                message["id"],
+                sse=sse,
+                progress_token=token,
+                log_rank_min=log_rank_min,
+                keepalive_s=settings.sse_keepalive_s,
+            )
         return ResumableExchange(
             request,
             message,
             log=replay,
-            session=session.id,
-            primed=primed,
+            session=session,
             may_detach=self._serving.may_detach,
-            **asked,
+            progress_token=token,
+            log_rank_min=log_rank_min,
+            keepalive_s=settings.sse_keepalive_s,
         )
 
     def _answer(
@@ -188,14 +192,8 @@ class Legacy:
     ) -> Awaitable[JsonObject]:
         """The answer to be: the gateway's own for what belongs to the session, else the server's."""
         method, params = message["method"], message.get("params")
-        if method == "ping":
-            return _now({"result": {}})
-        if method == "logging/setLevel":
-            return self._set_level(scope, session, params)
-        if method in ("resources/subscribe", "resources/unsubscribe"):
-            return self._subscribe(scope, session, method, params)
-        if method in _MODERN_ONLY:
-            return _now(jsonrpc.error(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}"))
+        if method in _OURS:
+            return self._own_answer(scope, session, method, params)
         if method in self._serving.extra:
             return self._serving.extra.answer(method, params, service=scope.name, principal=session.principal)
         listening = exchange if exchange is not None and exchange.sse else None
@@ -222,6 +220,16 @@ class Legacy:
                 request_id=None if exchange is None else exchange.request_id,
             )
         )
+
+    async def _own_answer(self, scope: Scope, session: Session, method: str, params: JsonObject | None) -> JsonObject:
+        """The answer to what is the gateway's own to answer."""
+        if method == "ping":
+            return {"result": {}}
+        if method == "logging/setLevel":
+            return await self._set_level(scope, session, params)
+        if method in _MODERN_ONLY:
+            return jsonrpc.error(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}")
+        return await self._subscribe(scope, session, method, params)
 
     async def _asked(self, session_id: str, method: str, params: JsonObject) -> JsonObject:
         """The answer of a session's client to a request of its server, on whichever of its streams is open."""
@@ -328,7 +336,3 @@ class Legacy:
             answer = refused.answer()
         request_id = message.get("id") if isinstance(message, dict) else None
         return {"jsonrpc": "2.0", "id": request_id, **answer}
-
-
-async def _now(answer: JsonObject) -> JsonObject:
-    return answer

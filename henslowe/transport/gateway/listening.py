@@ -20,7 +20,7 @@ from henslowe.errors import HensloweError
 from henslowe.transport.gateway import evidence, naming
 from henslowe.transport.gateway.protocol import node_error, response_bytes, sse_frame
 from henslowe.transport.gateway.replay import EventId, ReplayStream
-from henslowe.transport.gateway.resumable import follow
+from henslowe.transport.gateway.resumable import PRIMED, follow
 from henslowe.transport.gateway.scopes import Scope
 from henslowe.transport.gateway.serving import Serving
 from henslowe.transport.gateway.sessions import Session
@@ -30,8 +30,6 @@ from henslowe.transport.mcp import jsonrpc
 
 LINGER_S: Final = 60.0
 """How long a change stream goes on without a connection."""
-PRIMED: Final = "2025-11-25"
-"""The revision whose streams open with an event that only carries an id, to resume from."""
 
 Again = Callable[[Scope, Session, JsonObject], Awaitable[JsonObject]]
 """Makes a request of a session once more."""

@@ -19,30 +19,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from henslowe.actors.health import InstanceHealth
-from henslowe.actors.ids import VersionKey
-from henslowe.actors.routes import Outcome
-
-BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-"""From a stdio round trip to the longest call that is allowed."""
-LABELS_MAX: Final = 2_000
-"""Version and outcome pairs kept; a node that has shipped more forgets the oldest, which a scraper has long seen."""
+from henslowe.transport.gateway.call_figures import CallFigures
 
 
 class GatewayMetrics:
-    """Counters with their label lookups remembered: `labels()` costs more than counting."""
+    """All figures of the gateway; those of each call are `call_figures`'s."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._calls = Counter(
-            "henslowe_gateway_calls", "Attempts that ended.", ("service", "version", "outcome"), registry=registry
-        )
-        self._seconds = Histogram(
-            "henslowe_gateway_call_seconds", "Duration of attempts.", ("service",), registry=registry, buckets=BUCKETS_S
-        )
+        calls = CallFigures()
+        registry.register(calls)
+        self.call = calls.ended
+        """Counts one attempt that ended: its version, its outcome, its seconds."""
         self._retries = Counter("henslowe_gateway_retries", "Attempts made again.", ("service",), registry=registry)
         self._breakers = Counter(
             "henslowe_gateway_breaker_changes", "Breakers that changed.", ("service", "state"), registry=registry
@@ -59,8 +50,6 @@ class GatewayMetrics:
             "henslowe_gateway_private_connections", "Connections that belong to one client each.", registry=registry
         )
         self._mirrored = Gauge("henslowe_gateway_mirrored", "Copies of live calls.", ("outcome",), registry=registry)
-        self._call_of: dict[tuple[VersionKey, Outcome], Counter] = {}
-        self._seconds_of: dict[str, Histogram] = {}
 
     def watch(
         self,
@@ -83,22 +72,6 @@ class GatewayMetrics:
         self._private.set_function(private)
         self._mirrored.labels("made").set_function(mirrored)
         self._mirrored.labels("dropped").set_function(mirror_dropped)
-
-    def call(self, version: VersionKey, outcome: Outcome, seconds: float) -> None:
-        """Count one attempt that ended."""
-        counter = self._call_of.get((version, outcome))
-        if counter is None:
-            if len(self._call_of) >= LABELS_MAX:
-                (old, old_outcome), _ = next(iter(self._call_of.items()))
-                del self._call_of[old, old_outcome]
-                self._calls.remove(old.service, str(old.number), old_outcome.value)
-            counter = self._calls.labels(version.service, str(version.number), outcome.value)
-            self._call_of[version, outcome] = counter
-        counter.inc()
-        histogram = self._seconds_of.get(version.service)
-        if histogram is None:
-            histogram = self._seconds_of[version.service] = self._seconds.labels(version.service)
-        histogram.observe(seconds)
 
     def retry(self, service: str) -> None:
         """Count an attempt made again."""

@@ -28,10 +28,11 @@ Question = Callable[[str, JsonObject], Awaitable[JsonObject]]
 """Sends the client a request (method, params) and waits for its answer, `{"result": ...}` or `{"error": ...}`."""
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class AskedClient:
     """What a stateless server is told of a client that shook hands, and how that client is asked.
 
+    Not frozen, see `henslowe.actors.routes.CallRecord`.
     Without `question` (the client takes no event stream) no capability is declared, so that nothing is asked.
     """
 
@@ -54,9 +55,9 @@ class AskedClient:
         return {**sent, "_meta": {**(meta if isinstance(meta, dict) else {}), **envelope}}
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Request:
-    """One request of such a client."""
+    """One request of such a client. Not frozen, see `henslowe.actors.routes.CallRecord`."""
 
     method: str
     params: JsonObject | None

@@ -25,6 +25,7 @@ from henslowe.actors.results.rows import ResultRow
 from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.selection import Selection, Target
 from henslowe.transport.gateway.tasks import Tasks
+from henslowe.transport.gateway.tool_hints import hints_of
 
 FLUSH_S: Final = 0.25
 RESULT_BYTES_MAX: Final = 1024 * 1024
@@ -183,7 +184,7 @@ class Results:
         return name if isinstance(name, str) else None
 
     def _find(self, endpoint: Endpoint, ask: Ask) -> JsonObject | None:
-        for owner in ("", _owner(ask)):
+        for owner in ("", _owner(ask)) if self._rows else ():
             key = _key(endpoint, ask, owner)
             row = self._rows.get(key)
             if row is None:
@@ -260,13 +261,7 @@ class Results:
 
 def _may_keep(ask: Ask, name: str, contract: Contract) -> bool:
     """Whether the answer depends on nothing but the request: a read, or a tool that changes nothing."""
-    if ask.method != "tools/call":
-        return True
-    for tool in contract.tools:
-        if tool.get("name") == name:
-            hints = tool.get("annotations")
-            return isinstance(hints, dict) and hints.get("readOnlyHint") is True
-    return False
+    return ask.method != "tools/call" or hints_of(contract, name).get("readOnlyHint") is True
 
 
 def _owner(ask: Ask) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -27,9 +27,13 @@ from henslowe.transport.gateway.protocol import (
     sse_frame,
 )
 from henslowe.transport.gateway.replay import ReplayLog, ReplayStream
+from henslowe.transport.gateway.sessions import Session
 from henslowe.transport.gateway.unsent import Unsent
 from henslowe.transport.http_guard import cors_headers
 from henslowe.transport.mcp import jsonrpc
+
+PRIMED: Final = "2025-11-25"
+"""The revision whose streams open with an event that only carries an id, to resume from."""
 
 
 class ResumableExchange(Exchange):
@@ -39,12 +43,11 @@ class ResumableExchange(Exchange):
         log: Keeps the events.
         session: Whose stream it is.
         message: The request, kept in case the node dies.
-        primed: Whether the stream opens with an event that only has an id.
         may_detach: Whether the call may go on without its client.
-        more: As of `Exchange`.
+        progress_token, log_rank_min, keepalive_s: As of `Exchange`.
     """
 
-    __slots__ = ("_detached", "_log", "_may_detach", "_message", "_primed", "_session", "stream")
+    __slots__ = ("_detached", "_log", "_may_detach", "_message", "_session", "stream")
 
     def __init__(
         self,
@@ -52,16 +55,23 @@ class ResumableExchange(Exchange):
         message: JsonObject,
         *,
         log: ReplayLog,
-        session: str,
-        primed: bool,
+        session: Session,
         may_detach: Callable[[Exchange], bool],
-        **more: Any,
+        progress_token: Any,
+        log_rank_min: int | None,
+        keepalive_s: float,
     ) -> None:
-        super().__init__(request, message["id"], **more)
+        super().__init__(
+            request,
+            message["id"],
+            sse=True,
+            progress_token=progress_token,
+            log_rank_min=log_rank_min,
+            keepalive_s=keepalive_s,
+        )
         self._log = log
         self._session = session
         self._message = message
-        self._primed = primed
         self._may_detach = may_detach
         self.stream: ReplayStream | None = None
         """None until the response is an event stream."""
@@ -125,10 +135,10 @@ class ResumableExchange(Exchange):
 
     def _opened(self) -> ReplayStream:
         if self.stream is None:
-            self.stream = self._log.open(self._session, self._message)
+            self.stream = self._log.open(self._session.id, self._message)
             if isinstance(self._request.protocol, ClientConnection):
                 self._request.protocol.keep_going(self._left)
-            if self._primed:
+            if self._session.protocol_version >= PRIMED:
                 self._push(b"id: %b\ndata: \n\n" % self.stream.id().encode())
         return self.stream
 

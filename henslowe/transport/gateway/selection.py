@@ -26,9 +26,9 @@ def service_of(target: Target) -> ServiceName:
     return ServiceName(target.partition("@")[0])
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Choice:
-    """Where one attempt goes."""
+    """Where one attempt goes. Not frozen, see `henslowe.actors.routes.CallRecord`."""
 
     route: Route
     arm: Arm | None

@@ -64,6 +64,8 @@ class Spreading:
         only = up[0]
         if only.state is not EndpointState.READY:
             return Absence(version, Why.DOWN)
+        if health.is_well(only):
+            return only
         if not health.allows(only):
             return Absence(version, Why.OPEN, health.retry_s(only))
         return only if health.has_room(only) else Absence(version, Why.FULL)

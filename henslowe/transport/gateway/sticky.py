@@ -7,6 +7,7 @@ versions at once, nor does it stay in one arm for ever. Pure but for the memory 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -67,6 +68,7 @@ class StickyKeys:
         return digest
 
 
+@functools.lru_cache(CLIENTS_MAX)
 def session_unit(session_id: str) -> Unit:
     """The unit of a handshake-era session: a digest, since evidence is shown to people and ids open sessions."""
     digest = hashlib.sha256(session_id.encode(errors="surrogatepass")).hexdigest()

@@ -91,6 +91,7 @@ def examine(workspace: Path | None) -> Iterator[Finding]:
         yield Finding("config", Level.FAIL, error.message, error.hint)
         return
     yield Finding("config", Level.OK, "valid")
+    yield from extensions(settings)
     data_dir = data_in_use(settings)
     yield disk(data_dir)
     yield writable(data_dir)
@@ -138,6 +139,21 @@ def inotify(name: str, least: int, root: Path = Path("/proc/sys/fs/inotify")) ->
     if value < least:
         return Finding(f"inotify {name}", Level.WARN, f"{value} is low", f"run: sudo sysctl fs.inotify.{name}={least}")
     return Finding(f"inotify {name}", Level.OK, str(value))
+
+
+def extensions(settings: Settings) -> Iterator[Finding]:
+    """What is installed for the node beside it, and what it will refuse; only a node that starts imports them."""
+    from henslowe.extensions.finding import find
+
+    for found in find(settings.modules.disabled):
+        package = f"{found.package} {found.package_version}".strip()
+        said = f"{found.kind}, from {package or found.entry.value}"
+        if found.name in settings.modules.disabled or "*" in settings.modules.disabled:
+            yield Finding(f"extension {found.name}", Level.OK, f"{said}; disabled")
+        elif found.refused:
+            yield Finding(f"extension {found.name}", Level.WARN, f"{said}; refused", found.refused)
+        else:
+            yield Finding(f"extension {found.name}", Level.OK, said)
 
 
 def disk(data_dir: Path, usage: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free) -> Finding:

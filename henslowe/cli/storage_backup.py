@@ -60,18 +60,24 @@ def backup_command(*, path: Path, verify: bool, check: bool, console: Console, d
 @data_options
 def restore_command(*, path: Path, force: bool, console: Console, data_dir: Path) -> None:
     """Put the backup at PATH into the data directory, after checking all of it. Not while a node runs there."""
+    from henslowe.actors.interceptors import Kind, Operation
+    from henslowe.cli.intercepting import intercepted
     from henslowe.storage.restore import restore_backup
 
-    done = restore_backup(path.expanduser().absolute(), data_dir, audit=AUDIT, force=force)
+    path = path.expanduser().absolute()
+    with intercepted(Operation(Kind.RESTORE, facts={"backup": str(path), "target": str(data_dir)}), data_dir) as wrong:
+        done = restore_backup(path, data_dir, audit=AUDIT, force=force)
     value = {
         "data": str(done.data_dir),
         "manifest": _public(done.manifest),
         "incarnation": done.incarnation,
         "kept": str(done.kept or ""),
         "took_s": done.took_s,
+        "warnings": wrong,
     }
     lines = [f"{done.data_dir} is the backup of {_described(done.manifest)}; {duration(done.took_s)}"]
     lines += [f"what was there is kept in {done.kept}; remove it when all is well"] if done.kept else []
+    lines += [f"not told: {each}" for each in wrong]
     console.show(value, lines, "henslowe up, then henslowe status")
 
 

@@ -73,6 +73,7 @@ async def test_who_does_not_answer_in_time_or_is_not_there_is_unavailable(receiv
         "[::1]",
         "[::ffff:127.0.0.1]",
         "[fd00::1]",
+        "0x7f.1",
         "169.254.169.254",
         "[fe80::1]",
         "0.0.0.0",
@@ -84,7 +85,7 @@ async def test_a_service_reaches_no_private_address_however_it_is_written(host: 
         await post(f"http://{host}:9/x", private=False)
 
 
-@pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f.1"])
+@pytest.mark.parametrize("host", ["127.1", "2130706433"])
 async def test_an_address_in_an_unusual_form_is_none(host: str) -> None:
     with pytest.raises(Unavailable, match="is not a canonical IPv4 address"):
         await post(f"http://{host}:9/x", private=True)

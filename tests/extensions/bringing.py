@@ -155,6 +155,15 @@ class Guard(Intercepting):
         raise PermissionError(f"no {operation.kind}")
 
 
+class Mourner(Guard):
+    @property
+    def interceptors(self) -> Sequence[Interceptor]:
+        return (Interceptor("mourner", after=self._after),)
+
+    async def _after(self, _operation: Operation) -> None:
+        raise PermissionError("too late")
+
+
 class Old(Sink):
     api_version = 0
 

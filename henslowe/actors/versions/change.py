@@ -150,10 +150,10 @@ class Change:
         self._put(row.model_copy(update={"created_s": self.facts.now_s, "changed_s": self.facts.now_s}))
 
     def set_version(self, number: int, **fields: Any) -> None:
-        """Changes fields of a version row; a change of state is also a change of time."""
+        """Changes fields of a version row; a change of state is also a change of time, and leaves the gate behind."""
         row = self.versions[number]
         if "state" in fields and fields["state"] is not row.state:
-            fields["changed_s"] = self.facts.now_s
+            fields = {"changed_s": self.facts.now_s, "gate": "", **fields}
         self._put(row.model_copy(update=fields))
 
     def remove_version(self, number: int) -> None:

@@ -275,7 +275,7 @@ def _abort(change: Change, message: Command) -> str:
     heard(change, message, service.canary or service.staged)
     if service.staged:
         number, reason = service.staged, why(message)
-        change.set_version(number, state=VersionState.FAILED, stage=ABORTED, reason=reason, gate="")
+        change.set_version(number, state=VersionState.FAILED, stage=ABORTED, reason=reason)
         change.set_service(staged=0)
         change.effect(EffectKind.RELEASE, number)
         change.effect(EffectKind.LINKS)

@@ -17,7 +17,7 @@ from henslowe.actors.vocabulary import EventType, Status
 def roll_back_canary(change: Change, why: str, by: str = "auto") -> None:
     """The canary is taken back; the active version, which serves anyway, serves everybody."""
     number = change.service.canary
-    change.set_version(number, state=VersionState.ROLLED_BACK, reason=why, gate="")
+    change.set_version(number, state=VersionState.ROLLED_BACK, reason=why)
     change.set_service(canary=0, **NO_STEP)
     change.next_epoch()
     change.effect(EffectKind.RELEASE, number)

@@ -68,7 +68,7 @@ def deploy(change: Change, number: int) -> None:
     steps = steps_of(change, row)
     weight = row.exposure.share(steps[0].parts)
     salt, balance = balanced_salt(facts.units, weight, f"{change.name}:{service.epoch + 1}")
-    change.set_version(number, state=VersionState.CANARY, gate="", approved=False)
+    change.set_version(number, state=VersionState.CANARY, approved=False)
     change.set_service(
         canary=number, staged=0, salt=salt, balance=balance, holdback=0, exposure=row.exposure, **NO_STEP
     )
@@ -172,7 +172,7 @@ def activate(change: Change, number: int, *, why: str, by: str = "auto", judged:
         change.effect(EffectKind.RELEASE, other)
     if service.canary not in (0, number):
         supersede(change, service.canary, f"{change.key(number)} serves instead")
-    change.set_version(number, state=VersionState.ACTIVE, probation=probation, reason="", crashes=0, gate="")
+    change.set_version(number, state=VersionState.ACTIVE, probation=probation, reason="", crashes=0)
     change.set_service(
         active=number,
         previous=previous,

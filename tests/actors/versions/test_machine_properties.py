@@ -32,7 +32,10 @@ from henslowe.actors.versions import (
     Boot,
     EffectKind,
     Facts,
+    Halt,
+    Halts,
     Kind,
+    LineRow,
     Policy,
     State,
     TimeUp,
@@ -41,7 +44,10 @@ from henslowe.actors.versions import (
     replay,
     transition,
 )
+from henslowe.actors.versions.waiting import at_step, kept
 from henslowe.config.exposure import AbTest, Exposure, Mirror
+from henslowe.config.freeze import Window
+from henslowe.config.ramp import Plan, Step
 from henslowe.errors import Conflict, NotFound
 
 SERVICE = ServiceName("hello")
@@ -55,7 +61,23 @@ EXPOSURES = st.sampled_from(
         Exposure(replay="report", mirror=Mirror(only=True)),
     ]
 )
+NIGHT = Window(start="00:10", end="00:20")
+"""The clock of a life begins a quarter of an hour after midnight."""
+PLANS = st.sampled_from(
+    [
+        Plan(),
+        Plan(steps=(Step(weight=5), Step(weight=25, gate="owner"), Step(weight=50, hold=60)), warm_s=30),
+        Plan(steps=(Step(weight=5, hold="forever"), Step(weight=100)), gate_last="board"),
+        Plan(gate_first="owner", windows=(NIGHT,), warm_s=0),
+    ]
+)
+HALT = Halt(by="ann", since_s=0.0)
+LINES = st.sampled_from([LineRow(), LineRow(), LineRow(stopped=HALT), LineRow(frozen=HALT)])
 NUMBERS = st.integers(1, 12)
+
+
+_ON_THE_WAY = (VersionState.STAGED, VersionState.CANARY)
+_FORWARD = (VersionState.CANARY, VersionState.ACTIVE)
 
 
 class Life(RuleBasedStateMachine):
@@ -71,10 +93,11 @@ class Life(RuleBasedStateMachine):
         self.numbers: set[int] = set()
         self.rarely = False
         self.captured = False
+        self.line = LineRow()
 
     def send(self, message: Any) -> None:
         before = self.state
-        facts = Facts(self.now_s, self.units, frozenset(self.ready), POLICY, captured=self.captured)
+        facts = Facts(self.now_s, self.units, frozenset(self.ready), POLICY, self.line, captured=self.captured)
         try:
             result = transition(before, message, facts)
         except (Conflict, NotFound):
@@ -87,6 +110,8 @@ class Life(RuleBasedStateMachine):
             assert dict(result.state.versions) == dict(before.versions)
         if not isinstance(message, Boot):
             self.check_promotions(before)
+        if not isinstance(message, Command):
+            self.check_waits(before)
         fresh = set(result.state.versions) - set(before.versions)
         assert not fresh & self.numbers, "a number was used again"
         self.numbers |= fresh
@@ -98,6 +123,24 @@ class Life(RuleBasedStateMachine):
             if newly and row.state in (VersionState.CANARY, VersionState.ACTIVE):
                 assert number in self.ready, f"{number} serves, but its instance was not up"
 
+    def check_waits(self, before: State) -> None:
+        """Nothing but a person takes a version forward that has to wait, and nobody without a word through a freeze."""
+        service, after = before.service, self.state.service
+        halts = Halts(self.line, POLICY.windows, self.now_s)
+        for number, row in before.versions.items():
+            now = self.state.versions.get(number)
+            if service is None or after is None or now is None or row.state not in _ON_THE_WAY:
+                continue
+            forward = now.state in _FORWARD and now.state is not row.state
+            step_taken = now.state is row.state is VersionState.CANARY and after.step > service.step
+            if not forward and not step_taken:
+                continue
+            assert kept(after, row, halts) is None or row.restart_of
+            if row.state is VersionState.CANARY:
+                step = row.plan.steps_of(service.canary_weight)[max(1, service.step) - 1]
+                assert at_step(service, row, step, halts) is None
+                assert step_taken or service.step >= service.steps, "a step was skipped"
+
     @initialize(declared=st.sampled_from([False, False, False, True]), units=st.sampled_from([0, 40]))
     def begin(self, declared: bool, units: int) -> None:
         self.rarely = declared
@@ -105,9 +148,11 @@ class Life(RuleBasedStateMachine):
 
     # -- messages ----------------
 
-    @rule(source=SOURCES, strategy=st.sampled_from(Strategy), force=st.booleans(), exposure=EXPOSURES)
-    def edit(self, source: str, strategy: Strategy, force: bool, exposure: Exposure) -> None:
-        self.send(CreateVersion(SERVICE, source, strategy, 1_000, force, exposure=exposure))
+    @rule(source=SOURCES, strategy=st.sampled_from(Strategy), force=st.booleans(), exposure=EXPOSURES, plan=PLANS)
+    def edit(self, source: str, strategy: Strategy, force: bool, exposure: Exposure, plan: Plan) -> None:
+        # Steps and another exposure do not go together: a manifest that has both is refused.
+        plan = plan.model_copy(update={"steps": ()}) if exposure.beside else plan
+        self.send(CreateVersion(SERVICE, source, strategy, 1_000, force, exposure=exposure, plan=plan))
 
     @rule(number=NUMBERS, build=SOURCES)
     def build(self, number: int, build: str) -> None:
@@ -118,10 +163,10 @@ class Life(RuleBasedStateMachine):
             )
         )
 
-    @rule(source=SOURCES, strategy=st.sampled_from(Strategy), comes_up=st.booleans(), exposure=EXPOSURES)
-    def ship(self, source: str, strategy: Strategy, comes_up: bool, exposure: Exposure) -> None:
+    @rule(source=SOURCES, strategy=st.sampled_from(Strategy), comes_up=st.booleans(), exposure=EXPOSURES, plan=PLANS)
+    def ship(self, source: str, strategy: Strategy, comes_up: bool, exposure: Exposure, plan: Plan) -> None:
         """The usual way of an edit, so that runs get far."""
-        self.edit(source, strategy, True, exposure)
+        self.edit(source, strategy, True, exposure, plan)
         if self.state.service is not None and self.state.service.kind is Kind.DEVELOPED:
             number = self.state.service.last_number
             self.build(number, source)
@@ -177,7 +222,7 @@ class Life(RuleBasedStateMachine):
         self.send(Verdict(SERVICE, VersionKey(SERVICE, number), epoch, decision, "because"))
 
     @precondition(lambda self: self.state.service is not None)
-    @rule(decision=st.sampled_from([Decision.PROMOTE, Decision.ROLL_BACK]))
+    @rule(decision=st.sampled_from([Decision.PROMOTE, Decision.ADVANCE, Decision.ADVANCE, Decision.ROLL_BACK]))
     def judge_the_canary(self, decision: Decision) -> None:
         service = self.state.service
         number = service.canary or service.active
@@ -190,6 +235,26 @@ class Life(RuleBasedStateMachine):
         self.send(Command(SERVICE, action, "ann", "", epoch, to_version))
         if behind == 1:
             assert self.state.service == before.service
+
+    @precondition(lambda self: self.state.service is not None)
+    @rule(lasts_s=st.none() | st.sampled_from([1.0, 50.0]), ends=st.booleans())
+    def freeze(self, lasts_s: float | None, ends: bool) -> None:
+        until_s = self.now_s + lasts_s if lasts_s is not None else None
+        self.send(Command(SERVICE, Action.FREEZE, "ann", until_s=until_s))
+        if ends:
+            self.send(Command(SERVICE, Action.UNFREEZE, "ann"))
+
+    @rule(line=LINES)
+    def pull_the_cord(self, line: LineRow) -> None:
+        self.line = line
+        self.send(TimeUp(SERVICE))
+
+    @rule(action=st.sampled_from([Action.PROMOTE, Action.PROMOTE_FULL, Action.RESUME, Action.APPROVE]))
+    def override(self, action: Action) -> None:
+        before = self.state
+        self.send(Command(SERVICE, action, "ann", override_freeze="it mends"))
+        if self.line.stopped is not None and before.service is not None:
+            assert (self.state.service.step, self.state.service.active) == (before.service.step, before.service.active)
 
     @rule(units=st.sampled_from([0, 5, 40]))
     def traffic(self, units: int) -> None:
@@ -237,6 +302,31 @@ class Life(RuleBasedStateMachine):
         if service.previous:
             assert versions[service.previous].state in (VersionState.ARCHIVED, VersionState.ROLLED_BACK)
             assert service.kind is Kind.DEVELOPED
+
+    @invariant()
+    def a_canary_climbs_and_nothing_else_does(self) -> None:
+        service = self.state.service
+        if service is None:
+            return
+        if not service.canary:
+            assert (service.step, service.steps, service.weights) == (0, 0, ())
+            return
+        assert 1 <= service.step <= service.steps
+        epochs, weights = zip(*service.weights, strict=True)
+        assert list(epochs) == sorted(set(epochs))
+        assert list(weights) == sorted(set(weights))
+        assert weights[-1] == service.canary_weight
+        assert epochs[-1] <= service.epoch
+
+    @invariant()
+    def only_a_version_before_can_be_cold(self) -> None:
+        service = self.state.service
+        if service is None:
+            return
+        assert service.previous or not (service.cold or service.warm_until_s)
+        assert not (service.cold and service.holdback)
+        waiting = [row for row in self.state.versions.values() if row.gate]
+        assert all(row.state in _ON_THE_WAY and not row.approved for row in waiting)
 
     @invariant()
     def probation_is_one_thing(self) -> None:

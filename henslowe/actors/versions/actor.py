@@ -72,6 +72,8 @@ TRY_AGAIN_MAX_S: Final = 600.0
 ATTEMPTS_MAX: Final = 1_000
 REHEARSAL_SPARE_S: Final = 40.0
 """Beyond its budget: a rehearsal looks into failures, which takes as long as starting both versions once more."""
+GATE_LOOK_S: Final = 5.0
+"""The same where hooks have not agreed yet: when they do, nobody waits for this."""
 TIME_LOOK_S: Final = 0.1
 """Until something is looked at again whose time should be up but is not, by the clock on the wall."""
 
@@ -140,6 +142,8 @@ class VersionMachine(LoopActor):
         self._gates = gates
         self._waiting: dict[ServiceName, dict[type, Any]] = {}
         """What was to happen and waits for a gate, the latest of each kind."""
+        self._stopped: set[ServiceName] = set()
+        """Services whose last transition stopped at a gate."""
         self._now_s = now_s
         self._ready: dict[ServiceName, set[int]] = {}
         self._timers: dict[ServiceName, Timer] = {}
@@ -259,6 +263,7 @@ class VersionMachine(LoopActor):
         if not result.events and not result.effects:
             return result.reply
         if (closed := self._closed(message, state, result)) is not None:
+            self._stopped.add(name)
             return waiting_reply(closed, message, state) if isinstance(message, Command) else None
         txn = self._store.transaction()
         if result.service is not None:
@@ -275,6 +280,7 @@ class VersionMachine(LoopActor):
         failpoints.reach("versions.before_commit")
         await txn.commit()
         failpoints.reach("versions.committed")
+        self._stopped.discard(name)
         self._arm(name)
         await self._drive(result.effects)
         return result.reply
@@ -421,7 +427,8 @@ class VersionMachine(LoopActor):
         staged = self._versions.lookup((name, row.staged))
         next_s = next_time_s(row, staged, Halts(self._line_row, self._policy.windows, self._now_s()))
         if next_s:
-            left_s = max(TIME_LOOK_S, next_s - self._now_s())
+            least_s = GATE_LOOK_S if name in self._stopped else TIME_LOOK_S
+            left_s = max(least_s, next_s - self._now_s())
             self._timers[name] = self.send_after(left_s, TimeUp(name))
 
     def _watch_instances(self) -> bool:

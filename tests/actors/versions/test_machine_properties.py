@@ -17,6 +17,7 @@ from henslowe.actors.messages import (
     CreateVersion,
     Decision,
     DeclareService,
+    HooksRefused,
     InstanceBroken,
     InstanceDown,
     InstanceUp,
@@ -47,6 +48,7 @@ from henslowe.actors.versions import (
 from henslowe.actors.versions.waiting import at_step, kept
 from henslowe.config.exposure import AbTest, Exposure, Mirror
 from henslowe.config.freeze import Window
+from henslowe.config.hooks import HookPoint
 from henslowe.config.ramp import Plan, Step
 from henslowe.errors import Conflict, NotFound
 
@@ -172,6 +174,12 @@ class Life(RuleBasedStateMachine):
             self.build(number, source)
             if comes_up:
                 self.come_up_now(number)
+
+    @rule(number=NUMBERS, late=st.booleans(), point=st.sampled_from(HookPoint))
+    def hooks_refuse(self, number: int, late: bool, point: HookPoint) -> None:
+        if self.state.service is not None:
+            epoch = self.state.service.epoch - late
+            self.send(HooksRefused(VersionKey(SERVICE, number), epoch, point, "no"))
 
     @rule(number=NUMBERS, superseded=st.booleans())
     def fail(self, number: int, superseded: bool) -> None:

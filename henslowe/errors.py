@@ -111,6 +111,12 @@ class Conflict(HensloweError):
     code = "conflict"
 
 
+class PreconditionFailed(Conflict):
+    """Somebody else changed it since it was read."""
+
+    code = "precondition_failed"
+
+
 class Fenced(Conflict):
     """Somebody writes what is another's, or was theirs: a table was claimed by another owner, or again since."""
 

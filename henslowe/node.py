@@ -53,7 +53,7 @@ from henslowe.actors.launch import LaunchSpec, Wire
 from henslowe.actors.messages import DeclareService, Publish, RetireService
 from henslowe.actors.modules import ModuleBoard, ModuleKeeper
 from henslowe.actors.notices import say_notices
-from henslowe.actors.pipeline import PipelineExecutor, laid_out, restore, sweep_unknown
+from henslowe.actors.pipeline import PipelineExecutor, laid_out, restore, service_folders, sweep_unknown
 from henslowe.actors.rehearsal import Rehearsal
 from henslowe.actors.replay import REPLAY, ReplayKeeper
 from henslowe.actors.results import RESULTS, ResultKeeper
@@ -485,6 +485,7 @@ class Node:
                 directory=shared.directory,
             ),
             KeptVersions(self.store),
+            service_folders(settings),
             RateLimiter(settings.admin.rate_per_s),
             Workings(self.store.table(HOOKS).rows, shared.extensions.board),
             keepalive_s=settings.gateway.sse_keepalive_s,

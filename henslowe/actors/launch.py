@@ -40,6 +40,8 @@ class LaunchSpec(BaseModel):
     url: str = ""
     cwd: str = ""
     env: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    """Sent with each request to a `url`. As in `env` a value may refer to a secret."""
     ready_timeout_s: float = 30.0
     """Longest wait from start to the first successful handshake and tool list."""
 

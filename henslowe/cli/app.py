@@ -30,6 +30,7 @@ COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
     "Run": (
         Entry("up", "up", "Start a node for a workspace; makes a first service when it is empty."),
         Entry("new", "new", "Make a service from a template."),
+        Entry("service", "service", "Add, change and remove services."),
         Entry("run", "run", "Run a service's stages now and show them; makes no version."),
         Entry("stop", "control", "Drain and stop the node."),
         Entry("doctor", "doctor", "Check what a node needs on this machine."),

@@ -55,6 +55,18 @@ class NodeClient:
         """The JSON reply of a POST below `/admin/v1`."""
         return self._ask("POST", V1 + path, json.dumps({k: v for k, v in (body or {}).items() if v is not None}))
 
+    def put(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
+        """The JSON reply of a PUT below `/admin/v1`."""
+        return self._ask("PUT", V1 + path, json.dumps(body), headers)
+
+    def patch(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
+        """The JSON reply of a PATCH below `/admin/v1`."""
+        return self._ask("PATCH", V1 + path, json.dumps(body, default=str), headers)
+
+    def delete(self, path: str, headers: Mapping[str, str]) -> dict[str, Any]:
+        """The JSON reply of a DELETE below `/admin/v1`."""
+        return self._ask("DELETE", V1 + path, None, headers)
+
     def post_lines(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The objects of a POST's answer in JSON Lines, as they come; leaving the iterator closes the connection."""
         connection, response = self._open("POST", V1 + path, json.dumps(body), {}, None)
@@ -82,8 +94,10 @@ class NodeClient:
         finally:
             connection.close()
 
-    def _read(self, method: str, target: str, body: str | None = None) -> bytes:
-        connection, response = self._open(method, target, body, {}, self._timeout_s)
+    def _read(
+        self, method: str, target: str, body: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> bytes:
+        connection, response = self._open(method, target, body, dict(headers or {}), self._timeout_s)
         try:
             content = response.read()
         except (OSError, http.client.HTTPException) as error:
@@ -94,8 +108,10 @@ class NodeClient:
             raise _error_of(response.status, content)
         return content
 
-    def _ask(self, method: str, target: str, body: str | None = None) -> dict[str, Any]:
-        content = self._read(method, target, body)
+    def _ask(
+        self, method: str, target: str, body: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        content = self._read(method, target, body, headers)
         try:
             value = json.loads(content)
         except ValueError as error:

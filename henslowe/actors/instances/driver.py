@@ -141,7 +141,7 @@ class ProcessDriver:
         with self._told_of_secrets(order):
             port = 0 if elsewhere else free_port()
             ready = command(launch, order.root, port=port, data=data, secrets=self._secrets)
-            headers = self._secrets(self._headers.get(order.version.service, {}))
+            headers = self._secrets({**launch.headers, **self._headers.get(order.version.service, {})})
         process = None
         if not elsewhere:
             process = await OsProcess.spawn(

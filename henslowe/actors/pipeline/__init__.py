@@ -6,6 +6,7 @@ runs beside what). Pure parts: `plan` (which stages), `contract_check`, `launchi
 """
 
 from henslowe.actors.pipeline.executor import PipelineExecutor
+from henslowe.actors.pipeline.plan import service_folders
 from henslowe.actors.pipeline.release import laid_out, restore, sweep_unknown
 from henslowe.actors.pipeline.telling import Listener
 from henslowe.actors.pipeline.tools import Tools
@@ -20,5 +21,6 @@ __all__ = [
     "followed",
     "laid_out",
     "restore",
+    "service_folders",
     "sweep_unknown",
 ]

@@ -24,6 +24,7 @@ def launch_spec(manifest: ServiceManifest, env: ServiceEnv) -> LaunchSpec:
         command=command,
         url=launch.url,
         env=launch.env,
+        headers=launch.headers,
         ready_timeout_s=launch.ready_timeout_s,
     )
 

@@ -157,7 +157,7 @@ async def _open(
     examples: Sequence[Example],
 ) -> Checked:
     if launch.remote:
-        endpoint = await _connect_http(connector, version, launch, launch.url)
+        endpoint = await _connect_http(place, connector, version, launch, launch.url)
         return await _facts(endpoint, output, examples)
     port = _free_port() if launch.wire is Wire.HTTP else 0
     process = await _spawn(place, launch, port)
@@ -177,7 +177,7 @@ async def _open(
             )
         else:
             readers.append(asyncio.ensure_future(output.read("stdout", process.stdout)))
-            opening = _connect_http(connector, version, launch, launch.url.replace("{port}", str(port)))
+            opening = _connect_http(place, connector, version, launch, launch.url.replace("{port}", str(port)))
         endpoint = await _or_exit(opening, process)
         checked = await _or_exit(_facts(endpoint, output, examples), process)
     except HensloweError as error:
@@ -199,13 +199,13 @@ async def _open(
 
 
 async def _connect_http(
-    connector: Connector, version: VersionKey, launch: LaunchSpec, url: str, headers: Mapping[str, str] | None = None
+    place: Place, connector: Connector, version: VersionKey, launch: LaunchSpec, url: str
 ) -> OwnedEndpoint:
     return await connector.connect_http(
         version,
         InstanceId(f"{version}#check"),
         url,
-        headers=headers or {},
+        headers=place.secrets(launch.headers),
         on_server_event=lambda *_: None,
         on_closed=lambda _: None,
         timeout_s=launch.ready_timeout_s,

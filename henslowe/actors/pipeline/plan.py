@@ -16,13 +16,15 @@ Not here: running them (`run`), their cache (`stage_cache`).
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
 from henslowe.config.inference import DependencyKind, Inferred, Runtime
-from henslowe.config.manifest import SERVICE_FILE, Reports, ServiceManifest, Stage
+from henslowe.config.manifest import SERVICE_FILE, Reports, ServiceFolders, ServiceManifest, Stage
+from henslowe.config.settings import Settings
 from henslowe.errors import ManifestError
 
 DEPS: Final = "deps"
@@ -90,6 +92,16 @@ def plan_stages(manifest: ServiceManifest, *, timeout_s: float) -> tuple[Planned
     }
     _check(known)
     return tuple(known.values())
+
+
+def service_folders(settings: Settings) -> ServiceFolders:
+    """The services of a workspace as data; a manifest is good when its stages fit together, too."""
+    return ServiceFolders(
+        settings.workspace,
+        settings.data_dir,
+        declared=settings.services,
+        check=functools.partial(plan_stages, timeout_s=settings.pipeline.stage_timeout_s),
+    )
 
 
 def startable(stages: Iterable[PlannedStage], *, started: Collection[str], done: Collection[str]) -> list[PlannedStage]:

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from henslowe.config.manifest.delivery import Delivery
 from henslowe.config.manifest.example import Example
+from henslowe.config.manifest.folders import ServiceFolders, ServiceText
 from henslowe.config.manifest.launch import Command, Launch
 from henslowe.config.manifest.models import SERVICE_FILE, ServiceFile, ServiceManifest
 from henslowe.config.manifest.reading import DEFAULT_VERSION, read_manifest
@@ -44,7 +45,9 @@ __all__ = [
     "Launch",
     "Reports",
     "ServiceFile",
+    "ServiceFolders",
     "ServiceManifest",
+    "ServiceText",
     "Stage",
     "read_manifest",
 ]

@@ -21,6 +21,8 @@ class Launch(Section):
     url: str = ""
     env: dict[str, Referring] = {}
     """Variables of the server. A value may be `secret:NAME`: see `henslowe secrets`."""
+    headers: dict[str, Referring] = {}
+    """Sent with each request to a `url`; a value may be `secret:NAME` or `Bearer secret:NAME`."""
     ready_timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
 
     @model_validator(mode="after")

@@ -19,15 +19,15 @@ DEFAULT_VERSION = "1.0.0"
 """Of a service that does not say: its first build is `v1.0.0`, the next ones `v1.0.0+2` and so on."""
 
 
-def read_manifest(folder: Path, service: str) -> ServiceManifest:
-    """The manifest of the service in `folder`.
+def read_manifest(folder: Path, service: str, *, text: str | None = None) -> ServiceManifest:
+    """The manifest of the service in `folder`; `text` stands for its `service.toml` where it is given.
 
     Runs in: any thread; reads a handful of small files.
 
     Raises:
         ManifestError: A file cannot be parsed, has a key or a value it should not have, or nothing says how to run it.
     """
-    given = _read_service_file(folder)
+    given = _parsed(_service_file(folder) if text is None else text)
     if given.name is not None and given.name != service:
         raise ManifestError(
             f"{SERVICE_FILE}: name: expected {service!r} (the folder's name), got {given.name!r}",
@@ -73,15 +73,19 @@ def _launch(given: Launch, inferred: Inferred) -> Launch:
     return given.model_copy(update={"command": inferred.command, "env": env})
 
 
-def _read_service_file(folder: Path) -> ServiceFile:
-    path = folder / SERVICE_FILE
+def _service_file(folder: Path) -> str:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return (folder / SERVICE_FILE).read_text(encoding="utf-8")
     except FileNotFoundError:
-        return ServiceFile()
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return ""
+    except UnicodeDecodeError as error:
         raise ManifestError(f"cannot parse {SERVICE_FILE}: {error}", file=SERVICE_FILE, key="") from error
+
+
+def _parsed(text: str) -> ServiceFile:
     try:
-        return ServiceFile.model_validate(table)
+        return ServiceFile.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ManifestError(f"cannot parse {SERVICE_FILE}: {error}", file=SERVICE_FILE, key="") from error
     except ValidationError as error:
         raise explain(error) from error

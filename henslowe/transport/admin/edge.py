@@ -27,6 +27,7 @@ from henslowe.transport.admin.workings import Workings
 from henslowe.transport.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
+    from henslowe.config.manifest import ServiceFolders
     from henslowe.transport.admin.artifacts import KeptVersions
     from henslowe.transport.admin.keeping import Keeping
     from henslowe.transport.admin.traffic import TrafficTables
@@ -46,6 +47,7 @@ class Admin:
     keeping: Keeping
     traffic: TrafficTables
     kept: KeptVersions
+    folders: ServiceFolders
     limiter: RateLimiter
     """Per principal."""
     workings: Workings = field(default_factory=Workings)

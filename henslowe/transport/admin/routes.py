@@ -13,6 +13,8 @@ from henslowe.transport.admin import (
     handlers,
     keeping,
     models,
+    service_models,
+    services,
     tokens,
     traffic,
     traffic_models,
@@ -25,6 +27,7 @@ from henslowe.transport.admin.stream import export_events, follow_events
 V1: Final = "/admin/v1"
 _SERVICE: Final = V1 + "/services/{service}"
 _VERSION: Final = _SERVICE + "/versions/{version}"
+_MANIFEST: Final = _SERVICE + "/manifest"
 _TOKEN: Final = V1 + "/tokens/{token}"
 
 ROUTES: Final[tuple[Route, ...]] = (
@@ -37,6 +40,24 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", f"{V1}/services", handlers.services, "All services", models.ServicesReply),
     Route("GET", _SERVICE, handlers.service, "One service", models.ServiceReply),
     Route("GET", f"{_SERVICE}/versions", handlers.versions, "Its versions, newest first", models.VersionsReply),
+    Route("GET", _MANIFEST, services.show, "Its service.toml", service_models.ManifestReply),
+    Route(
+        "PUT",
+        _MANIFEST,
+        services.put,
+        "Write its service.toml; with If-None-Match: * a new service",
+        service_models.ManifestReply,
+        body=service_models.PutManifestRequest,
+    ),
+    Route(
+        "PATCH",
+        _MANIFEST,
+        services.patch,
+        "Change keys of its service.toml",
+        service_models.ManifestReply,
+        body=service_models.PatchManifestRequest,
+    ),
+    Route("DELETE", _SERVICE, services.remove, "Set its folder aside and end it", service_models.RemovedReply),
     Route("GET", _VERSION, artifacts.facts, "One version, whole", artifact_models.VersionFactsReply),
     Route(
         "GET",

@@ -29,6 +29,7 @@ from henslowe.actors.sessions import SESSIONS
 from henslowe.actors.tasks import TASKS
 from henslowe.config.listen import Address
 from henslowe.config.loading import load
+from henslowe.config.manifest import ServiceFolders
 from henslowe.config.node_file import NodeFile, admin_socket, announce, boot_id
 from henslowe.config.provenance import Loaded
 from henslowe.config.settings import StorageSettings
@@ -340,6 +341,7 @@ async def serve(workspace: Path, *, rate_per_s: float = 1_000.0, socket: bool = 
         keeping,
         traffic,
         KeptVersions(store),
+        ServiceFolders(loaded.settings.workspace, data),
         RateLimiter(rate_per_s, burst=rate_per_s),
         keepalive_s=0.05,
     )

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.messages import Decision
+from henslowe.actors.pairing import PairedEvidence
 from henslowe.actors.router import Evidence, Past, Rules, Trial
 from henslowe.actors.routes import WEIGHT_SCALE, CallRecord, Outcome, Route, balanced_salt
 
@@ -214,6 +215,61 @@ def _beta(place: float, mean: float, k: float) -> float:
     return random.Random(place).betavariate(mean * k, (1 - mean) * k) if 0 < mean < 1 else mean
 
 
+# -- pairs: captured calls of both versions, before live traffic ----------------
+
+
+def paired_calls(
+    rng: random.Random,
+    old: float,
+    new: float,
+    *,
+    others: int = 2,
+    calls_max: int = 3_000,
+    tools: int = 1,
+    broken: int = -1,
+) -> int:
+    """Replayed calls until the new version is blamed, `calls_max + 1` where it never is.
+
+    Args:
+        rng: Seeded.
+        old: Failure rate of the active version.
+        new: That of the new one; of the tool `broken` alone, where there is one.
+        others: Copies of the active version that are asked, too.
+        calls_max: When to give up.
+        tools: Tools that take turns by chance.
+        broken: Which of them the new version breaks; -1 for all.
+    """
+    evidence = PairedEvidence()
+    for at in range(1, calls_max + 1):
+        tool = rng.randrange(tools)
+        failed = sum(rng.random() < old for _ in range(others))
+        rate = new if broken in (-1, tool) else old
+        evidence.add(f"t{tool}", new_failed=rng.random() < rate, others_failed=failed, others=others)
+        if evidence.evidence >= 1 / Rules().alpha:
+            return at
+    return calls_max + 1
+
+
+def paired_runs(seed: int, runs: int, old: float, new: float, **options: int) -> list[int]:
+    """So many replays, the shortest first."""
+    rng = random.Random(seed)
+    return sorted(paired_calls(rng, old, new, **options) for _ in range(runs))
+
+
+def replays(runs: int) -> Iterator[Claim]:
+    """Replays of captured calls, judged by pairs."""
+    for others, dead, median in ((2, 6, 80), (1, 9, 115)):
+        name = f"replay beside {others} cop{'y' if others == 1 else 'ies'}"
+        found = paired_runs(31, runs, 0.01, 1.0, others=others)
+        yield Claim(f"{name}, all calls fail: calls, p95", quantile(found, 0.95), dead)
+        found = paired_runs(32, runs, 0.01, 0.10, others=others)
+        yield Claim(f"{name}, 1 % -> 10 %: calls, median", quantile(found, 0.5), median)
+        for rate in (0.01, 0.2, 0.6):
+            found = paired_runs(33, 2 * runs, rate, rate, others=others, calls_max=200, tools=5)
+            wrong = sum(calls <= 200 for calls in found) / len(found)
+            yield Claim(f"{name}, good, {rate:.0%} fail: blamed in 200 calls", wrong, 0.01)
+
+
 # -- scenarios ----------------
 
 FORTY = tuple(f"s{i}" for i in range(40))
@@ -314,6 +370,8 @@ def claims(runs: int) -> Iterator[Claim]:
         yield Claim(f"40 sessions that stay, good, icc {icc}: rolled back", len(fine.rollbacks) / fine.runs, 0.01)
     fine = run(runs // 2, 11, long_sessions(0.0, 0.0), calls_max=9_000, **stay)
     yield Claim("40 sessions that stay, good: promoted", len(fine.promotions) / fine.runs, 0.95, below=False)
+
+    yield from replays(runs)
 
     held: dict[str, object] = {"weight": 500, "holdback": True, "rules": NEVER}
     fine = run(runs // 2, 12, single_calls(0.01, 0.01), calls_max=2_000, **held)

@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
+from bench.canary_sim import paired_runs
 from henslowe.actors.pairing import PairedEvidence, PairedTest
 
 NEEDED = 100.0
 
 
-def calls_until(
-    rng: random.Random, old: float, new: float, *, others: int, calls_max: int = 3_000, tools: int = 1, broken: int = -1
-) -> int:
-    """Calls until the evidence is enough; `calls_max + 1` where it never is."""
-    evidence = PairedEvidence()
-    for at in range(1, calls_max + 1):
-        tool = rng.randrange(tools)
-        rate = new if broken in (-1, tool) else old
-        failed = sum(rng.random() < old for _ in range(others))
-        evidence.add(f"t{tool}", new_failed=rng.random() < rate, others_failed=failed, others=others)
-        if evidence.evidence >= NEEDED:
-            return at
-    return calls_max + 1
-
-
-def sorted_runs(seed: int, runs: int, old: float, new: float, **more: int) -> list[int]:
-    rng = random.Random(seed)
-    return sorted(calls_until(rng, old, new, **more) for _ in range(runs))
-
-
 @pytest.mark.parametrize(("others", "most"), [(1, 9), (2, 6)])
 def test_total_failure_is_found_within_nine_calls(others: int, most: int) -> None:
-    assert sorted_runs(1, 200, 0.0, 1.0, others=others)[-1] <= most
-    assert sorted_runs(2, 200, 0.01, 1.0, others=others)[190] <= most
+    assert paired_runs(1, 200, 0.0, 1.0, others=others)[-1] <= most
+    assert paired_runs(2, 200, 0.01, 1.0, others=others)[190] <= most
 
 
 @pytest.mark.parametrize(("others", "median"), [(1, 125), (2, 85)])
 def test_one_failure_in_ten_is_found_within_about_a_hundred_calls(others: int, median: int) -> None:
-    found = sorted_runs(3, 200, 0.01, 0.10, others=others)
+    found = paired_runs(3, 200, 0.01, 0.10, others=others)
     assert found[100] <= median
     assert found[-1] <= 1_000
 
@@ -47,12 +26,12 @@ def test_one_failure_in_ten_is_found_within_about_a_hundred_calls(others: int, m
 @pytest.mark.parametrize("others", [1, 2])
 @pytest.mark.parametrize("rate", [0.01, 0.2, 0.6])
 def test_a_version_that_fails_like_the_other_is_hardly_ever_blamed(others: int, rate: float) -> None:
-    found = sorted_runs(4, 120, rate, rate, others=others, calls_max=150, tools=5)
+    found = paired_runs(4, 120, rate, rate, others=others, calls_max=150, tools=5)
     assert sum(calls <= 150 for calls in found) <= 4, "more than 1 %, by more than chance"
 
 
 def test_one_broken_tool_of_twenty_does_not_drown_in_the_sum() -> None:
-    found = sorted_runs(5, 50, 0.0, 1.0, others=2, tools=20, broken=7)
+    found = paired_runs(5, 50, 0.0, 1.0, others=2, tools=20, broken=7)
     assert found[25] <= 150
 
 

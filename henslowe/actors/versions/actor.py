@@ -72,10 +72,10 @@ TRY_AGAIN_MAX_S: Final = 600.0
 ATTEMPTS_MAX: Final = 1_000
 REHEARSAL_SPARE_S: Final = 40.0
 """Beyond its budget: a rehearsal looks into failures, which takes as long as starting both versions once more."""
-GATE_LOOK_S: Final = 5.0
-"""The same where hooks have not agreed yet: when they do, nobody waits for this."""
 TIME_LOOK_S: Final = 0.1
 """Until something is looked at again whose time should be up but is not, by the clock on the wall."""
+GATE_LOOK_S: Final = 5.0
+"""The same where hooks have not agreed yet: when they do, nobody waits for this."""
 
 _booted: WeakSet[Store] = WeakSet()
 """Stores whose unclean stop was dealt with: a machine that restarts alone is no second boot of the node."""

@@ -17,7 +17,8 @@ _SETTINGS = frozenset(Settings.model_fields)
 def _toml(example: Example) -> None:
     """A block is the node's settings when a key of theirs begins it, else a service's manifest."""
     table: dict[str, Any] = tomllib.loads(example.parsed)
-    model = Settings if table.keys() & _SETTINGS else ServiceFile
+    of_a_service = isinstance(table.get("hooks"), list)  # in the node's settings each has a name
+    model = Settings if table.keys() & _SETTINGS and not of_a_service else ServiceFile
     model.model_validate(table)
 
 

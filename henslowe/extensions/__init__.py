@@ -125,10 +125,8 @@ class Tool(Module, Protocol):
     A new version of the package is a new version of the service at the node's next start.
     """
 
-    @property
-    def tools(self) -> Sequence[Callable[..., Any]]:
-        """Functions: name, parameters with their types, and docstring become those of the tools."""
-        ...
+    tools: Sequence[Callable[..., Any]]
+    """Functions: name, parameters with their types, and docstring become those of the tools."""
 
 
 class Transport(Module, Protocol):
@@ -138,10 +136,8 @@ class Transport(Module, Protocol):
     everything else are the node's.
     """
 
-    @property
-    def schemes(self) -> Sequence[str]:
-        """Lower-case words: `unix` is for `mcp+unix://...`."""
-        ...
+    schemes: Sequence[str]
+    """Lower-case words: `unix` is for `mcp+unix://...`."""
 
     async def open(self, url: str, headers: Mapping[str, str]) -> tuple[ByteReader, ByteWriter]:
         """A new connection, as `asyncio.open_connection` gives one.
@@ -155,10 +151,8 @@ class Transport(Module, Protocol):
 class StateManager(Module, Protocol):
     """An actor that owns tables. It is registered as `modules.NAME`; messages to it are the package's own business."""
 
-    @property
-    def tables(self) -> Sequence[TableSpec[Any]]:
-        """Its tables, each named NAME or `NAME_...` (with `_` for `-`). They stay when the package is removed."""
-        ...
+    tables: Sequence[TableSpec[Any]]
+    """Its tables, each named NAME or `NAME_...` (with `_` for `-`). They stay when the package is removed."""
 
     def child(self, context: Context) -> ChildSpec:
         """How to start the actor. Its `name` is replaced by `modules.NAME`."""
@@ -180,10 +174,8 @@ class ProtocolRequest:
 class ProtocolHandler(Module, Protocol):
     """Answers methods that no specification has, at every endpoint, for whoever may use the endpoint."""
 
-    @property
-    def methods(self) -> Sequence[str]:
-        """Names with a slash, such as `acme/inventory`; those of MCP itself are refused."""
-        ...
+    methods: Sequence[str]
+    """Names with a slash, such as `acme/inventory`; those of MCP itself are refused."""
 
     async def handle(self, request: ProtocolRequest) -> JsonObject:
         """The result, within 30 s.
@@ -197,10 +189,8 @@ class ProtocolHandler(Module, Protocol):
 class Persistence(Module, Protocol):
     """Gets the node's events: each one at least once, in order, from where it was when it was first installed."""
 
-    @property
-    def streams(self) -> Sequence[str]:
-        """Of `lifecycle`, `activity`, `output`: at least one."""
-        ...
+    streams: Sequence[str]
+    """Of `lifecycle`, `activity`, `output`: at least one."""
 
     def write(self, events: Sequence[Event]) -> Awaitable[None] | None:
         """Keep these, durably, within 30 s. What raises is called again with the same events, later each time."""
@@ -210,7 +200,5 @@ class Persistence(Module, Protocol):
 class Intercepting(Module, Protocol):
     """May refuse what is about to happen: see `henslowe.actors.interceptors`."""
 
-    @property
-    def interceptors(self) -> Sequence[Interceptor]:
-        """Registered before anything is deployed, and for a restore also without a node."""
-        ...
+    interceptors: Sequence[Interceptor]
+    """Registered before anything is deployed, and for a restore also without a node."""

@@ -147,18 +147,16 @@ class Memory(Transport):
 class Guard(Intercepting):
     api_version = 1
 
-    @property
-    def interceptors(self) -> Sequence[Interceptor]:
-        return (Interceptor("guard", before=self._before),)
+    def __init__(self) -> None:
+        self.interceptors = (Interceptor("guard", before=self._before),)
 
     async def _before(self, operation: Operation) -> None:
         raise PermissionError(f"no {operation.kind}")
 
 
 class Mourner(Guard):
-    @property
-    def interceptors(self) -> Sequence[Interceptor]:
-        return (Interceptor("mourner", after=self._after),)
+    def __init__(self) -> None:
+        self.interceptors = (Interceptor("mourner", after=self._after),)
 
     async def _after(self, _operation: Operation) -> None:
         raise PermissionError("too late")

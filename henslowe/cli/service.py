@@ -122,9 +122,10 @@ def set_command(
     given = dict(map(assignment, assignments))
     if not given and not unset:
         raise ConfigError("expected KEY=VALUE or --unset KEY, got neither", hint="for example strategy=canary")
+    headers = _match(if_match)
     value = _Way(workspace, data).change(
         name,
-        lambda client, path: client.patch(path, {"set": given, "remove": unset}, _match(if_match)),
+        lambda client, path: client.patch(path, {"set": given, "remove": unset}, headers),
         lambda folders: folders.edit(name, given, unset, expected=if_match),
     )
     said = "a version is made of it" if value["builds"] else "it holds without a new version"
@@ -151,9 +152,10 @@ def show_command(*, name: str, console: Console, workspace: Path | None, data: P
 @json_option
 def remove_command(*, name: str, if_match: str, console: Console, workspace: Path | None, data: Path | None) -> None:
     """End a service and take its folder out of the workspace. The folder is kept; where, is said."""
+    headers = _match(if_match)
     node = running_node(workspace, data)
     if node is not None:
-        value = NodeClient(node).delete(service_path(name), _match(if_match))
+        value = NodeClient(node).delete(service_path(name), headers)
     else:
         kept = _folders(workspace, data).set_aside(name, expected=if_match)
         value = {"service": name, "kept_at": str(kept), "retired": False}

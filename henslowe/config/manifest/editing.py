@@ -90,8 +90,11 @@ def _set(table: Any, key: str, value: Any, make: Any = dict) -> None:
 
 
 def _remove(table: Any, key: str) -> None:
+    """Remove a key, and the tables around it that are empty then."""
     *path, last = _parts(key)
+    around = []
     for part in path:
+        around.append((table, part))
         table = table.get(part, {})
         _check_table(table, part, key)
     if last not in table:
@@ -99,6 +102,9 @@ def _remove(table: Any, key: str) -> None:
             f"cannot remove {key}: {SERVICE_FILE} does not have it", hint="see it with: henslowe service show", key=key
         )
     del table[last]
+    for outer, part in reversed(around):
+        if part in outer and not outer[part]:
+            del outer[part]
 
 
 def _check_table(value: Any, part: str, key: str) -> None:

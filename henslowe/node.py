@@ -74,6 +74,7 @@ from henslowe.config.sample import ensure_sample, ensure_workspace
 from henslowe.config.settings import DeclaredService, Settings
 from henslowe.errors import HensloweError, ListenFailed
 from henslowe.node_extensions import Extensions, ToolService
+from henslowe.node_health_metrics import HealthCollector
 from henslowe.node_metrics import NodeCollector
 from henslowe.node_tables import TABLES
 from henslowe.node_view import View
@@ -264,6 +265,7 @@ class Node:
         store.scrubbing.audit = AUDIT
         store.scrubbing.folders = functools.partial(laid_out, settings.workspace / "archive")
         self.shared.metrics.register(NodeCollector(self))
+        self.shared.metrics.register(HealthCollector(self.shared.instances, self.shared.traffic))
         swept = await asyncio.to_thread(sweep_orphans, _node_id(store), str(store.incarnation))
         sockets = [tcp]
         unix_path = admin_socket(settings.data_dir)

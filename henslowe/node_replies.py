@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from henslowe.actors.endpoints import Endpoint
 from henslowe.actors.hooks import HookRow, HookState
 from henslowe.actors.traffic import ServiceTraffic
 from henslowe.actors.versions import ServiceRow, VersionRow, VersionState
@@ -37,14 +36,6 @@ _BROKEN = frozenset({VersionState.FAILED, VersionState.ROLLED_BACK})
 def number_of(version: VersionRow) -> int:
     """For sorting by age."""
     return version.number
-
-
-def restarts_of(endpoint: Endpoint | None) -> int:
-    """An instance's id ends with the number of its start: `hello@3#2` was restarted once."""
-    if endpoint is None:
-        return 0
-    _, _, start = str(endpoint.instance).rpartition("#")
-    return int(start) - 1 if start.isdecimal() else 0
 
 
 def unserved(row: ServiceRow, newest: VersionRow | None) -> str:
@@ -88,7 +79,9 @@ def standing_of(row: ServiceRow) -> str:
     return ""
 
 
-def state_word(row: ServiceRow, building: VersionRow | None, failure: FailureReply | None, *, healthy: bool) -> str:
+def state_word(
+    row: ServiceRow, building: VersionRow | None, failure: FailureReply | None, *, healthy: bool, asleep: bool = False
+) -> str:
     """One word, the most urgent one first."""
     if not healthy:
         return "unhealthy" if failure is not None else "starting"
@@ -98,6 +91,7 @@ def state_word(row: ServiceRow, building: VersionRow | None, failure: FailureRep
         ("building", building is not None),
         ("staged", row.staged),
         ("failed", failure is not None and failure.stage != ROLLBACK),
+        ("asleep", asleep),
         ("probation", row.probation_until_s),
         ("active", row.active),
     )

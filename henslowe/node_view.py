@@ -10,16 +10,16 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol
 
 from henslowe import __version__
 from henslowe.actors import names
-from henslowe.actors.endpoints import Endpoint, EndpointDirectory
+from henslowe.actors.endpoints import EndpointDirectory
 from henslowe.actors.health import HealthBoard
 from henslowe.actors.hooks import HOOKS, complaints
 from henslowe.actors.ids import VersionKey, service_name
-from henslowe.actors.instances import instance_name
+from henslowe.actors.instances import InstanceBoard
 from henslowe.actors.journal import draft
 from henslowe.actors.kernel import Ref
 from henslowe.actors.kernel import names as registry
@@ -44,6 +44,7 @@ from henslowe.actors.watcher import WatcherBoard
 from henslowe.config.provenance import Loaded
 from henslowe.errors import Conflict, NotFound
 from henslowe.node_exposures import comparison_reply, newest_replay, staged_detail
+from henslowe.node_health import asleep, health_replies, instance_replies, scale_reply
 from henslowe.node_replies import (
     actor_reply,
     asked_of,
@@ -53,7 +54,6 @@ from henslowe.node_replies import (
     failure_reply,
     health_reply,
     number_of,
-    restarts_of,
     slot_reply,
     standing_of,
     state_word,
@@ -68,7 +68,6 @@ from henslowe.transport.admin.models import (
     ActorReply,
     HealthCheckReply,
     HealthReply,
-    InstanceReply,
     LineName,
     NodeReply,
     ServiceReply,
@@ -95,6 +94,11 @@ class Boards(Protocol):
     @property
     def health(self) -> HealthBoard:
         """How the instances do."""
+        ...
+
+    @property
+    def instances(self) -> InstanceBoard:
+        """Which there are, and what each does."""
         ...
 
     @property
@@ -365,9 +369,10 @@ class View:
         )
         failure = failure_reply(row, versions, healthy=healthy)
         active = next((endpoint for endpoint in up if endpoint.version.number == row.active), None)
+        crew = shared.instances.of(row.key_of(row.active)) if row.active else None
         return ServiceReply(
             name=row.service,
-            state=state_word(row, building, failure, healthy=healthy),
+            state=state_word(row, building, failure, healthy=healthy, asleep=bool(asleep(crew))),
             healthy=healthy,
             kind="declared" if row.kind is Kind.DECLARED else "developed",
             path=f"/mcp/{row.service}",
@@ -377,7 +382,7 @@ class View:
             building=slot_reply(building, self._running_stages(building)) if building is not None else None,
             staged=slot_reply(versions.get(row.staged), staged_detail(versions.get(row.staged))),
             canary=slot_reply(versions.get(row.canary)),
-            active=slot_reply(versions.get(row.active), standing_of(row)),
+            active=slot_reply(versions.get(row.active), asleep(crew) or standing_of(row)),
             previous=slot_reply(versions.get(row.previous)),
             canary_percent=row.canary_weight / 100 if row.canary else 0.0,
             freeze=freeze_reply(row, halts),
@@ -387,7 +392,9 @@ class View:
             evidence=evidence_of(row, traffic),
             hooks=asked_of(row, self._hooks.by("service", row.service)),
             tools=len(active.contract.tools) if active is not None else 0,
-            instances=tuple(self._instances(row, up)),
+            instances=tuple(instance_replies(row, shared.instances, shared.health, traffic)),
+            scale=scale_reply(crew),
+            health=tuple(health_replies(row, traffic)),
             calls=calls_reply(traffic),
             failure=failure,
             sources_gone=row.kind is Kind.DEVELOPED and row.service not in sources,
@@ -410,22 +417,3 @@ class View:
                 if stage not in ended:
                     running.append(stage)
         return " + ".join(reversed(running))
-
-    def _instances(self, row: ServiceRow, up: tuple[Endpoint, ...]) -> Iterable[InstanceReply]:
-        for number in sorted(row.wanted):
-            key = row.key_of(number)
-            ref = registry.whereis(instance_name(key))
-            endpoint = next((each for each in up if each.version == key), None)
-            info = ref.info() if ref is not None else None
-            health = self._node.shared.health.find(endpoint) if endpoint is not None else None
-            yield InstanceReply(
-                id=str(endpoint.instance if endpoint is not None else key),
-                version=number,
-                state=endpoint.state.value if endpoint is not None else ("starting" if info is not None else "down"),
-                pid=info.os_pid if info is not None else None,
-                era=endpoint.facts.era.value if endpoint is not None else "",
-                in_flight=endpoint.in_flight if endpoint is not None else 0,
-                in_flight_limit=health.limiter.limit if health is not None else None,
-                breaker=health.breaker.state.value if health is not None else "closed",
-                restarts=restarts_of(endpoint),
-            )

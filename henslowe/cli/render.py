@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
@@ -25,6 +25,7 @@ from henslowe.transport.admin.models import (
     TestsReply,
     VersionReply,
     VersionsReply,
+    WindowReply,
 )
 
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -42,6 +43,7 @@ _DIGESTS = {
 _COLOURS = {
     "active": _GOOD, "ACTIVE": _GOOD, "SUCCESS": _GOOD, "HEALTHY": _GOOD,
     "failed": _BAD, "unhealthy": _BAD, "FAILED": _BAD, "UNHEALTHY": _BAD, "ROLLED_BACK": _BAD,
+    "asleep": _GOOD,
     "canary": _BUSY, "probation": _BUSY, "building": _BUSY, "staged": _BUSY, "starting": _BUSY, "held": _BUSY,
     "CANARY": _BUSY, "STAGED": _BUSY, "DEVELOPMENT": _BUSY, "PENDING": _BUSY, "DEGRADED": _BUSY, "UNDECIDED": _BUSY,
 }  # fmt: skip
@@ -88,13 +90,7 @@ def service_lines(service: ServiceReply) -> Iterator[str]:
         yield f"  replay     v{service.replay.version}: {clean(service.replay.words)}"
     if service.held:
         yield "  held       the rollout stays as it is until resumed"
-    if service.instances:
-        yield "  instances  " + ", ".join(
-            f"{each.id} {each.state}"
-            + (f" ({each.restarts} restarts)" if each.restarts else "")
-            + ("" if each.breaker == "closed" else f", breaker {each.breaker.replace('_', '-')}")
-            for each in service.instances
-        )
+    yield from _running_lines(service)
     calls = service.calls
     if calls.total:
         latency = f", p50 {calls.p50_ms:.0f} ms" if calls.p50_ms is not None else ""
@@ -119,6 +115,23 @@ def _halt(halt: HaltReply) -> str:
     until = f"until {moment(halt.until_s)} " if halt.until_s else ""
     by = f"by {clean(halt.by)} " if halt.by else ""
     return f"{until}{by}" + (f"({clean(halt.why)})" if halt.why else "")
+
+
+def _running_lines(service: ServiceReply) -> Iterator[str]:
+    """What runs, and how that is."""
+    if service.scale is not None and service.scale.wake_failure:
+        yield f"  {click.style('not woken', fg=_BAD)}  {clean(service.scale.wake_failure).partition(chr(10))[0]}"
+    if service.instances:
+        yield "  instances  " + ", ".join(
+            f"{each.id} {each.state}"
+            + (f" ({each.restarts} restarts)" if each.restarts else "")
+            + (f" {each.rss_bytes / 2**20:.0f} MiB" if each.rss_bytes else "")
+            + ("" if each.breaker == "closed" else f", breaker {each.breaker.replace('_', '-')}")
+            for each in service.instances
+        )
+    for health in service.health:
+        if health.passed:
+            yield f"  {click.style('beyond', fg=_BAD)}     v{health.version}: {clean(health.passed)}"
 
 
 def strip(service: ServiceReply) -> str:
@@ -160,6 +173,34 @@ def _way_on(service: ServiceReply, failure: FailureReply) -> str:
     if failure.stage == "start" and service.kind == "declared":
         return f"correct [services.{service.name}] in henslowe.toml, then restart the node"
     return f"henslowe logs {service.name} --version {failure.version}"
+
+
+def health_lines(services: Iterable[ServiceReply]) -> Iterator[str]:
+    """The screen of `henslowe health`: versions and their instances with the figures of the last minutes."""
+    rows = []
+    for service in services:
+        for version in service.health:
+            rows.append((f"{service.name}@{version.version}", "", *_figures(version.window), ""))
+            rows += [
+                (f"  {each.id}", each.state, *_figures(each.window), f"{(each.rss_bytes or 0) / 2**20:.0f} MiB")
+                for each in service.instances
+                if each.version == version.version
+            ]
+    if not rows:
+        yield "no calls in the last minutes"
+        return
+    yield from table(rows, ("what", "state", "calls", "success", "p50", "p95", "p99", "memory"))
+
+
+def _figures(window: WindowReply | None) -> tuple[str, ...]:
+    if window is None:
+        return ("-",) * 5
+    times = (window.p50_ms, window.p95_ms, window.p99_ms)
+    return (
+        f"{window.calls} in {duration(window.window_s)}",
+        f"{window.success_rate:.1%}",
+        *("-" if each is None else f"{each:.1f} ms" for each in times),
+    )
 
 
 def versions_lines(reply: VersionsReply) -> Iterator[str]:

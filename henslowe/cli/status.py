@@ -1,4 +1,4 @@
-"""`henslowe status` and `henslowe tree`: what the node is doing now."""
+"""`henslowe status`, `henslowe health` and `henslowe tree`: what the node is doing now, and how it does."""
 
 from __future__ import annotations
 
@@ -41,6 +41,20 @@ def tree_command(*, console: Console, node: NodeFile) -> None:
 
     raw = NodeClient(node).get("/tree")
     console.show(raw, tree_lines(ActorReply.model_validate(raw)), "henslowe events --type ACTOR_CRASHED")
+
+
+@click.command("health")
+@click.argument("service", required=False)
+@node_options
+def health_command(*, service: str | None, console: Console, node: NodeFile) -> None:
+    """Success, response times and memory of the last minutes, by version and instance."""
+    from henslowe.cli.render import health_lines
+    from henslowe.transport.admin.models import NodeReply
+
+    raw = _only(NodeClient(node).get("/status"), service)
+    wanted = ("name", "healthy", "health", "scale", "instances")
+    shown = {"services": [{key: each[key] for key in wanted} for each in raw["services"]]}
+    console.show(shown, health_lines(NodeReply.model_validate(raw).services), "henslowe status")
 
 
 def _show(raw: dict[str, Any], console: Console, service: str | None) -> int:

@@ -49,6 +49,51 @@ class SlotReply(Reply):
     """What it is doing, in a few words: the running stage, `probation, 4 min left`, `permanent`."""
 
 
+class WindowReply(Reply):
+    """The calls of the last minutes (`health.window_s`)."""
+
+    window_s: float
+    calls: int
+    failures: int
+    """Of the calls: tool errors, internal errors, time-outs, lost connections and crashes."""
+    success_rate: float
+    error_rate: float
+    """Parts of the calls, between 0 and 1."""
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    """Response times, to one per cent."""
+
+
+class VersionHealthReply(Reply):
+    """How a version did lately, all of its instances together."""
+
+    version: int
+    window: WindowReply
+    passed: str = ""
+    """Which limit of its `[health]` it is beyond, in words; only for a version that serves for good."""
+
+
+class ScaleReply(Reply):
+    """How many instances a version has."""
+
+    version: int
+    serving: int
+    """So many take calls now."""
+    wanted: int
+    """So many should; 0 while it sleeps."""
+    standby: int = 0
+    """So many are up and take over where one of the others is lost."""
+    min: int = 1
+    max: int = 1
+    asleep_since_s: float | None = None
+    """Unix time since which it sleeps; the next call wakes it."""
+    woken_s: float | None = None
+    """When a call woke it last."""
+    wake_failure: str = ""
+    """Why it could not be woken, when that was tried last."""
+
+
 class InstanceReply(Reply):
     """One running MCP server."""
 
@@ -56,7 +101,7 @@ class InstanceReply(Reply):
     """`hello@3#1`: service, version, and the number of its start."""
     version: int
     state: str
-    """ready, draining, starting or down."""
+    """ready, standby, draining, starting or down."""
     pid: int | None = None
     """The server's process; none for a remote server."""
     era: str = ""
@@ -68,6 +113,10 @@ class InstanceReply(Reply):
     breaker: str = "closed"
     """closed; open or half_open when it did not answer and is left alone, or tried again."""
     restarts: int = 0
+    rss_bytes: int | None = None
+    """Resident memory of its process and that one's children, a few seconds old."""
+    window: WindowReply | None = None
+    """Its calls of the last minutes; none where it had no calls."""
     uptime_s: float = 0.0
 
 
@@ -194,7 +243,8 @@ class ServiceReply(Reply):
 
     name: str
     state: str
-    """One word for people: building, staged, canary, active, probation, held, starting, failed, unhealthy, empty."""
+    """One word for people: building, staged, canary, active, probation, held, starting, asleep, failed, unhealthy,
+    empty."""
     healthy: bool
     """Whether calls can be answered now; a service that never had a version is not unhealthy, only empty."""
     kind: Literal["developed", "declared"] = "developed"
@@ -233,6 +283,10 @@ class ServiceReply(Reply):
     tools: int = 0
     """How many tools the active version offers."""
     instances: tuple[InstanceReply, ...] = ()
+    scale: ScaleReply | None = None
+    """How many instances its active version has."""
+    health: tuple[VersionHealthReply, ...] = ()
+    """How the versions that run did in the last minutes, those that had calls."""
     calls: CallsReply = CallsReply()
     failure: FailureReply | None = None
     sources_gone: bool = False

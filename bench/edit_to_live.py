@@ -32,7 +32,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from bench import reloaders
@@ -92,6 +92,8 @@ wait $lint && wait $test && wait $check
 """
 
 
+Peer = Callable[[str], Awaitable[float]]
+"""Saves a server's text and waits until what was to be done with it is done; milliseconds."""
 STARTS = {start.value for start, _ in STAGE_EVENTS.values()}
 ENDS = {end.value for _, end in STAGE_EVENTS.values()}
 
@@ -104,6 +106,9 @@ class Clock(LoopActor):
         self.first_start: dict[int, int] = {}
         self.last_end: dict[int, int] = {}
         self.staged: dict[int, int] = {}
+        self.replayed_ms: list[float] = []
+        """What each stage took that did not run, because nothing of it had changed."""
+        self._starts: dict[tuple[int, str], int] = {}
         self.changed = asyncio.Condition()
 
     async def handle_cast(self, message: Delivery) -> None:
@@ -111,8 +116,12 @@ class Clock(LoopActor):
             for event in message.events:
                 if event.type in STARTS:
                     self.first_start.setdefault(event.version, event.time_ns)
+                    self._starts[event.version, event.data["stage"]] = event.time_ns
                 elif event.type in ENDS:
                     self.last_end[event.version] = event.time_ns
+                    if event.data.get("cached"):
+                        began_ns = self._starts[event.version, event.data["stage"]]
+                        self.replayed_ms.append((event.time_ns - began_ns) / 1e6)
                 elif event.type == "VERSION_STAGED":
                     self.staged[event.version] = event.time_ns
                 elif event.type == "VERSION_FAILED":
@@ -135,7 +144,14 @@ async def run_script(folder: Path) -> float:
     return (time.perf_counter() - began_s) * 1000
 
 
-async def measure(edits: int) -> dict[str, list[float]]:
+async def measure(edits: int, reverts: int = 0, peer: Peer | None = None) -> dict[str, list[float]]:
+    """What each edit took, by what was measured, in milliseconds.
+
+    Args:
+        edits: How many; a run of the script, and one of the peer, before each.
+        reverts: How many times, after that, one of two states comes back of which every stage is remembered.
+        peer: Something else that notices the same edits in a folder of its own.
+    """
     with tempfile.TemporaryDirectory(prefix="edit-to-live-") as root:
         workspace = Path(root) / "workspace"
         source = workspace / "dev" / "bench"
@@ -145,46 +161,78 @@ async def measure(edits: int) -> dict[str, list[float]]:
         loaded = load(workspace, environ={}, overrides=[Override.parse("listen=127.0.0.1:0")])
         node = await Node.start(loaded)
         try:
-            return await _edits(node, source, Path(root) / "script", edits)
+            clock, live = await _clock(node)
+            took = await _edits(clock, live, (source, Path(root) / "script"), edits, peer)
+            return took | await _reverts(clock, source, edits, reverts)
         finally:
             await node.stop()
 
 
-async def _edits(node: Node, source: Path, script: Path, edits: int) -> dict[str, list[float]]:
+class Live(dict[int, int]):
+    """When each version took the traffic, in nanoseconds of Unix time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changed = asyncio.Event()
+
+    def on_routes(self, _old: Mapping[ServiceName, Route], new: Mapping[ServiceName, Route]) -> None:
+        for route in new.values():
+            self.setdefault(route.stable.number, time.time_ns())
+        self.changed.set()
+
+    async def until(self, version: int) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while version not in self:
+                self.changed.clear()
+                await self.changed.wait()
+
+
+async def _clock(node: Node) -> tuple[Clock, Live]:
     clock_ref = await Clock.start_link()
     assert clock_ref is not None
-    clock: Clock = clock_ref._actor
     await registry.via(names.BUS).call(Subscribe(clock_ref, after_seq=0))
-    live_ns: dict[int, int] = {}
-    routed = asyncio.Event()
+    live = Live()
+    node.shared.routes.on_change(live.on_routes)
+    clock: Clock = clock_ref._actor
+    return clock, live
 
-    def on_routes(_old: Mapping[ServiceName, Route], new: Mapping[ServiceName, Route]) -> None:
-        for route in new.values():
-            live_ns.setdefault(route.stable.number, time.time_ns())
-        routed.set()
 
-    node.shared.routes.on_change(on_routes)
+async def _edits(
+    clock: Clock, live: Live, folders: tuple[Path, Path], edits: int, peer: Peer | None
+) -> dict[str, list[float]]:
+    source, script = folders
     await clock.until_staged(1)
     script.mkdir()
     (script / "test_server.py").write_text(TESTS)
     (script / "check.py").write_text(CHECK)
-    took: dict[str, list[float]] = {"script": [], "staged": [], "outside": [], "live": []}
+    took: dict[str, list[float]] = {"script": [], "staged": [], "outside": [], "live": [], "peer": []}
     for edit in range(1, edits + 1):
         (script / "server.py").write_text(SERVER.format(edit=edit))
         took["script"].append(await run_script(script))
+        if peer is not None:
+            took["peer"].append(await peer(SERVER.format(edit=edit)))
         version, began_ns = edit + 1, time.time_ns()
         (source / "server.py").write_text(SERVER.format(edit=edit))
         await clock.until_staged(version)
-        async with asyncio.timeout(WAIT_S):
-            while version not in live_ns:
-                routed.clear()
-                await routed.wait()
+        await live.until(version)
         staged_ns = clock.staged[version]
         took["staged"].append((staged_ns - began_ns) / 1e6)
-        took["live"].append((live_ns[version] - began_ns) / 1e6)
+        took["live"].append((live[version] - began_ns) / 1e6)
         inside_ns = clock.last_end[version] - clock.first_start[version]
         took["outside"].append((staged_ns - began_ns - inside_ns) / 1e6)
     return took
+
+
+async def _reverts(clock: Clock, source: Path, edits: int, reverts: int) -> dict[str, list[float]]:
+    """Goes back and forth between two states that were built already."""
+    took_ms, ran = [], len(clock.replayed_ms)
+    for number in range(reverts):
+        began_ns = time.time_ns()
+        (source / "server.py").write_text(SERVER.format(edit=edits - 1 - number % 2))
+        version = edits + 2 + number
+        await clock.until_staged(version)
+        took_ms.append((clock.staged[version] - began_ns) / 1e6)
+    return {"reverted": took_ms, "replayed": clock.replayed_ms[ran:]}
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -13,7 +13,7 @@ import time
 FAULT = ""
 SEED = 1
 BASE_S = 0.01
-LEAK_BYTES = 4 << 20
+LEAK_BYTES = 32 << 20
 LEAK_BYTES_MAX = 256 << 20
 """What a server has in all when its machine has no more."""
 chance = random.Random(SEED)

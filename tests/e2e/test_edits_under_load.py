@@ -68,15 +68,15 @@ def _promote_unless_promoted(node: Node, version: int) -> None:
         node.wait_for_active("hello", version)
 
 
-async def test_a_canary_that_fails_its_calls_is_rolled_back_by_the_evidence(workspace: Path) -> None:
-    """It passes its test and its check: only traffic shows that it greets nobody but Ada."""
+async def test_a_version_that_fails_its_calls_is_found_by_what_was_captured_and_else_by_the_evidence(
+    workspace: Path,
+) -> None:
+    """It passes its test and its check: only calls show that it greets nobody but Ada."""
     refusing = '    if name != "Ada":\n        raise ToolError("who?")\n    return f"'
     # Not any exception: the SDK draws a picture of each, which takes it a second.
     importing = "from mcp.server.mcpserver.exceptions import ToolError\nfrom mcp.types"
     bad = server().replace('    return f"', refusing).replace("from mcp.types", importing)
-    # The replay of captured calls would take it back before it meets any client.
-    settings = ("delivery.strategy=canary", "delivery.canary_percent=50", "delivery.replay=off")
-    with Node(workspace, *settings) as node:
+    with Node(workspace, "delivery.strategy=canary", "delivery.canary_percent=50") as node:
         await asyncio.to_thread(node.wait_for_active, "hello", 1)
         async with Load(
             node.mcp("hello"),
@@ -88,9 +88,14 @@ async def test_a_canary_that_fails_its_calls_is_rolled_back_by_the_evidence(work
         ) as load:
             node.edit("hello", bad)
             row = await asyncio.to_thread(node.wait_for_state, "hello", 2, "ROLLED_BACK", "ACTIVE", timeout_s=90)
+            assert (row["state"], row["replay"]["found"]) == ("ROLLED_BACK", "fails")
+            assert not load.tally.failures, "it met nobody"
+            node.edit("hello", 'replay = "off"\n', "service.toml")
+            node.edit("hello", f"{bad}\n# again, without a replay\n")
+            row = await asyncio.to_thread(node.wait_for_state, "hello", 3, "ROLLED_BACK", "ACTIVE", timeout_s=90)
             met = len(load.tally.failures)
             await load.more_calls(100)
-            assert row["state"] == "ROLLED_BACK"
+            assert (row["state"], row["replay"]) == ("ROLLED_BACK", None)
             assert row["reason"], "a person wants to know why"
             assert len(load.tally.failures) - met <= 2, "at most the calls that were on their way"
         assert met > 0, "the canary took traffic"

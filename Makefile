@@ -77,10 +77,8 @@ prove-live: setup
 	$(PY) -m bench.prove_live --check $(ARGS)
 
 prove-gateway: setup
-	$(PY) bench/recover.py --check $(ARGS)
-	$(PY) bench/abuse.py --check $(filter --quick --json,$(ARGS))
-	$(PY) bench/fuzz_mcp.py --check $(filter --quick --json,$(ARGS))
-	$(PY) bench/fuzz_admin.py $(filter --quick,$(ARGS))
+	.ci/run npm
+	$(PY) -m bench.prove_gateway --check $(ARGS)
 
 prove-kernel: setup
 	$(PY) bench/prove_kernel.py --check $(ARGS)
@@ -90,6 +88,7 @@ conformance: setup
 	$(PY) tools/conformance.py $(ARGS)
 	$(PY) tools/conformance.py --client
 	$(PY) tools/conformance_auth.py
+	$(PY) -m bench.prove_gateway --check --only servers
 
 wheel: setup
 	$(PY) -m hatchling build -t wheel -d $(BUILD)/dist

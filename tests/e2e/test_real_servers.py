@@ -1,7 +1,8 @@
 """Servers that people use, driven through one node by the clients that people use, in both eras.
 
 Servers: everything, filesystem and memory from npm; time, git and fetch from PyPI. Clients: the Python SDK, the
-TypeScript SDK and the Inspector's command line.
+TypeScript SDK and the Inspector's command line. With `HENSLOWE_REAL_SERVERS=all`, as `make conformance` sets it, the
+Inspector meets each server too, and all that a server offers is used; otherwise the cells that differ most.
 """
 
 from __future__ import annotations
@@ -23,6 +24,14 @@ from tests.e2e.load import ERAS, LEGACY, client
 NPM_BIN = os.environ.get("HENSLOWE_NPM_BIN", "")
 SCRIPT = Path(__file__).with_name("ts_client.mjs")
 PROGRAM_S = 60
+WHOLE = os.environ.get("HENSLOWE_REAL_SERVERS") == "all"
+INSPECTED = ("everything", "files", "memory", "time", "git", "fetch") if WHOLE else ("everything", "git")
+whole = pytest.mark.skipif(not WHOLE, reason="HENSLOWE_REAL_SERVERS is not 'all': make conformance")
+
+WORDS = {"resourceType": "Text", "resourceId": "1", "repo_path": ".", "url": "http://127.0.0.1/"}
+"""What prompts take for some of their arguments."""
+TOOL_FAILED = 5
+"""The Inspector's exit status when a tool says that it failed."""
 
 pytestmark = [
     pytest.mark.npm,
@@ -99,6 +108,33 @@ async def test_the_python_sdk_uses_them_all(world: World, era: str) -> None:
         assert {f"{service}__{tool}" for service, (tool, _, _) in world.calls.items()} <= listed
 
 
+@whole
+@pytest.mark.parametrize("era", ERAS)
+async def test_all_that_they_offer_is_the_same_in_both_eras_and_can_be_used(world: World, era: str) -> None:
+    for service in world.calls:
+        async with (
+            client(world.node.mcp(service), era) as connected,
+            client(world.node.mcp(service), other(era)) as twin,
+        ):
+            listed = {tool.name for tool in (await connected.list_tools()).tools}
+            assert listed == {tool.name for tool in (await twin.list_tools()).tools}, service
+            # A client that is pinned to the stateless era asks for no capabilities; it has the same ones.
+            offered = (connected if era == LEGACY else twin).server_capabilities
+            assert offered is not None
+            if offered.prompts is not None:
+                for prompt in (await connected.list_prompts()).prompts:
+                    needed = {a.name: WORDS.get(a.name, "Paris") for a in prompt.arguments or [] if a.required}
+                    assert (await connected.get_prompt(prompt.name, needed)).messages, (service, prompt.name)
+            if offered.resources is not None:
+                for resource in (await connected.list_resources()).resources:
+                    assert (await connected.read_resource(str(resource.uri))).contents, (service, resource.uri)
+                await connected.list_resource_templates()
+
+
+def other(era: str) -> str:
+    return next(each for each in ERAS if each != era)
+
+
 @pytest.mark.parametrize("era", ERAS)
 def test_the_typescript_sdk_uses_them_all(world: World, era: str) -> None:
     module = Path(NPM_BIN).absolute().parent / "@modelcontextprotocol" / "client" / "dist" / "index.mjs"
@@ -120,14 +156,30 @@ def test_the_typescript_sdk_uses_them_all(world: World, era: str) -> None:
 
 
 @pytest.mark.parametrize("era", ERAS)
-@pytest.mark.parametrize("service", ["everything", "git"])
-def test_the_inspector_uses_a_server_from_npm_and_one_from_pypi(world: World, service: str, era: str) -> None:
+@pytest.mark.parametrize("service", INSPECTED)
+def test_the_inspector_uses_servers_from_npm_and_from_pypi(world: World, service: str, era: str) -> None:
     tool, arguments, word = world.calls[service]
-    ended = subprocess.run(
+    call = ("--method", "tools/call", "--tool-name", tool, "--tool-args-json", json.dumps(arguments))
+    ended = inspected(world, service, era, *call)
+    assert ended.returncode == (TOOL_FAILED if service == "fetch" else 0), ended.stderr[-3_000:]
+    assert word in ended.stdout
+
+
+@whole
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("service", INSPECTED)
+def test_the_inspector_lists_their_tools(world: World, service: str, era: str) -> None:
+    ended = inspected(world, service, era, "--method", "tools/list")
+    assert ended.returncode == 0, ended.stderr[-3_000:]
+    assert world.calls[service][0] in {tool["name"] for tool in json.loads(ended.stdout)["result"]["tools"]}
+
+
+def inspected(world: World, service: str, era: str, *what: str) -> subprocess.CompletedProcess[str]:
+    """How the Inspector's command line ended."""
+    return subprocess.run(
         [
             *(npm("node"), npm("mcp-inspector"), "--cli", world.node.mcp(service), "--transport", "http", "-q"),
-            *("--protocol-era", "legacy" if era == LEGACY else "modern", "--format", "json"),
-            *("--method", "tools/call", "--tool-name", tool, "--tool-args-json", json.dumps(arguments)),
+            *("--protocol-era", "legacy" if era == LEGACY else "modern", "--format", "json", *what),
         ],
         env={**os.environ, "MCP_INSPECTOR_SECRET_STORE": "memory"},
         stdin=subprocess.DEVNULL,
@@ -136,5 +188,3 @@ def test_the_inspector_uses_a_server_from_npm_and_one_from_pypi(world: World, se
         timeout=PROGRAM_S,
         check=False,
     )
-    assert ended.returncode == 0, ended.stderr[-3_000:]
-    assert word in ended.stdout

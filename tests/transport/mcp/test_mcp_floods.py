@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from henslowe.actors.endpoints import JsonObject
 from henslowe.transport.mcp import jsonrpc
-from henslowe.transport.mcp.stdio import GARBAGE_LOGGED, READ_BYTES, UNASKED_BURST, StdioLink
+from henslowe.transport.mcp.stdio import GARBAGE_LOGGED, LINES_AT_ONCE, READ_BYTES, UNASKED_BURST, StdioLink
 
 GARBAGE = b"this is not JSON-RPC\n"
 NOTIFICATION = b'{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"x"}}\n'
@@ -94,6 +95,25 @@ async def test_a_child_that_said_too_much_still_answers() -> None:
     async with linked(pipe) as (link, _):
         answer = await link.exchange("ping", None, timeout_s=5.0)
     assert answer == {"result": {}}
+
+
+async def test_a_pipe_full_of_answers_leaves_others_their_turns() -> None:
+    """Each answer may wake a call: hundreds of them in one turn of the loop would hold everybody up."""
+    seen: list[int] = []
+
+    async def bystander(heard: list[JsonObject]) -> None:
+        while True:
+            seen.append(len(heard))
+            await asyncio.sleep(0)
+
+    pipe = Pipe(NOTIFICATION, READ_BYTES // len(NOTIFICATION))
+    async with linked(pipe) as (link, heard):
+        looking = asyncio.create_task(bystander(heard))
+        await link.exchange("ping", None, timeout_s=5.0)
+        looking.cancel()
+    steps = [after - before for before, after in itertools.pairwise(seen)]
+    assert sum(steps) == READ_BYTES // len(NOTIFICATION)
+    assert max(steps) <= LINES_AT_ONCE
 
 
 async def test_garbage_is_counted_and_logged_a_little(caplog: pytest.LogCaptureFixture) -> None:

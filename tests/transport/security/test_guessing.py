@@ -35,6 +35,23 @@ def test_tokens_sessions_and_states_have_at_least_128_random_bits(house: House) 
     assert all(len(base64.urlsafe_b64decode(each + "==")) >= 24 for each in sessions)
 
 
+def test_a_session_id_that_a_client_brings_along_is_never_taken(house: House) -> None:
+    """Nobody can fix the id of a session that another one will open, nor open one that exists anew."""
+    headers = {"Content_Type": "application/json", "Accept": "application/json, text/event-stream"}
+    initialize, ping = json.dumps(initialize_body()).encode(), b'{"jsonrpc":"2.0","id":2,"method":"ping"}'
+
+    def post(body: bytes, session: str) -> tuple[int, str]:
+        status, found, _ = house.ask("POST", "/mcp/echo", body, house.root, Mcp_Session_Id=session, **headers)
+        return status, found.get("mcp-session-id", "")
+
+    chosen = base64.urlsafe_b64encode(b"c" * 24).decode()
+    status, minted = post(initialize, chosen)
+    assert (status, minted != chosen) == (200, True)
+    assert post(ping, chosen)[0] == 404
+    assert post(initialize, minted)[1] not in ("", minted)
+    assert post(ping, minted)[0] == 200
+
+
 def test_secrets_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every comparison of a secret goes through `hmac.compare_digest`, over all of its bytes."""
     compared: list[tuple[bytes, bytes]] = []

@@ -1,0 +1,128 @@
+"""Proves what the gateway promises, at length: every part a script of its own, one summary, one exit code.
+
+    python -m bench.prove_gateway [--quick] [--only recover,abuse,...] [--json] [--check]
+
+recover       flips of versions, kills of servers and restarts of the node under forty sessions: `bench/recover.py`
+abuse         misbehaving clients and servers beside clients that behave: `bench/abuse.py`
+fuzz          mutated requests over `/mcp`: `bench/fuzz_mcp.py`
+admin         schemathesis over the OpenAPI document: `bench/fuzz_admin.py`
+conformance   the server scenarios of both revisions and the Tasks extension: `tools/conformance.py`
+clients       the suite's scenarios for clients, through a node
+auth          its authorization scenarios, with a node as the resource server: `tools/conformance_auth.py`
+servers       servers and clients that people use, each with each, in both eras: `tests/e2e/test_real_servers.py`
+
+The last four need `.ci/run npm`. Each part has a time limit, beyond which it is ended with all that it started, and
+broken. With `--check` a broken promise is exit status 1. Some two hours; `--quick` a quarter of one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SAID_LINES = 6
+"""Of a part that held; of a broken one ten times as many."""
+
+
+@dataclass(slots=True, frozen=True)
+class Part:
+    """One script: how it is run, at length and quickly, and how long it may take."""
+
+    name: str
+    argv: tuple[str, ...]
+    quick: tuple[str, ...] = ("--quick",)
+    limit_s: float = 1_800.0
+    quick_limit_s: float = 600.0
+
+
+@dataclass(slots=True, frozen=True)
+class Outcome:
+    """What became of it."""
+
+    part: str
+    held: bool
+    took_s: float
+    said: list[str]
+    """The end of what it printed."""
+
+
+_AUTH_QUICK = tuple(
+    word for name in ("metadata-default", "scope-step-up", "pre-registration") for word in ("--only", f"auth/{name}")
+)
+PARTS = (
+    Part("recover", ("bench/recover.py", "--check"), limit_s=3_600.0),
+    Part("abuse", ("bench/abuse.py", "--check")),
+    Part("fuzz", ("bench/fuzz_mcp.py", "--check"), limit_s=3_600.0),
+    Part("admin", ("bench/fuzz_admin.py",)),
+    Part("conformance", ("tools/conformance.py",), quick=("--only", "direct", "--only", "http", "--only", "pipes")),
+    Part("clients", ("tools/conformance.py", "--client"), quick=()),
+    Part("auth", ("tools/conformance_auth.py",), quick=_AUTH_QUICK),
+    Part("servers", ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/e2e/test_real_servers.py"), quick=()),
+)
+
+
+def run(part: Part, *, quick: bool) -> Outcome:
+    """Runs one part to its end or to its limit."""
+    npm_bin = os.environ.get("HENSLOWE_NPM_BIN") or str(ROOT / "build" / "npm" / "node_modules" / ".bin")
+    more = {"HENSLOWE_NPM_BIN": npm_bin, "MCP_INSPECTOR_SECRET_STORE": "memory", "HENSLOWE_REAL_SERVERS": "all"}
+    limit_s = part.quick_limit_s if quick else part.limit_s
+    began_s = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, *part.argv, *(part.quick if quick else ())],
+        cwd=ROOT,
+        env={**os.environ, **more},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        text=True,
+        errors="replace",
+    )
+    try:
+        said, held = process.communicate(timeout=limit_s)[0], process.returncode == 0
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        said, held = process.communicate()[0] + f"\nexpected the end within {limit_s:g} s", False
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    lines = [line for line in said.splitlines() if line.strip()]
+    took_s = round(time.monotonic() - began_s, 1)
+    return Outcome(part.name, held, took_s, lines[-SAID_LINES if held else -10 * SAID_LINES :])
+
+
+def main() -> int:
+    """Prints each part and the summary; the exit code is 1 with `--check` when a promise is broken."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few of everything")
+    parser.add_argument("--only", default="", help="parts, separated by commas")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    parser.add_argument("--check", action="store_true", help="exit 1 when a promise is broken")
+    options = parser.parse_args()
+    named = [name for name in options.only.split(",") if name]
+    if unknown := set(named) - {part.name for part in PARTS}:
+        parser.error(f"expected parts of {', '.join(part.name for part in PARTS)}, got: {', '.join(sorted(unknown))}")
+    outcomes = []
+    for part in PARTS:
+        if named and part.name not in named:
+            continue
+        outcomes.append(outcome := run(part, quick=options.quick))
+        if not options.json:
+            print(f"== {outcome.part} ({outcome.took_s} s)", *outcome.said, sep="\n   ", flush=True)
+    if options.json:
+        print(json.dumps([asdict(outcome) for outcome in outcomes], indent=2))
+    else:
+        print(*(f"{o.part:12} {'held' if o.held else 'BROKEN':7} {o.took_s:8.1f} s" for o in outcomes), sep="\n")
+    return int(options.check and not all(outcome.held for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

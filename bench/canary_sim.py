@@ -6,7 +6,8 @@
     python bench/canary_sim.py --json
 
 Each scenario runs many rollouts. A rollout is a `Traffic` of units with their own failure rates, routed by the real
-`Route.pick` and judged by the real `Evidence`, until it is decided or the calls are used up.
+`Route.pick` and judged by the real `Evidence`, until it is decided or the calls are used up. At the end, what Flagger's
+rule makes of a good and a bad version at five rates of calls (`bench/flagger_rule.py`).
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench import flagger_rule
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.messages import Decision
 from henslowe.actors.pairing import PairedEvidence
 from henslowe.actors.router import Evidence, Past, Rules, Trial
 from henslowe.actors.routes import WEIGHT_SCALE, CallRecord, Outcome, Route, balanced_salt
+from henslowe.config.ramp import Step
 
 SERVICE = ServiceName("sim")
 OLD, NEW = VersionKey(SERVICE, 1), VersionKey(SERVICE, 2)
@@ -89,9 +92,14 @@ def rollout(
     known_units: tuple[str, ...] = (),
     holdback: bool = False,
     probation: bool = False,
+    steps: tuple[Step, ...] = (),
 ) -> None:
-    """One rollout, judged after each failure and every tenth call as the router does."""
+    """One rollout, judged after each failure and every tenth call as the router does.
+
+    With steps, each verdict to advance is obeyed at once, as the version machine does where nothing makes it wait.
+    """
     rules = rules or Rules()
+    weight = steps[0].parts if steps else weight
     salt, balance = balanced_salt(known_units, weight, f"s{rng.random()}")
     share = weight / WEIGHT_SCALE
     if holdback:
@@ -103,15 +111,22 @@ def rollout(
     else:
         route = Route(SERVICE, OLD, NEW, weight, salt, 1)
         trial = Trial(SERVICE, 1, NEW, OLD, share, balance=balance)
+        if steps:
+            trial = replace(trial, ramp=((1, share),), step=1, steps=len(steps), step_calls=steps[0].min_calls)
     evidence = Evidence(trial, rules, past or Past(units=1_000, calls_per_unit=1.0, calls=300, failures=3))
     for at, call in enumerate(traffic(rng), 1):
         arm, version = route.pick(call.unit)
         failed = call.fails_new if version == NEW else call.fails_old
         outcome = Outcome.INTERNAL_ERROR if failed else Outcome.OK
         took_s = call.new_s if version == NEW else call.old_s
-        evidence.update(CallRecord(version, arm, call.unit, call.session, call.tool, outcome, took_s, at * 0.02, 1))
+        evidence.update(
+            CallRecord(version, arm, call.unit, call.session, call.tool, outcome, took_s, at * 0.02, route.epoch)
+        )
         if failed or at % 10 == 0:
             decision = evidence.find().decision
+            if decision is Decision.ADVANCE:
+                trial, route = _next_step(trial, route, steps)
+                evidence.move_on(trial)
             if decision is Decision.ROLL_BACK:
                 out.rollbacks.append(evidence.new.calls)
                 out.failed_calls.append(evidence.new.failures)
@@ -124,6 +139,15 @@ def rollout(
         if at >= calls_max:
             break
     out.undecided += 1
+
+
+def _next_step(trial: Trial, route: Route, steps: tuple[Step, ...]) -> tuple[Trial, Route]:
+    """Trial and route as they are derived from the row after a step."""
+    step, epoch = steps[trial.step], trial.epoch + 1
+    share = step.parts / WEIGHT_SCALE
+    ramp = (*trial.ramp, (epoch, share))
+    trial = replace(trial, epoch=epoch, share_new=share, ramp=ramp, step=trial.step + 1, step_calls=step.min_calls)
+    return trial, replace(route, canary_weight=step.parts, epoch=epoch)
 
 
 # -- traffic ----------------
@@ -308,6 +332,53 @@ def run(runs: int, seed: int, traffic: Traffic, **options: object) -> Outcomes:
     return out
 
 
+CLIMB = (
+    Step(weight=5, min_calls=20),
+    Step(weight=10, min_calls=20),
+    Step(weight=25, min_calls=40),
+    Step(weight=50, min_calls=80),
+)
+"""Steps as the documentation shows them."""
+RUSH = (Step(weight=5, min_calls=2), Step(weight=30, min_calls=4), Step(weight=60, min_calls=6), Step(weight=90))
+"""Steps that end by a few calls of the canary: when the weights grow depends on the coins as much as it can."""
+
+
+def climbing(runs: int) -> Iterator[Claim]:
+    """Rollouts in steps: the promise holds while the weights grow, and a bad version is not found later.
+
+    At a greater weight each call of the canary says less, whatever the steps: with 25 % throughout it takes about 80 of
+    them (180 at the p95), with 50 % about 140 (270).
+    """
+    bad = run(runs, 21, single_calls(0.01, 0.10), calls_max=4_000, steps=CLIMB)
+    yield Claim("steps, 1 % -> 10 %: canary calls to rollback, median", quantile(bad.rollbacks, 0.5), 80)
+    yield Claim("steps, 1 % -> 10 %: canary calls to rollback, p95", quantile(bad.rollbacks, 0.95), 200)
+    yield Claim("steps, 1 % -> 10 %: missed", 1 - len(bad.rollbacks) / bad.runs, 0.02)
+    good = run(runs, 22, single_calls(0.01, 0.01), calls_max=6_000, steps=CLIMB)
+    yield Claim("steps, good version: canary calls to promotion, p95", quantile(good.promotions, 0.95), 300)
+    yield Claim("steps, good version: rolled back", len(good.rollbacks) / good.runs, 0.01)
+    for name, steps in (("steps", CLIMB), ("hasty steps", RUSH)):
+        null = run(runs, 23, single_calls(0.02, 0.02), calls_max=1_500, steps=steps, rules=NEVER)
+        yield Claim(f"{name}, good, never promoted: rolled back", len(null.rollbacks) / null.runs, 0.01)
+        for icc in (0.0, 0.6):
+            kept: dict[str, object] = {"calls_max": 1_500, "steps": steps, "past": SHORT, "rules": NEVER}
+            fine = run(runs, 24, short_sessions(0.02, 0.02, icc=icc), **kept)
+            yield Claim(f"{name}, good, sessions, icc {icc}: rolled back", len(fine.rollbacks) / fine.runs, 0.01)
+        stay: dict[str, object] = {"known_units": FORTY, "past": STAYING, "steps": steps, "rules": NEVER}
+        fine = run(runs, 25, long_sessions(0.05, 0.05, icc=0.4), calls_max=4_000, **stay)
+        yield Claim(f"{name}, good, 40 sessions that stay: rolled back", len(fine.rollbacks) / fine.runs, 0.01)
+    shared = run(
+        runs, 26, single_calls(0.01, 0.01, incident=(200, 900, 0.3)), calls_max=1_500, steps=CLIMB, rules=NEVER
+    )
+    yield Claim("steps, good, shared incident of 30 %: rolled back", len(shared.rollbacks) / shared.runs, 0.01)
+    dead = run(runs, 27, single_calls(0.01, 1.0), calls_max=2_000, steps=CLIMB)
+    yield Claim("steps, all calls fail: failing calls served, median", quantile(dead.failed_calls, 0.5), 3)
+    forty = run(
+        runs // 2, 28, long_sessions(0.01, 0.10), calls_max=9_000, known_units=FORTY, past=STAYING_1, steps=CLIMB
+    )
+    yield Claim("steps, 40 sessions that stay: seconds to rollback, p95", quantile(forty.calls_until, 0.95) / 30, 240)
+    yield Claim("steps, 40 sessions that stay: missed", 1 - len(forty.rollbacks) / forty.runs, 0.05)
+
+
 def claims(runs: int) -> Iterator[Claim]:
     """All scenarios, each with its claims; `runs` scales them."""
     bad = run(runs, 1, single_calls(0.01, 0.10), calls_max=4_000)
@@ -371,6 +442,8 @@ def claims(runs: int) -> Iterator[Claim]:
     fine = run(runs // 2, 11, long_sessions(0.0, 0.0), calls_max=9_000, **stay)
     yield Claim("40 sessions that stay, good: promoted", len(fine.promotions) / fine.runs, 0.95, below=False)
 
+    yield from climbing(runs)
+
     yield from replays(runs)
 
     held: dict[str, object] = {"weight": 500, "holdback": True, "rules": NEVER}
@@ -405,10 +478,13 @@ def main() -> int:
             mark = "ok  " if claim.holds else "FAIL"
             print(f"{mark} {claim.name:<62} {claim.found:>8.3f} {sign} {claim.limit:g}", flush=True)
     took_s = time.perf_counter() - began_s
+    flagger = flagger_rule.table(runs, seed=1)
     if options.json:
         results = [{"name": c.name, "found": c.found, "limit": c.limit, "holds": c.holds} for c in found]
-        print(json.dumps({"runs": runs, "took_s": round(took_s, 1), "claims": results}, indent=2))
+        rows = [asdict(line) for line in flagger]
+        print(json.dumps({"runs": runs, "took_s": round(took_s, 1), "claims": results, "flagger": rows}, indent=2))
     else:
+        print(*flagger_rule.told(flagger), sep="\n")
         print(f"{runs} rollouts per scenario, {took_s:.0f} s")
     return int(options.check and not all(claim.holds for claim in found))
 

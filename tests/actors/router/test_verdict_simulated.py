@@ -12,6 +12,7 @@ from bench.canary_sim import (
     FEW,
     FORTY,
     NEVER,
+    RUSH,
     SHORT,
     STAYING,
     long_sessions,
@@ -79,3 +80,8 @@ def test_one_client_alone_takes_no_good_version_back() -> None:
 def test_a_holdback_finds_during_probation_what_the_canary_did_not_show() -> None:
     found = run(10, 110, single_calls(0.01, 0.3), calls_max=4_000, weight=500, holdback=True, rules=NEVER)
     assert len(found.rollbacks) >= 9
+
+
+def test_a_rollout_in_hasty_steps_rolls_no_good_version_back() -> None:
+    found = run(30, 107, short_sessions(0.02, 0.02), calls_max=1_000, past=SHORT, rules=NEVER, steps=RUSH)
+    assert len(found.rollbacks) <= 1

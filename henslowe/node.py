@@ -357,7 +357,7 @@ class Node:
                     board=shared.instances,
                     dormant=functools.partial(DormantEndpoint, waiting_max=settings.gateway.waiting_max),
                 ),
-                _child("scaler", names.SCALER, Scaler, shared.instances, upkeep.health),
+                _child("scaler", names.SCALER, Scaler, shared.instances, upkeep),
                 _child(
                     "prober",
                     names.PROBER,

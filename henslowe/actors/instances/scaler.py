@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from henslowe.actors import names
 from henslowe.actors.ids import ServiceName, VersionKey
@@ -18,15 +17,24 @@ from henslowe.actors.instances.crew import Crew, Duty, InstanceBoard
 from henslowe.actors.instances.scaling import Load, Scaling
 from henslowe.actors.kernel import LoopActor, Timer, memory_of
 from henslowe.actors.kernel import names as registry
-from henslowe.actors.messages import ReplaceInstance, ScaleVersion, SleepVersion
-from henslowe.config.upkeep import HealthSettings
+from henslowe.actors.messages import ReplaceInstance, ScaleVersion, SleepVersion, WakeVersion
+from henslowe.config.upkeep import HealthSettings, ScaleSettings
 
 TICK_S: Final = 0.5
 WEIGH_S: Final = 5.0
 MEBIBYTE: Final = 1024 * 1024
 
-Limits = Callable[[VersionKey], HealthSettings]
-"""What holds for a version, as `henslowe.actors.upkeep.Upkeep.health` says it."""
+
+class Wishes(Protocol):
+    """What holds for a version now, as `henslowe.actors.upkeep.Upkeep` says it: an edit counts at once."""
+
+    def health(self, version: VersionKey) -> HealthSettings:
+        """Its limits."""
+        ...
+
+    def scale(self, version: VersionKey) -> ScaleSettings:
+        """How many instances it should have."""
+        ...
 
 
 @dataclass(slots=True, frozen=True)
@@ -39,13 +47,13 @@ class Scaler(LoopActor):
 
     Args:
         board: The crews, and the calls that wait for them.
-        limits: The limits of each version.
+        wishes: What holds for each version.
     """
 
-    def __init__(self, board: InstanceBoard, limits: Limits) -> None:
+    def __init__(self, board: InstanceBoard, wishes: Wishes) -> None:
         super().__init__()
         self._board = board
-        self._limits = limits
+        self._wishes = wishes
         self._scalings: dict[VersionKey, Scaling] = {}
         self._weighed_s = 0.0
         self._weighing: asyncio.Task[None] | None = None
@@ -61,8 +69,14 @@ class Scaler(LoopActor):
         for version in [version for version in self._scalings if version not in crews]:
             del self._scalings[version]
         for version, crew in crews.items():
-            if not crew.released and crew.ready_once and crew.serving:
+            if crew.released or not crew.ready_once:
+                continue
+            if not crew.ensure.launch.remote:  # which is not ours to multiply
+                crew.scale = self._wishes.scale(version)
+            if crew.serving:
                 self._scale(version, crew, now_s)
+            elif crew.scale.min:
+                registry.via(names.INSTANCES).cast(WakeVersion(version))
         for service in {version.service for version, crew in crews.items() if crew.scale.min == 0 and crew.serving}:
             self._rest(service)
         if now_s - self._weighed_s >= WEIGH_S and (self._weighing is None or self._weighing.done()):
@@ -132,7 +146,7 @@ class Scaler(LoopActor):
             if member.pid != pid or not member.able:
                 continue
             member.rss_bytes = memory[pid]
-            most_mb = self._limits(version).max_rss_mb
+            most_mb = self._wishes.health(version).max_rss_mb
             if most_mb is not None and member.rss_bytes > most_mb * MEBIBYTE and not member.retiring:
                 why = f"it uses {member.rss_bytes / MEBIBYTE:.0f} MiB, health.max_rss_mb is {most_mb:g}"
                 registry.via(names.INSTANCES).cast(ReplaceInstance(version, member.instance, why))

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from henslowe.actors.endpoints import Endpoint, Era
-from henslowe.actors.instances import Crew, Duty, Scaler, instance_name
+from henslowe.actors.ids import VersionKey
+from henslowe.actors.instances import Crew, Duty, Scaler
 from henslowe.actors.instances.scaler import Tick
-from henslowe.actors.kernel import names as registry
 from henslowe.actors.launch import LaunchSpec
 from henslowe.actors.messages import (
     EnsureInstance,
@@ -26,7 +26,7 @@ from henslowe.actors.messages import (
     ScaleVersion,
     SleepVersion,
 )
-from henslowe.config.upkeep import HealthSettings, Scale
+from henslowe.config.upkeep import HealthSettings, Scale, ScaleSettings
 from henslowe.errors import Unavailable
 from tests.actors.instances.small_node import ONE, RAW, Node, crash_the_manager, nothing_of, small_node
 
@@ -61,6 +61,19 @@ async def call(endpoint: Endpoint, tool: str = "echo") -> dict[str, Any]:
 
 def ids(node: Node) -> list[str]:
     return [str(endpoint.instance) for endpoint in node.directory.of(ONE)]
+
+
+class Wishes:
+    """What should be, as somebody edits it."""
+
+    def __init__(self, numbers: ScaleSettings, limits: HealthSettings) -> None:
+        self.numbers, self.limits = numbers, limits
+
+    def scale(self, _version: VersionKey) -> ScaleSettings:
+        return self.numbers
+
+    def health(self, _version: VersionKey) -> HealthSettings:
+        return self.limits
 
 
 async def test_a_version_is_announced_once_all_of_its_instances_are_up(node: Node) -> None:
@@ -232,10 +245,10 @@ async def test_a_call_under_way_keeps_a_version_awake(node: Node) -> None:
 
 
 async def test_the_scaler_gives_more_instances_to_a_queue_replaces_the_big_and_lets_the_idle_rest(node: Node) -> None:
-    ensure(node, min=0, max=2, target_queue=1, idle_s=0.01)
+    ensure(node, min=0, max=2)
     await node.told(InstanceUp)
-    limits = HealthSettings(max_rss_mb=0.001)
-    scaler = await Scaler.start_link(node.board, lambda _version: limits)
+    wishes = Wishes(ScaleSettings(min=0, max=2, target_queue=1, idle_s=0.01), HealthSettings(max_rss_mb=0.001))
+    scaler = await Scaler.start_link(node.board, wishes)
     (first,) = node.directory.of(ONE)
     waiting = [asyncio.ensure_future(call(first, "wait")) for _ in range(2)]
     await asyncio.sleep(0)
@@ -248,8 +261,9 @@ async def test_the_scaler_gives_more_instances_to_a_queue_replaces_the_big_and_l
     assert "health.max_rss_mb is 0.001" in replaced.data["why"]
     for each in waiting:
         each.cancel()
-    limits = HealthSettings()
+    wishes.limits = HealthSettings()
     await until(lambda: scaler.send(Tick()) or crew_of(node).dormant is not None)
     assert (await node.event("VERSION_ASLEEP")).data["why"] == "nobody called for 0.01 s"
+    wishes.numbers = ScaleSettings(min=2, max=2, standby=1)
+    await until(lambda: scaler.send(Tick()) or (len(ids(node)), crew_of(node).count(Duty.STANDBY)) == (2, 1))
     await scaler.stop(block=False)
-    assert registry.whereis(instance_name(ONE, 2)) is None or crew_of(node).serving == 0

@@ -141,7 +141,7 @@ class EventType(StrEnum):
     """Captured calls are being sent to a staged version and to the active one. `against`."""
     REPLAY_COMPLETE = "REPLAY_COMPLETE"
     """They were, or there were none (SKIPPED). FAILED: it fails what the active version answers; INFO: it answers
-    differently. `against`, `found`, `why`, `report`."""
+    differently. `against`, `found`, `why`; the numbers are in the row."""
     CANARY_DEPLOY = "CANARY_DEPLOY"
     """A version takes a share of the traffic. `weight` (ten-thousandths), `active`, `step`, `steps`."""
     CANARY_STEP = "CANARY_STEP"

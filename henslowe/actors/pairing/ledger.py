@@ -18,6 +18,7 @@ PATHS_MAX: Final = 200
 """Places that are counted; further ones are not."""
 EXAMPLES_MAX: Final = 5
 VALUE_CHARS_MAX: Final = 120
+PATH_CHARS_MAX: Final = 160
 
 
 def _failed(answer: Answer) -> bool:
@@ -118,18 +119,20 @@ class Ledger:
                     self._keep(asked, difference)
 
     def _count(self, tool: str, path: str) -> PathCount | None:
-        found = self.paths.get((tool, path))
+        place = tool, self._shown(path, PATH_CHARS_MAX)  # a field may be named by somebody's address
+        found = self.paths.get(place)
         if found is None and len(self.paths) < PATHS_MAX:
-            found = self.paths[tool, path] = PathCount()
+            found = self.paths[place] = PathCount()
         return found
 
     def _keep(self, asked: Asked, difference: Difference) -> None:
         """Examples: one of each tool and place, failures before differences."""
-        if any(each["tool"] == asked.tool and each["path"] == difference.path for each in self.examples):
+        path = self._shown(difference.path, PATH_CHARS_MAX)
+        if any(each["tool"] == asked.tool and each["path"] == path for each in self.examples):
             return
         example = {
             "tool": asked.tool,
-            "path": difference.path,
+            "path": path,
             "old": self._shown(difference.one),
             "new": self._shown(difference.other),
             "capture": asked.id,
@@ -140,9 +143,9 @@ class Ledger:
         elif len(self.examples) < EXAMPLES_MAX:
             self.examples.append(example)
 
-    def _shown(self, value: Any) -> str:
+    def _shown(self, value: Any, chars_max: int = VALUE_CHARS_MAX) -> str:
         text = str(self.clean(value))
-        return text if len(text) <= VALUE_CHARS_MAX else f"{text[: VALUE_CHARS_MAX - 3]}..."
+        return text if len(text) <= chars_max else f"{text[: chars_max - 3]}..."
 
 
 def _outcomes(asked: Asked) -> tuple[str, str]:

@@ -86,7 +86,9 @@ class Rehearsal(LoopActor):
             if (running[0].version, running[0].against) == (message.version, message.against):
                 return
             running[1].cancel()
-        self._runs[service] = message, asyncio.ensure_future(self._run(message))
+        task = asyncio.ensure_future(self._run(message))
+        task.add_done_callback(lambda done: self._ended(message, done))
+        self._runs[service] = message, task
 
     async def terminate(self, _reason: Any) -> None:
         """Ends what is under way."""
@@ -94,6 +96,15 @@ class Rehearsal(LoopActor):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended(self, order: Rehearse, done: asyncio.Task[None]) -> None:
+        """A run that failed for a reason of its own keeps no version waiting."""
+        if done.cancelled() or (error := done.exception()) is None:
+            return
+        log.error("rehearsal_failed", exc_info=error, extra={"version": str(order.version)})
+        registry.via(names.VERSIONS).cast(
+            Rehearsed(order.version, order.against, Resemblance.UNKNOWN, "the replay failed; the node's log says why")
+        )
 
     async def _run(self, order: Rehearse) -> None:
         began_s, needed = time.monotonic(), 1.0 / self._settings.alpha

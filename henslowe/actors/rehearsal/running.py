@@ -51,7 +51,7 @@ async def ask_all(
     until_s: float,
     rng: random.Random,
 ) -> bool:
-    """Makes calls until there is no more, `heard` returns False, the other version is gone, or the time is up.
+    """Makes calls until there is no more, `heard` returns False, a version is gone, or the time is up.
 
     Args:
         samples: The calls.
@@ -83,7 +83,7 @@ async def ask_all(
 
 
 async def ask(sample: Sample, copies: Copies, *, until_s: float, rng: random.Random) -> Asked | None:
-    """One call of all copies; None where one of the other version could not be asked, or did not answer in time."""
+    """One call of all copies; None where one could not be asked, or one of the other version took too long."""
     patience_s = max(PATIENCE_S, PATIENCE_TIMES * sample.usual_s)
     finds = (copies.new, *copies.others)
     order = list(range(len(finds)))
@@ -91,7 +91,7 @@ async def ask(sample: Sample, copies: Copies, *, until_s: float, rng: random.Ran
     tasks: dict[int, asyncio.Task[Answer | None]] = {}
     async with asyncio.TaskGroup() as group:
         for at in order:
-            tasks[at] = group.create_task(_answer(sample, finds[at], patience_s, new=at == 0))
+            tasks[at] = group.create_task(_answer(sample, finds[at], patience_s))
         new, others = tasks[0], [tasks[at] for at in range(1, len(finds))]
         await asyncio.wait(others, timeout=max(0.0, until_s - time.monotonic()))
         heard = [task.result() for task in others if task.done()]
@@ -104,11 +104,11 @@ async def ask(sample: Sample, copies: Copies, *, until_s: float, rng: random.Ran
     return None if answer is None else Asked(sample.subject, answer, [each for each in heard if each], id=sample.id)
 
 
-async def _answer(sample: Sample, find: Find, patience_s: float, *, new: bool) -> Answer | None:
-    """How a call ended; None where it could not be made for no fault of the version."""
+async def _answer(sample: Sample, find: Find, patience_s: float) -> Answer | None:
+    """How a call ended; None where it could not be made: an instance that stays away is its supervisor's to judge."""
     endpoint = find() or await _back(find)
     if endpoint is None:
-        return lost(Outcome.CRASH, "no instance is up") if new else None
+        return None
     try:
         return answer_of(
             await endpoint.request(sample.method, marked(sample.params), era=Era.LEGACY, timeout_s=patience_s)

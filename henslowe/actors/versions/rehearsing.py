@@ -71,7 +71,6 @@ def rehearsed(change: Change, message: Rehearsed) -> bool:
         against=message.against,
         found=message.found.value,
         why=found.why,
-        report=message.report,
     )
     if change.service.staged != number:
         return False

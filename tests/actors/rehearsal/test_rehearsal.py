@@ -17,7 +17,7 @@ from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
 from henslowe.actors.kernel import LoopActor
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import ClosePrivate, OpenPrivate, Rehearse, Rehearsed, Resemblance
-from henslowe.actors.rehearsal import Rehearsal
+from henslowe.actors.rehearsal import Rehearsal, running
 from henslowe.config.settings import CaptureSettings, DeliverySettings
 from henslowe.errors import Unavailable, UpstreamLost
 from henslowe.storage.capture import FLUSH, WRITER_NAME, Captures, Exchange
@@ -243,6 +243,27 @@ async def test_a_server_that_ends_is_waited_for_and_its_end_is_a_failure(world: 
     found = await world.rehearse()
     assert found.found is Resemblance.FAILS
     assert found.why.endswith("look: crash: it ended")
+
+
+async def test_a_server_that_stays_away_is_left_to_its_supervisor(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "BACK_S", 0.1)
+    await world.record(3)
+    world.serve(echoes, echoes)
+    world.directory.remove(world.directory.of(NEW)[0])
+    found = await world.rehearse()
+    assert (found.found, found.report["failed_new"]) == (Resemblance.UNKNOWN, 0)
+
+
+async def test_a_run_that_breaks_by_itself_keeps_no_version_waiting(world: World) -> None:
+    async def nonsense(_: JsonObject) -> JsonObject:
+        raise ZeroDivisionError
+
+    await world.record(1)
+    world.serve(echoes, nonsense)
+    found = await world.rehearse()
+    assert (found.found, found.why) == (Resemblance.UNKNOWN, "the replay failed; the node's log says why")
 
 
 async def test_another_version_of_the_service_ends_the_run_before(world: World) -> None:

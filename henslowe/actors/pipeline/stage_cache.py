@@ -17,6 +17,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -91,7 +92,8 @@ class StageCache:
             if found.artifacts:
                 self._restore(found.artifacts, work)
             if found.kept:
-                kept.restore(self._archive, found.kept, work.kept / stage)
+                with suppress(NotFound, Corrupt):  # what it said is known; the files themselves may have been collected
+                    kept.restore(self._archive, found.kept, work.kept / stage)
             os.utime(path)
         except (OSError, ValueError, KeyError, TypeError, NotFound, Corrupt):
             return None

@@ -236,6 +236,9 @@ def test_a_damaged_or_incomplete_entry_is_a_miss(tmp_path: Path) -> None:
     cache.save("cd" * 32, Remembered(5, artifacts="0" * 64))  # collected meanwhile
     assert cache.load("cd" * 32, work) is None
     assert cache.load("ef" * 32, work) is None
+    gone = Remembered(5, result={"tests": None}, kept="0" * 64)  # of reports it is known what they said
+    cache.save("0a" * 32, gone)
+    assert cache.load("0a" * 32, work, "test") == gone
 
 
 # -- releases ----------------

@@ -23,7 +23,7 @@ from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import ClosePrivate, OpenPrivate, Rehearse, Rehearsed, Resemblance
 from henslowe.actors.pairing import Asked, Ledger
 from henslowe.actors.rehearsal.report import figures, resemblance, words
-from henslowe.actors.rehearsal.running import Copies, Find, ask_all
+from henslowe.actors.rehearsal.running import Copies, Find, ask_all, finder
 from henslowe.actors.rehearsal.selecting import Sample, Selection, Skipped, select
 from henslowe.actors.routes import Outcome
 from henslowe.config.settings import DeliverySettings
@@ -127,7 +127,7 @@ class Rehearsal(LoopActor):
 
     async def _rehearse(self, order: Rehearse, until_s: float) -> _Result:
         old_key = order.version._replace(number=order.against)
-        new, old = self._finder(order.version), self._finder(old_key)
+        new, old = finder(self._directory, order.version), finder(self._directory, old_key)
         first = Ledger(self._clean)
         selection = await self._selection(order, new, old)
         if not selection.samples:
@@ -162,16 +162,9 @@ class Rehearsal(LoopActor):
 
         async with _fresh(old_key, until_s) as old, _fresh(order.version, until_s) as new:
             is_fresh = old is not None
-            copies = Copies(new or self._finder(order.version), (old or self._finder(old_key),))
+            copies = Copies(new or finder(self._directory, order.version), (old or finder(self._directory, old_key),))
             await ask_all(failing * DOUBT_ROUNDS, copies, heard, until_s=until_s, rng=self._rng)
         return ledger if ledger.calls else None
-
-    def _finder(self, version: VersionKey) -> Find:
-        def find() -> Endpoint | None:
-            up = (each for each in self._directory.of(version) if each.state is EndpointState.READY)
-            return min(up, key=lambda each: each.in_flight, default=None)
-
-        return find
 
     async def _selection(self, order: Rehearse, new: Find, old: Find) -> Selection:
         offered = [endpoint.contract if (endpoint := find()) is not None else Contract() for find in (old, new)]

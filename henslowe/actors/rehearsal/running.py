@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from henslowe.actors.endpoints import Endpoint, Era
+from henslowe.actors.endpoints import Endpoint, EndpointDirectory, EndpointState, Era
+from henslowe.actors.ids import VersionKey
 from henslowe.actors.pairing import Answer, Asked, answer_of, lost
 from henslowe.actors.rehearsal.selecting import Sample, marked
 from henslowe.actors.routes import Outcome
@@ -41,6 +42,16 @@ class Copies:
 
     new: Find
     others: Sequence[Find]
+
+
+def finder(directory: EndpointDirectory, version: VersionKey) -> Find:
+    """Finds the endpoint of a version with the least in flight."""
+
+    def find() -> Endpoint | None:
+        up = (each for each in directory.of(version) if each.state is EndpointState.READY)
+        return min(up, key=lambda each: each.in_flight, default=None)
+
+    return find
 
 
 async def ask_all(

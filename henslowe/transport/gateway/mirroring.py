@@ -19,12 +19,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from henslowe.actors import names
-from henslowe.actors.endpoints import Endpoint, EndpointDirectory, EndpointState, JsonObject
-from henslowe.actors.ids import VersionKey
+from henslowe.actors.endpoints import EndpointDirectory, JsonObject
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import Mirrored
 from henslowe.actors.pairing import answer_of
-from henslowe.actors.rehearsal.running import Copies, ask
+from henslowe.actors.rehearsal.running import Copies, ask, finder
 from henslowe.actors.rehearsal.selecting import CONTINUED, METHODS, Sample
 from henslowe.actors.routes import WEIGHT_SCALE, Arm, Route
 from henslowe.transport.gateway import evidence
@@ -100,7 +99,7 @@ class Mirror:
     async def _copy(self, copy: _Copy) -> None:
         route = copy.route
         assert route.canary is not None
-        copies = Copies(self._finder(route.canary), (self._finder(route.stable),))
+        copies = Copies(finder(self.directory, route.canary), (finder(self.directory, route.stable),))
         asked = await ask(copy.sample, copies, until_s=time.monotonic() + COPY_S, rng=self.rng)
         if asked is None:
             self.dropped += 1
@@ -108,10 +107,3 @@ class Mirror:
         self.made += 1
         asked = replace(asked, beside=(answer_of(copy.live),))
         self.tell(Mirrored(route.canary, route.epoch, asked, self.dropped))
-
-    def _finder(self, version: VersionKey) -> Callable[[], Endpoint | None]:
-        def find() -> Endpoint | None:
-            up = (each for each in self.directory.of(version) if each.state is EndpointState.READY)
-            return min(up, key=lambda each: each.in_flight, default=None)
-
-        return find

@@ -121,7 +121,7 @@ def _alone(runner: asyncio.Runner, data_dir: Path) -> Iterator[Kept]:
         finally:
             runner.run(stop())
     finally:
-        store.close()
+        store.close(as_node=False)
 
 
 class _Alone:

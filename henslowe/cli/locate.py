@@ -35,15 +35,6 @@ def find_node(workspace: Path | None = None, data: Path | None = None) -> NodeFi
     return node
 
 
-def running_node(workspace: Path | None = None, data: Path | None = None) -> NodeFile | None:
-    """Where the node announced itself, unless its process has ended since; None when none runs there."""
-    try:
-        node = find_node(workspace, data)
-    except NodeUnreachable:
-        return None
-    return node if node.boot_id == boot_id() and _alive(node.pid) else None
-
-
 def find_data_dir(workspace: Path | None = None, data: Path | None = None) -> Path:
     """The data directory, whether a node runs on it or not, and whether it exists or not.
 

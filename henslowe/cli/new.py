@@ -12,8 +12,9 @@ from typing import Any
 import click
 
 from henslowe.cli.console import Console, json_option, place_options, table
-from henslowe.cli.locate import find_node, find_workspace
-from henslowe.errors import Conflict, NodeUnreachable
+from henslowe.cli.keeping import running_node
+from henslowe.cli.locate import find_data_dir, find_workspace
+from henslowe.errors import Conflict
 
 
 @click.command("new")
@@ -64,8 +65,6 @@ def _check_name(name: str, workspace: Path, *, is_service: bool) -> None:
 
 def _watching(name: str, workspace: Path | None, data: Path | None) -> str:
     """The command that shows how it goes live, or first starts a node for it."""
-    try:
-        find_node(workspace, data)
-    except NodeUnreachable:
+    if running_node(find_data_dir(workspace, data)) is None:
         return f"henslowe up {shlex.quote(str(workspace))}" if workspace is not None else "henslowe up"
     return f"henslowe status {name}"

@@ -17,7 +17,8 @@ import click
 from henslowe.cli.app import report
 from henslowe.cli.client import NodeClient, service_path
 from henslowe.cli.console import Console, clean, dim, duration, json_option, place_options
-from henslowe.cli.locate import find_workspace, running_node
+from henslowe.cli.keeping import running_node
+from henslowe.cli.locate import find_data_dir, find_workspace
 from henslowe.errors import HensloweError, NotFound, StageFailed
 
 INTERRUPTED: Final = 130
@@ -37,7 +38,7 @@ def run_command(
     Exits with the code of the stage that failed; 4 where it has none (a time-out, `mcp-check`). With --json: one JSON
     object per event, each on a line.
     """
-    node = running_node(workspace, data)
+    node = running_node(find_data_dir(workspace, data))
     try:
         if node is None:
             place = find_workspace(workspace, data)
@@ -173,4 +174,4 @@ async def _trial(settings: Any, source: Path, stage: str, *, cache: bool) -> Asy
             ref.watch(lambda *_: gone.set())  # noqa: B023 (there is one)
             ref.exit(SHUTDOWN)
             await gone.wait()
-        store.close()
+        store.close(as_node=False)

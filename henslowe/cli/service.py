@@ -11,7 +11,8 @@ import click
 
 from henslowe.cli.client import NodeClient, service_path
 from henslowe.cli.console import Console, json_option, place_options
-from henslowe.cli.locate import find_data_dir, find_workspace, running_node
+from henslowe.cli.keeping import running_node
+from henslowe.cli.locate import find_data_dir, find_workspace
 from henslowe.errors import BadRequest, ConfigError
 
 
@@ -91,7 +92,7 @@ def add_command(
             lambda folders: folders.add(service, text),
         )
         said = f"added {service}: {reply['path']}/service.toml"
-    node = running_node(workspace, data)
+    node = running_node(find_data_dir(workspace, data))
     console.show(reply, [said], f"henslowe status {service}" if node is not None else "henslowe up")
 
 
@@ -153,7 +154,7 @@ def show_command(*, name: str, console: Console, workspace: Path | None, data: P
 def remove_command(*, name: str, if_match: str, console: Console, workspace: Path | None, data: Path | None) -> None:
     """End a service and take its folder out of the workspace. The folder is kept; where, is said."""
     headers = _match(if_match)
-    node = running_node(workspace, data)
+    node = running_node(find_data_dir(workspace, data))
     if node is not None:
         value = NodeClient(node).delete(service_path(name), headers)
     else:
@@ -168,7 +169,7 @@ class _Way:
 
     def __init__(self, workspace: Path | None, data: Path | None) -> None:
         self._workspace, self._data = workspace, data
-        self._node = running_node(workspace, data)
+        self._node = running_node(find_data_dir(workspace, data))
 
     def change(
         self, name: str, ask: Callable[[NodeClient, str], dict[str, Any]], do: Callable[[Any], Any]

@@ -192,4 +192,4 @@ async def _with_tokens(data_dir: Path, work: Callable[[ManagedTokens], Awaitable
             await keeper.stop(block=False)
             await writer.stop(block=False)
     finally:
-        store.close()
+        store.close(as_node=False)

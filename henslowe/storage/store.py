@@ -264,13 +264,19 @@ class Store:
             disk_free_bytes=filesystem.free_bytes(self.data_dir),
         )
 
-    def close(self) -> None:
-        """Ends the store; the next `open` is a clean one. Stop the writers first: commits that wait now fail."""
+    def close(self, *, as_node: bool = True) -> None:
+        """Ends the store; the next `open` is a clean one. Stop the writers first: commits that wait now fail.
+
+        Args:
+            as_node: Whether what an unclean end asks for was done. Who only borrowed the store, as a command does,
+                leaves it to the node: its next `open` finds the end before this one.
+        """
         self.captures.close()
         for space in self._spaces.values():
             space.close()
         try:
-            (self.data_dir / RUNNING).unlink(missing_ok=True)
+            if as_node or not self.recovered:
+                (self.data_dir / RUNNING).unlink(missing_ok=True)
             filesystem.sync_dir(self.data_dir)
         except OSError as error:
             # Nothing is lost: the next opening may take this for an unclean end, and verify.

@@ -65,8 +65,7 @@ class LineCutter:
         self._parts.append(piece)
         self._held += len(piece)
         if self._held > self._max:
-            whole = b"".join(self._parts)
-            self._skipped, self._head, self._tail = self._held, whole[:ENDS], whole[-ENDS:]
+            self._skipped, self._head, self._tail = self._held, _first(self._parts), _last(self._parts)
             self._parts.clear()
 
     def _line(self) -> bytes | TooLong:
@@ -77,3 +76,23 @@ class LineCutter:
         self._parts.clear()
         self._held = self._skipped = 0
         return line
+
+
+def _first(parts: list[bytes]) -> bytes:
+    """The first `ENDS` bytes, without joining what may be many megabytes."""
+    found = b""
+    for part in parts:
+        found += part[: ENDS - len(found)]
+        if len(found) == ENDS:
+            break
+    return found
+
+
+def _last(parts: list[bytes]) -> bytes:
+    """The last `ENDS` bytes, likewise."""
+    found = b""
+    for part in reversed(parts):
+        found = part[-(ENDS - len(found)) :] + found
+        if len(found) == ENDS:
+            break
+    return found

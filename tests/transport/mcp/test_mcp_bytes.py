@@ -53,6 +53,16 @@ def test_a_skipped_response_says_which_call_it_answers(response: dict[str, objec
     assert line.response_id == 17
 
 
+@given(cuts, st.booleans())
+def test_it_says_so_however_its_bytes_arrive(at: list[int], id_first: bool) -> None:
+    told = {"jsonrpc": "2.0", "id": 17} if id_first else {}
+    response = {**told, "result": {"text": "x" * 300}, **({} if id_first else {"id": 17})}
+    cutter = LineCutter(100)
+    (line,) = [line for piece in pieces(json.dumps(response).encode() + b"\n", at) for line in cutter.feed(piece)]
+    assert isinstance(line, TooLong)
+    assert line.response_id == 17
+
+
 @given(cuts)
 def test_events_do_not_depend_on_how_the_bytes_arrive(at: list[int]) -> None:
     data = b'retry: 250\r\nid: 7\r\ndata: {"a":\r\ndata: 1}\r\n\r\n: keepalive\n\nevent: message\ndata:{"b": 2}\n\n'

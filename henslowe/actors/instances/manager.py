@@ -202,8 +202,12 @@ class InstanceManager(LoopActor):
                 for opening, sender in self._openings(wanted):
                     await self._opened(wanted, opening, sender)
                 await self._staff(wanted, staffing.reconcile(wanted))
-            case WakeVersion():
+            case WakeVersion(version):
+                # All of the service, the one that is called first: the previous version is to be warm where one serves.
                 await self._staff(wanted, staffing.wake(wanted))
+                for other in [each for key, each in self._wanted.items() if key.service == version.service]:
+                    if not other.leaving:
+                        await self._staff(other, staffing.wake(other))
             case SleepVersion():
                 await self._staff(wanted, staffing.sleep(wanted, message))
             case ScaleVersion() if wanted.crew.serving and wanted.crew.ready_once:

@@ -179,7 +179,7 @@ class DormantEndpoint:
                 return await call
         except TimeoutError:
             raise Unavailable(
-                f"cannot wake {self.version}: it is not up after {timeout_s:.0f} s",
+                f"cannot wake {self.version}: it is not up after {round(timeout_s, 2):g} s",
                 hint=f"see `henslowe logs {self.version.service}`",
                 reason="asleep",
             ) from None

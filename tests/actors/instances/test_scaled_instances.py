@@ -28,7 +28,7 @@ from henslowe.actors.messages import (
 )
 from henslowe.config.upkeep import HealthSettings, Scale, ScaleSettings
 from henslowe.errors import Unavailable
-from tests.actors.instances.small_node import ONE, RAW, Node, crash_the_manager, nothing_of, small_node
+from tests.actors.instances.small_node import ONE, RAW, TWO, Node, crash_the_manager, nothing_of, small_node
 
 
 @pytest.fixture
@@ -214,6 +214,19 @@ async def _eventually(endpoint: Endpoint) -> dict[str, Any]:
             return await call(endpoint)
         except Unavailable:
             await asyncio.sleep(0.05)
+
+
+async def test_a_call_wakes_all_versions_of_its_service(node: Node) -> None:
+    for number, version in enumerate((ONE, TWO), start=1):
+        node.manager.cast(EnsureInstance(version, LaunchSpec(command=RAW), None, scale=Scale(min=0)))
+        await node.told(InstanceUp, number)
+        node.manager.cast(SleepVersion(version, "nobody called"))
+        await node.event("INSTANCE_DRAINED", number)
+    (asleep,) = node.directory.of(TWO)
+    assert "result" in await call(asleep)
+    await until(
+        lambda: [str(each.instance) for each in node.directory.of_service(ONE.service)] == ["hello@1#2", "hello@2#2"]
+    )
 
 
 async def test_what_sleeps_is_found_again_by_another_manager_and_can_be_released(node: Node) -> None:

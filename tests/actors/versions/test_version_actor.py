@@ -147,6 +147,15 @@ async def test_a_version_that_crashed_on_probation_is_not_booted_after_an_unclea
         await plane.stop()
 
 
+async def test_a_version_of_which_others_serve_on_can_be_gone_back_to_at_once(delivery: Delivery) -> None:
+    await delivery.ship("a")
+    await delivery.ship("b")
+    delivery.slow.add(1)  # were it to be started again, it would not come up
+    delivery.tell(InstanceDown(key(1), InstanceId("i"), "exit 1", expected=False, left=2))
+    await delivery.command(Action.ROLLBACK)
+    assert delivery.row.active == 1
+
+
 async def test_probation_ends_by_itself(store: Store, tmp_path: Path) -> None:
     plane = Delivery(store, tmp_path / "workspace", probation_s=0.05)
     await plane.start()

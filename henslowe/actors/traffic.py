@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from henslowe.actors.health import Breach, WindowFigures
+from henslowe.actors.health.thresholds import Breach
+from henslowe.actors.health.windows import WindowFigures
 from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
 
 

@@ -18,24 +18,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
-from henslowe.actors import names
 from henslowe.actors.hooks.plan import kind_of
 from henslowe.actors.hooks.rows import HookRow, Origin
 from henslowe.actors.hooks.signing import headers_of
 from henslowe.actors.interceptors import Interceptors, Kind, Operation
-from henslowe.actors.journal import draft
 from henslowe.actors.kernel import Ref
-from henslowe.actors.kernel import names as registry
 from henslowe.actors.launch import Resolve
-from henslowe.actors.messages import Publish
 from henslowe.actors.pipeline.commands import Place, run_command
 from henslowe.actors.pipeline.environment import ServiceEnv
 from henslowe.actors.pipeline.guard import Limits
 from henslowe.actors.pipeline.isolation import Cage, achieved
-from henslowe.actors.pipeline.output import Line, StageOutput
+from henslowe.actors.pipeline.output import StageOutput
+from henslowe.actors.pipeline.telling import Journal
 from henslowe.actors.pipeline.workdir import Workdir
 from henslowe.actors.versions.rows import VersionRow
-from henslowe.actors.vocabulary import EventType, Status, Stream
 from henslowe.config.hooks import HookBase
 from henslowe.config.settings import PipelineSettings, Settings
 from henslowe.errors import HensloweError, Unavailable
@@ -176,7 +172,7 @@ class HookRunner:
             folder = archived if version is not None and version.folder and archived.is_dir() else work.src
         await asyncio.to_thread(_make, work)
         output = StageOutput(
-            lambda lines: _publish(row, lines),
+            lambda lines: Journal(row.key).lines(f"hook:{row.name}", lines),
             lines_max=around.pipeline.output_lines_max,
             bytes_max=around.pipeline.output_bytes_max,
             line_bytes_max=around.pipeline.output_line_bytes_max,
@@ -232,20 +228,3 @@ def _environment(envs: Path, version: VersionRow | None) -> ServiceEnv:
 
 def _flat(id_: str) -> str:
     return "".join(each if each.isalnum() or each in "-_." else "_" for each in id_)
-
-
-def _publish(row: HookRow, lines: list[Line]) -> None:
-    source = f"hook:{row.name}"
-    drafts = (
-        draft(
-            EventType.STAGE_OUTPUT,
-            Status.INFO,
-            key=row.key,
-            stream=Stream.OUTPUT,
-            source=source,
-            channel=channel,
-            line=text,
-        )
-        for channel, text in lines
-    )
-    registry.via(names.BUS).cast(Publish(tuple(drafts)))

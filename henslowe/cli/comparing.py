@@ -15,7 +15,8 @@ def replay_lines(replay: ReplayReply) -> Iterator[str]:
         yield f"  {place['calls']:>4} x  {clean(str(place['tool']))}: {clean(str(place['path']))}"
     for example in replay.report.get("examples", ()):
         where = f"{clean(str(example['tool']))}: {clean(str(example['path']))}"
-        yield f"  e.g.    {where}  v{replay.against} {clean(str(example['old']))!r}, now {clean(str(example['new']))!r}"
+        answers = f"v{replay.against} {clean(str(example['old']))!r}, now {clean(str(example['new']))!r}"
+        yield f"  e.g.    {where}  {answers}  (henslowe captures show {example['capture']})"
 
 
 def comparison_lines(comparison: ComparisonReply) -> Iterator[str]:

@@ -18,7 +18,7 @@ def roll_back_canary(change: Change, why: str, by: str = "auto") -> None:
     """The canary is taken back; the active version, which serves anyway, serves everybody."""
     number = change.service.canary
     change.set_version(number, state=VersionState.ROLLED_BACK, reason=why)
-    change.set_service(canary=0, **NO_STEP)
+    change.set_service(canary=0, exposure=change.version(change.service.active).exposure, **NO_STEP)
     change.next_epoch()
     change.effect(EffectKind.RELEASE, number)
     change.say(EventType.ROLLBACK, Status.SUCCESS, number, why=why, by=by, to_version=change.service.active)
@@ -56,6 +56,7 @@ def swap_back(change: Change, target: int, by: str = "auto") -> None:
         rollback_to=0,
         probation_until_s=0.0,
         holdback=0,
+        exposure=change.version(service.canary or target).exposure,
         # A canary beside it has another control from here on: what was learned against the other says nothing.
         weights=((service.epoch + 1, service.canary_weight),) if service.canary else (),
         **NOTHING_COLD,

@@ -160,6 +160,17 @@ def test_the_share_of_an_ab_test_is_its_own(hello: Captured) -> None:
     assert (hello.row.canary, hello.row.canary_weight) == (2, 2_000)
 
 
+def test_what_a_version_said_ends_with_it(hello: Captured) -> None:
+    hello.edit(replay="off", strategy=Strategy.AUTO, ab=AbTest(percent=20), sticky="client")
+    assert hello.row.exposure.sticky == "client"
+    hello.command(Action.ROLLBACK)
+    assert hello.row.exposure == Exposure()
+    hello.edit("c", replay="off", sticky="principal")
+    assert hello.row.exposure.sticky == "principal"
+    hello.command(Action.ROLLBACK)
+    assert (hello.row.active, hello.row.exposure) == (1, Exposure())
+
+
 def test_a_mirrored_version_gets_its_share_of_traffic_or_nothing_but_copies(hello: Captured) -> None:
     hello.edit(replay="off", strategy=Strategy.AUTO, mirror=Mirror())
     assert (hello.row.canary, hello.row.canary_weight) == (2, 1_000)

@@ -29,10 +29,23 @@ from typing import Any, Final
 from henslowe.actors import failpoints
 from henslowe.actors.ids import BuildId
 from henslowe.actors.kernel import Scheduler
-from henslowe.actors.messages import Action, Command, Created, CreateVersion, NameVersion, Strategy, VersionBuilt
+from henslowe.actors.messages import (
+    Action,
+    Command,
+    Created,
+    CreateVersion,
+    LineAction,
+    LineCommand,
+    NameVersion,
+    Strategy,
+    VersionBuilt,
+)
 from henslowe.actors.pipeline import release as releases
 from henslowe.actors.router import route_of
-from henslowe.actors.versions import OUTBOX, SERVICES, VERSIONS, VersionState, replay
+from henslowe.actors.versions import LINE, OUTBOX, SERVICES, VERSIONS, VersionState, replay
+from henslowe.actors.versions.line import replay_line
+from henslowe.config.ramp import Plan
+from henslowe.config.ramp import Step as CanaryStep
 from henslowe.config.settings import StorageSettings
 from henslowe.errors import Conflict
 from henslowe.storage import Store
@@ -47,12 +60,12 @@ SETTINGS: Final = {"keep_versions": 2, "probation_s": 3600.0}
 Step = Callable[[Delivery], Awaitable[None]]
 
 
-async def _ship(plane: Delivery, source: str, strategy: Strategy) -> None:
+async def _ship(plane: Delivery, source: str, strategy: Strategy, plan: Plan | None = None) -> None:
     """What the pipeline does for one edit: archive, lay out under the version's name, tell the version machine."""
     tree = plane.workspace / "work" / source
     tree.mkdir(parents=True, exist_ok=True)
     (tree / "server.py").write_text(f"print({source!r})\n")
-    created: Created = await plane.call(CreateVersion(HELLO, source, strategy, 1_000))
+    created: Created = await plane.call(CreateVersion(HELLO, source, strategy, 1_000, plan=plan or Plan()))
     if created.unchanged:
         return
     versions = plane.workspace / "archive" / HELLO
@@ -64,11 +77,11 @@ async def _ship(plane: Delivery, source: str, strategy: Strategy) -> None:
     await plane.call(built)
 
 
-def ships(source: str, strategy: Strategy = Strategy.IMMEDIATE) -> Step:
+def ships(source: str, strategy: Strategy = Strategy.IMMEDIATE, plan: Plan | None = None) -> Step:
     """The step of an edit, up to its serving."""
 
     async def step(plane: Delivery) -> None:
-        await _ship(plane, source, strategy)
+        await _ship(plane, source, strategy, plan)
         await until(lambda: _source_of(plane, "active") == source or _source_of(plane, "canary") == source)
 
     return step
@@ -93,6 +106,41 @@ async def held_edit(plane: Delivery) -> None:
     await until(lambda: _source_of(plane, "active") == "held")
 
 
+async def frozen_edit(plane: Delivery) -> None:
+    """An edit that waits for the end of a freeze."""
+    if plane.row.freeze is None and _source_of(plane, "active") != "frozen":
+        await plane.call(Command(HELLO, Action.FREEZE, "ann"))
+    await _ship(plane, "frozen", Strategy.IMMEDIATE)
+    await plane.call(Command(HELLO, Action.UNFREEZE, "ann"))
+    await until(lambda: _source_of(plane, "active") == "frozen")
+
+
+async def edit_on_a_stopped_line(plane: Delivery) -> None:
+    """An edit that waits until the line is started."""
+    if _source_of(plane, "active") != "stopped":
+        await plane.call(LineCommand(LineAction.STOP, "ann"))
+    await _ship(plane, "stopped", Strategy.IMMEDIATE)
+    await plane.call(LineCommand(LineAction.START, "ann"))
+    await until(lambda: _source_of(plane, "active") == "stopped")
+
+
+async def gated_swap(plane: Delivery) -> None:
+    """A blue-green swap that a person approves."""
+    await _ship(plane, "green", Strategy.BLUE_GREEN, Plan(gate_first="owner", warm_s=3600))
+    if _source_of(plane, "staged") == "green":
+        await plane.call(Command(HELLO, Action.APPROVE, "ann"))
+    await until(lambda: _source_of(plane, "active") == "green")
+
+
+async def retried(plane: Delivery) -> None:
+    """The build that was aborted, once more."""
+    await plane.call(Command(HELLO, Action.RETRY, "ann", expected_epoch=_seen_epoch))
+    await until(lambda: _source_of(plane, "canary") == "climbs")
+
+
+CLIMB: Final = Plan(
+    steps=(CanaryStep(weight=5, gate="owner"), CanaryStep(weight=25, hold="forever"), CanaryStep(weight=50))
+)
 STEPS: Final[dict[str, Step]] = {
     "the first edit": ships("a"),
     "an edit": ships("b"),
@@ -106,6 +154,17 @@ STEPS: Final[dict[str, Step]] = {
     "an edit that pushes old ones out": ships("e"),
     "a canary over a canary": ships("f", Strategy.CANARY),
     "and another": ships("g", Strategy.CANARY),
+    "a canary in steps": ships("climbs", Strategy.CANARY, CLIMB),
+    "its gate": does(Action.APPROVE),
+    "its second step": does(Action.PROMOTE),
+    "its end of waiting": does(Action.RESUME),
+    "its abort": does(Action.ABORT),
+    "its retry": retried,
+    "its first step again": does(Action.PROMOTE),
+    "all of its way": does(Action.PROMOTE_FULL),
+    "an edit in a freeze": frozen_edit,
+    "an edit on a stopped line": edit_on_a_stopped_line,
+    "a blue-green swap": gated_swap,
 }
 
 _seen_epoch = 0
@@ -298,8 +357,11 @@ def _invariants(plane: Delivery) -> list[str]:
         if having != pointed:
             wrong.append(f"{state} are {having}, and the row says {pointed}")
     services, replayed = replay(store.events.scan(streams=("lifecycle",)))
+    line = {one.name: one for one in store.table(LINE).rows()}
     if replayed != {one.key: one for one in versions.values()} or services.get(HELLO) != row:
         wrong.append("the events do not replay to the rows")
+    if replay_line(store.events.scan(streams=("lifecycle",))) != line:
+        wrong.append("the events do not replay to the row of the line")
     if row is None:
         return wrong
     if row.active and plane.routes.current.get(HELLO) != route_of(row):
@@ -335,6 +397,7 @@ def _counted(store: Store) -> Counter[str]:
     for event in store.events.scan(streams=("lifecycle",)):
         data = event.data if isinstance(event.data, dict) else {}
         sources[event.version] = data.get("source_digest") or sources.get(event.version, "")
-        if event.type in ("PROMOTE", "DEPLOY_COMPLETE", "CANARY_DEPLOY") and event.status == "SUCCESS":
-            found[f"{event.type} of {sources[event.version] or event.version}"] += 1
+        if event.type in ("PROMOTE", "DEPLOY_COMPLETE", "CANARY_DEPLOY", "CANARY_STEP") and event.status == "SUCCESS":
+            at = f" at step {data['step']}" if "step" in data else ""
+            found[f"{event.type} of {sources[event.version] or event.version}{at}"] += 1
     return found

@@ -41,6 +41,7 @@ from henslowe.actors.traffic import TrafficStats
 from henslowe.actors.versions import line
 from henslowe.actors.versions.births import unique_semver
 from henslowe.actors.versions.change import Facts, Halts, Policy, State, Transition, in_order
+from henslowe.actors.versions.chores import CHORES, Chores
 from henslowe.actors.versions.contracts import CONTRACTS, ContractRow, unneeded
 from henslowe.actors.versions.effects import ROUTES_TIMEOUT_S, Effects, everything_of, unwanted_of
 from henslowe.actors.versions.gates import Gate, Gates, Standing, gates_of, waiting_reply
@@ -94,6 +95,13 @@ class EnsureAll:
     """Info to VERSIONS, from its own timer: the instance manager is new and has to be told everything."""
 
 
+@dataclass(slots=True, frozen=True)
+class ChoreBroken:
+    """Info to VERSIONS, from its own worker: there is a mistake in what it does beside the mailbox."""
+
+    mistake: BaseException
+
+
 class VersionMachine(LoopActor):
     """Owner of the tables `SERVICES`, `VERSIONS`, `LINE` and `OUTBOX`.
 
@@ -138,6 +146,9 @@ class VersionMachine(LoopActor):
             rehearse=self._rehearse,
             lay_out=lay_out,
         )
+        self._chores = Chores(
+            self._effects.perform, self._clear, postponed=self._redrive_later, broken=self._chore_broken
+        )
         self._sweep = sweep
         self._gates = gates
         self._waiting: dict[ServiceName, dict[type, Any]] = {}
@@ -178,6 +189,10 @@ class VersionMachine(LoopActor):
             known = frozenset((str(row.service), row.folder) for row in self._versions.rows())
             await asyncio.to_thread(self._sweep, known)
 
+    async def terminate(self, _reason: object) -> None:
+        """What is left to do beside the mailbox is done, or is in the outbox for the next life."""
+        await self._chores.finish()
+
     async def handle_call(self, message: Any, _sender: Reply) -> Any:
         """Commands of people and of the pipeline; the answer comes once the commit is durable."""
         if isinstance(message, NameVersion):
@@ -212,6 +227,8 @@ class VersionMachine(LoopActor):
     async def handle_info(self, message: Any) -> None:
         """Timers, and the end of the instance manager."""
         match message:
+            case ChoreBroken(mistake):
+                raise mistake
             case Redrive():
                 self._redriving = False
                 await self._drive(in_order(self._outbox.rows()))
@@ -347,11 +364,18 @@ class VersionMachine(LoopActor):
                 txn.delete(self._contracts, key)
 
     async def _drive(self, effects: Iterable[OutboxRow]) -> bool:
-        """Performs effects in order; whether all were. One that fails keeps its service's later ones waiting."""
+        """Performs effects in order; whether all were. One that fails keeps its service's later ones waiting.
+
+        What nobody waits for is only handed over: routes do not change later because of a folder.
+        """
         done: list[OutboxRow] = []
+        chores: list[OutboxRow] = []
         waiting: set[ServiceName] = set()
         for effect in effects:
             if effect.service in waiting:
+                continue
+            if effect.kind in CHORES:
+                chores.append(effect)
                 continue
             try:
                 failpoints.reach("versions.before_effect")
@@ -362,19 +386,29 @@ class VersionMachine(LoopActor):
                 log.warning("effect_postponed service=%s effect=%s reason=%s", effect.service, effect.effect, error)
                 waiting.add(effect.service)
                 self._redrive_later()
-        stored = [effect for effect in done if self._outbox.member(OUTBOX.key_of(effect))]
-        if stored:
-            txn = self._store.transaction()
-            for effect in stored:
-                txn.delete(self._outbox, OUTBOX.key_of(effect))
-            failpoints.reach("versions.before_clear")
-            try:
-                await txn.commit()
-                failpoints.reach("versions.cleared")
-            except (StorageError, LimitReached) as error:
-                log.warning("outbox_not_cleared reason=%s", error)
-                self._redrive_later()
+        self._chores.cross_off(done)
+        self._chores.add(chores)
         return not waiting
+
+    async def _clear(self, done: list[OutboxRow]) -> bool:
+        """Crosses effects off the outbox that were performed; whether storage took it."""
+        stored = [effect for effect in done if self._outbox.member(OUTBOX.key_of(effect))]
+        if not stored:
+            return True
+        txn = self._store.transaction()
+        for effect in stored:
+            txn.delete(self._outbox, OUTBOX.key_of(effect))
+        failpoints.reach("versions.before_clear")
+        try:
+            await txn.commit()
+        except (StorageError, LimitReached) as error:
+            log.warning("outbox_not_cleared reason=%s", error)
+            return False
+        failpoints.reach("versions.cleared")
+        return True
+
+    def _chore_broken(self, mistake: BaseException) -> None:
+        self.ref.send(ChoreBroken(mistake))
 
     def _redrive_later(self) -> None:
         if not self._redriving:

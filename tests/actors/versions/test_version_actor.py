@@ -65,6 +65,7 @@ async def test_the_workspace_shows_what_is_staged_canary_and_active(delivery: De
     await settled(delivery)
     assert (delivery.link("staged"), delivery.link("canary")) == (None, "../archive/hello/v1.0.0+3")
     await delivery.command(Action.ROLLBACK)
+    await settled(delivery)
     assert (delivery.link("canary"), delivery.link("active")) == (None, "../archive/hello/v1.0.0")
 
 

@@ -102,9 +102,7 @@ class Modern:
             exchange, work, finish=lambda answer: self._cacheable(scope, unit, method, answer), status_of=status_of
         )
 
-    async def _extra(
-        self, request: web.Request, scope: Scope, message: JsonObject, *, sse: bool
-    ) -> web.StreamResponse:
+    async def _extra(self, request: web.Request, scope: Scope, message: JsonObject, *, sse: bool) -> web.StreamResponse:
         """The answer of an extension."""
         method, params = message["method"], message.get("params")
         keepalive_s = self._serving.settings.sse_keepalive_s

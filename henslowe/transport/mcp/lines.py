@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+LONG_BYTES: Final = 256 * 1024
+"""From here on the pieces of a line are put together as they come: all at once, many megabytes take milliseconds."""
 ENDS: Final = 128
 """Bytes kept from each end of a skipped line."""
 
@@ -42,14 +44,15 @@ class LineCutter:
     def __init__(self, line_bytes_max: int) -> None:
         self._max = line_bytes_max
         self._parts: list[bytes] = []
+        self._long: bytearray | None = None
         self._held = 0
         self._skipped = 0
         self._head = self._tail = b""
 
-    def feed(self, data: bytes) -> list[bytes | TooLong]:
+    def feed(self, data: bytes) -> list[bytes | bytearray | TooLong]:
         """The lines that end in this chunk, without their line ends."""
         *ended, rest = data.split(b"\n")
-        lines: list[bytes | TooLong] = []
+        lines: list[bytes | bytearray | TooLong] = []
         for piece in ended:
             self._take(piece)
             lines.append(self._line())
@@ -62,37 +65,28 @@ class LineCutter:
             self._skipped += len(piece)
             self._tail = (self._tail + piece[-ENDS:])[-ENDS:]
             return
-        self._parts.append(piece)
         self._held += len(piece)
+        if self._long is not None:
+            self._long += piece
+        else:
+            self._parts.append(piece)
+            if self._held > LONG_BYTES or self._held > self._max:
+                self._long = bytearray().join(self._parts)
+                self._parts.clear()
         if self._held > self._max:
-            self._skipped, self._head, self._tail = self._held, _first(self._parts), _last(self._parts)
-            self._parts.clear()
+            assert self._long is not None
+            self._skipped, self._head, self._tail = self._held, bytes(self._long[:ENDS]), bytes(self._long[-ENDS:])
+            self._long = None
 
-    def _line(self) -> bytes | TooLong:
+    def _line(self) -> bytes | bytearray | TooLong:
+        line: bytes | bytearray | TooLong
         if self._skipped:
-            line: bytes | TooLong = TooLong(self._skipped, self._head, self._tail)
+            line = TooLong(self._skipped, self._head, self._tail)
+        elif self._long is not None:
+            line = self._long
         else:
             line = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
+        self._long = None
         self._held = self._skipped = 0
         return line
-
-
-def _first(parts: list[bytes]) -> bytes:
-    """The first `ENDS` bytes, without joining what may be many megabytes."""
-    found = b""
-    for part in parts:
-        found += part[: ENDS - len(found)]
-        if len(found) == ENDS:
-            break
-    return found
-
-
-def _last(parts: list[bytes]) -> bytes:
-    """The last `ENDS` bytes, likewise."""
-    found = b""
-    for part in reversed(parts):
-        found = part[-(ENDS - len(found)) :] + found
-        if len(found) == ENDS:
-            break
-    return found

@@ -230,7 +230,7 @@ class StdioLink:
         self._unasked_left, self._unasked_at_s = min(UNASKED_BURST, self._unasked_left + earned), now_s
         return max(0.0, -self._unasked_left / UNASKED_PER_S)
 
-    def _line(self, line: bytes) -> None:
+    def _line(self, line: bytes | bytearray) -> None:
         try:
             received = jsonrpc.messages(line)
         except ValueError:
@@ -289,7 +289,7 @@ class StdioLink:
         if call is not None and not call.reply.done():
             call.reply.set_result(too_large(self._message_bytes_max))
 
-    def _garbage(self, line: bytes) -> None:
+    def _garbage(self, line: bytes | bytearray) -> None:
         text = line[:200].decode(errors="replace").strip()
         if self._opening:
             self._fail(

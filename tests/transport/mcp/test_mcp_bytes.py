@@ -53,6 +53,16 @@ def test_a_skipped_response_says_which_call_it_answers(response: dict[str, objec
     assert line.response_id == 17
 
 
+@given(st.lists(st.integers(1, 40_000), min_size=30, max_size=30), st.integers(0, 3))
+def test_long_lines_are_whole_and_so_are_those_around_them(sizes: list[int], short: int) -> None:
+    long = bytes(range(11, 251)) * 3_000
+    marks = list(itertools.accumulate(sizes))
+    cutter = LineCutter(len(long))
+    data = b"first\n" + long + b"\n" + b"s" * short + b"\n"
+    found = [line for piece in pieces(data, marks) for line in cutter.feed(piece)]
+    assert found == [b"first", long, b"s" * short]
+
+
 @given(cuts, st.booleans())
 def test_it_says_so_however_its_bytes_arrive(at: list[int], id_first: bool) -> None:
     told = {"jsonrpc": "2.0", "id": 17} if id_first else {}

@@ -384,8 +384,11 @@ class InstanceManager(LoopActor):
                 sender.set_exception(Unavailable(f"cannot wake {crew.version}: {reason}"))
             await self._staffing.not_woken(wanted, reason)
             self._broken(crew.version, f"cannot be woken: {reason}")
-        elif crew.ready_once and crew.count(Duty.SERVING, Duty.STANDBY):
+        elif crew.count(Duty.SERVING, Duty.STANDBY):
             self._staffing.no_more_than_there_are(wanted, reason)
+            if not crew.ready_once and crew.up is not None:
+                crew.ready_once = True
+                tell_versions_and_router(crew.up)
         elif not wanted.stopping:
             self._broken(crew.version, reason)
             self._dismantle(wanted)

@@ -13,8 +13,8 @@ from typing import Final, Protocol
 
 from henslowe.actors import names
 from henslowe.actors.ids import ServiceName, VersionKey
-from henslowe.actors.instances.crew import Crew, Duty, InstanceBoard
-from henslowe.actors.instances.scaling import Load, Scaling
+from henslowe.actors.instances.crew import Crew, Duty, InstanceBoard, Member
+from henslowe.actors.instances.scaling import Load, Replacements, Scaling
 from henslowe.actors.kernel import LoopActor, Timer, memory_of
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import ReplaceInstance, ScaleVersion, SleepVersion, WakeVersion
@@ -55,6 +55,7 @@ class Scaler(LoopActor):
         self._board = board
         self._wishes = wishes
         self._scalings: dict[VersionKey, Scaling] = {}
+        self._replacements: dict[VersionKey, Replacements] = {}
         self._weighed_s = 0.0
         self._weighing: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
@@ -66,8 +67,9 @@ class Scaler(LoopActor):
     def handle_info(self, message: Tick) -> None:
         """One look at all versions."""
         crews, now_s = self._board.crews, time.monotonic()
-        for version in [version for version in self._scalings if version not in crews]:
-            del self._scalings[version]
+        for known in (self._scalings, self._replacements):
+            for version in [version for version in known if version not in crews]:
+                del known[version]
         for version, crew in crews.items():
             if crew.released or not crew.ready_once:
                 continue
@@ -141,12 +143,17 @@ class Scaler(LoopActor):
     async def _weigh(self) -> None:
         """Read the memory of all instances, beside the loop; replace those that have grown too big."""
         up = [(crew.version, member, member.pid) for crew, member, _ in self._board.able() if member.pid is not None]
-        memory = await asyncio.to_thread(memory_of, [pid for _, _, pid in up])
-        for version, member, pid in up:
-            if member.pid != pid or not member.able:
-                continue
-            member.rss_bytes = memory[pid]
-            most_mb = self._wishes.health(version).max_rss_mb
-            if most_mb is not None and member.rss_bytes > most_mb * MEBIBYTE and not member.retiring:
-                why = f"it uses {member.rss_bytes / MEBIBYTE:.0f} MiB, health.max_rss_mb is {most_mb:g}"
-                registry.via(names.INSTANCES).cast(ReplaceInstance(version, member.instance, why))
+        memory = await asyncio.to_thread(lambda: [memory_of(pid) for _, _, pid in up])
+        for (version, member, pid), rss_bytes in zip(up, memory, strict=True):
+            if member.pid == pid and member.able:
+                member.rss_bytes = rss_bytes
+                self._replace_if_big(version, member)
+
+    def _replace_if_big(self, version: VersionKey, member: Member) -> None:
+        most_mb = self._wishes.health(version).max_rss_mb
+        if most_mb is None or member.rss_bytes <= most_mb * MEBIBYTE or member.retiring:
+            return
+        replacements = self._replacements.setdefault(version, Replacements())
+        if replacements.may(time.monotonic()):
+            why = f"it uses {member.rss_bytes / MEBIBYTE:.0f} MiB, health.max_rss_mb is {most_mb:g}"
+            registry.via(names.INSTANCES).cast(ReplaceInstance(version, member.instance, why))

@@ -19,6 +19,9 @@ from henslowe.config.upkeep import ScaleSettings
 
 ROOM: Final = 0.75
 """Part of `target_queue` that fewer instances may have before one is stopped."""
+PAUSE_FIRST_S: Final = 20.0
+PAUSE_MAX_S: Final = 900.0
+QUIET_S: Final = 3_600.0
 LOOKS: Final = 16
 """Parts of `down_s` of which each remembers its busiest moment."""
 
@@ -73,3 +76,24 @@ class Scaling:
         """Remember a change; the next one down is `pause_s` away, or all of `down_s`."""
         self._changed_s = now_s if pause_s is None else now_s - self.scale.down_s + pause_s
         return instances
+
+
+@dataclass(slots=True)
+class Replacements:
+    """How often instances of one version may be replaced for their size.
+
+    The first at once, the next ones after a pause that doubles: a limit below what the server needs at its start must
+    not keep the node busy with starting it. After a quiet time it begins anew.
+    """
+
+    _count: int = 0
+    _last_s: float = -math.inf
+
+    def may(self, now_s: float) -> bool:
+        """Whether one may be replaced now; if so, it counts."""
+        if now_s - self._last_s >= QUIET_S:
+            self._count = 0
+        elif now_s - self._last_s < min(PAUSE_MAX_S, PAUSE_FIRST_S * 2.0 ** (self._count - 1)):
+            return False
+        self._count, self._last_s = self._count + 1, now_s
+        return True

@@ -56,19 +56,18 @@ def read_tag(pid: int) -> int:
     return 0
 
 
-def memory_of(roots: Iterable[int]) -> dict[int, int]:
-    """Resident bytes of each process with all that it started; 0 for one that is gone. Runs in: a thread."""
-    processes = all_processes()
-    page = os.sysconf("SC_PAGE_SIZE")
-
-    def resident(pid: int) -> int:
-        fields = _read(f"/proc/{pid}/statm").split()
-        return int(fields[1]) * page if len(fields) > 1 else 0
-
-    return {
-        root: resident(root) + sum(resident(process.pid) for process in descendants_of((root,), processes))
-        for root in roots
-    }
+def memory_of(pid: int) -> int:
+    """Resident bytes of a process with all that it started; 0 for one that is gone."""
+    found, pending, page = 0, [pid], os.sysconf("SC_PAGE_SIZE")
+    seen: set[int] = set()
+    while pending:
+        each = pending.pop()
+        if each not in seen:
+            seen.add(each)
+            fields = _read(f"/proc/{each}/statm").split()
+            found += int(fields[1]) * page if len(fields) > 1 else 0
+            pending += children_of(each)
+    return found
 
 
 def _read(path: str) -> bytes:

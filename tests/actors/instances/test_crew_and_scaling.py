@@ -12,7 +12,7 @@ from henslowe.actors.endpoints import Contract, EndpointDirectory
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.instances import Crew, Duty, Member
 from henslowe.actors.instances.planning import Plan, plan
-from henslowe.actors.instances.scaling import Load, Scaling
+from henslowe.actors.instances.scaling import PAUSE_FIRST_S, QUIET_S, Load, Replacements, Scaling
 from henslowe.actors.launch import LaunchSpec
 from henslowe.actors.messages import EnsureInstance, InstanceUp
 from henslowe.config.upkeep import ScaleSettings
@@ -179,3 +179,12 @@ def test_whatever_the_load_it_stays_within_its_bounds(seed: int) -> None:
     draw, scale = random.Random(seed), ScaleSettings(min=2, max=5, target_queue=3.0, down_s=10.0)
     wanted = run(Scaling(scale), 1, [draw.choice((0, 1, 5, 50, 500)) for _ in range(500)])
     assert set(wanted) <= {2, 3, 4, 5}
+
+
+def test_a_limit_that_no_instance_can_keep_does_not_replace_without_end() -> None:
+    replacements = Replacements()
+    done_s = [now_s for now_s in range(0, 3_600, 5) if replacements.may(float(now_s))]
+    assert done_s[:4] == [0, PAUSE_FIRST_S, 3 * PAUSE_FIRST_S, 7 * PAUSE_FIRST_S]
+    assert len(done_s) < 12
+    assert replacements.may(done_s[-1] + QUIET_S)
+    assert not replacements.may(done_s[-1] + QUIET_S + 5)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from henslowe.actors.endpoints import Endpoint, Era
+from henslowe.actors.endpoints import Endpoint, Era, SoleClient
 from henslowe.actors.ids import VersionKey
 from henslowe.actors.instances import Crew, Duty, Scaler
 from henslowe.actors.instances.scaler import Tick
@@ -21,6 +21,7 @@ from henslowe.actors.messages import (
     InstanceBroken,
     InstanceDown,
     InstanceUp,
+    OpenPrivate,
     ReleaseInstance,
     ReplaceInstance,
     ScaleVersion,
@@ -161,6 +162,55 @@ async def test_an_additional_instance_that_does_not_start_harms_nobody(node: Nod
     assert "exited with status 4" in refused[0].data["why"]
     assert (crew_of(node).serving, ids(node)) == (1, ["hello@1#1"])
     assert not [message for message in node.heard if isinstance(message, InstanceBroken)]
+
+
+async def test_a_version_begins_with_those_of_its_instances_that_start(node: Node, tmp_path: Path) -> None:
+    turns = tmp_path / "turns"
+    turns.mkdir()
+    script = (
+        f"import os, sys, time, runpy\ntry: os.mkdir({str(turns / 'first')!r})\n"
+        f"except FileExistsError:\n while not os.path.exists({str(turns / 'up')!r}): time.sleep(0.01)\n sys.exit(4)\n"
+        f"sys.argv = ['raw']; runpy.run_path({RAW[-1]!r}, run_name='__main__')\n"
+    )
+    ensure(node, RAW[0], "-S", "-c", script, min=2, max=2)
+    await until(lambda: len(ids(node)) == 1)
+    assert not [message for message in node.heard if isinstance(message, InstanceUp)]
+    (turns / "up").touch()
+    await node.told(InstanceUp)
+    assert (crew_of(node).serving, len(ids(node))) == (1, 1)
+
+
+async def test_a_manager_that_crashes_finds_all_instances_and_goes_on_scaling(node: Node) -> None:
+    ensure(node, min=2, max=3, standby=1)
+    await node.told(InstanceUp)
+    await until(lambda: crew_of(node).count(Duty.STANDBY) == 1)
+    before = ids(node)
+    await crash_the_manager(node)
+    assert ids(node) == before
+    node.manager.cast(ScaleVersion(ONE, 3, "busy"))
+    # Who stood by serves at once, and another is started to stand by.
+    await until(lambda: len(ids(node)) == 3 and crew_of(node).count(Duty.STANDBY) == 1)
+    assert set(before) < set(ids(node))
+    node.manager.cast(ReleaseInstance(ONE))
+    await nothing_of(node, ONE)
+    assert node.directory.of(ONE) == ()
+
+
+async def test_a_private_connection_to_a_version_that_sleeps_wakes_it(node: Node) -> None:
+    ensure(node, min=0)
+    await node.told(InstanceUp)
+    node.manager.cast(SleepVersion(ONE, "nobody called"))
+    await node.event("INSTANCE_DRAINED")
+
+    async def ask(_method: str, _params: dict[str, Any]) -> dict[str, Any]:
+        return {"result": {}}
+
+    own = await node.manager.call(OpenPrivate(ONE, SoleClient({"sampling": {}}, ask)), timeout_s=10)
+    assert "result" in await call(own)
+    node.manager.cast(SleepVersion(ONE, "nobody called"))  # not while a client has a connection of its own
+    ensure(node, min=0)
+    await node.told(InstanceUp, 3)
+    assert ids(node) == ["hello@1#2"]
 
 
 async def test_a_version_sleeps_lists_and_is_woken_by_the_first_real_call(node: Node) -> None:

@@ -96,6 +96,7 @@ def _left_out(skipped: Skipped) -> str:
         (skipped.redacted, "with secrets"),
         (skipped.writing, "not read-only"),
         (skipped.gone, "of tools that are gone"),
+        (skipped.refused, "that its new schema refuses"),
     )
     told = [f"{count} {why}" for count, why in reasons if count]
     return f"; left out: {', '.join(told)}" if told else ""

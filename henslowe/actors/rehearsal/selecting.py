@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
+from jsonschema_rs import Draft202012Validator, ReferencingError, ValidationError
 
 from henslowe.actors.endpoints import Contract, JsonObject
 from henslowe.actors.routes import Outcome
@@ -56,6 +57,8 @@ class Skipped:
     """Their tool is not read-only, in one of the versions at least."""
     gone: int = 0
     """The new version does not offer it any more."""
+    refused: int = 0
+    """The schema of the new version does not take their arguments: that is for the contract to tell."""
     repeated: int = 0
     """The same was asked before."""
     over: int = 0
@@ -75,7 +78,7 @@ def select(captures: Iterable[Capture], old: Contract, new: Contract, *, calls_m
     skipped, seen = Skipped(), set[bytes]()
     lanes: dict[str, deque[tuple[Sample, int]]] = {}
     reads_old, reads_new = _reads(old), _reads(new)
-    listed_old, listed_new = _listed(old), _listed(new)
+    listed_old, listed_new, taken = _listed(old), _listed(new), _Schemas(new)
     for capture in captures:
         if capture.method not in METHODS or capture.outcome not in ANSWERED:
             continue
@@ -97,6 +100,9 @@ def select(captures: Iterable[Capture], old: Contract, new: Contract, *, calls_m
             skipped.repeated += 1
             continue
         seen.add(key)
+        if capture.method == "tools/call" and not taken.takes(capture.name, params.get("arguments")):
+            skipped.refused += 1
+            continue
         sample = Sample(capture.seq, capture.method, capture.name, params, capture.latency_ms / 1000)
         lane = lanes.setdefault(sample.subject if capture.method == "tools/call" else capture.method, deque())
         lane.append((sample, capture.params_bytes + capture.answer_bytes))
@@ -122,6 +128,24 @@ def _in_turns(
             taken, bytes_left = taken + 1, bytes_left - size
             yield sample
         waiting = [lane for lane in waiting if lane]
+
+
+class _Schemas:
+    """What arguments the tools of a contract take."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._schemas = {str(tool.get("name")): tool.get("inputSchema") for tool in contract.tools}
+        self._validators: dict[str, Draft202012Validator | None] = {}
+
+    def takes(self, tool: str, arguments: Any) -> bool:
+        """Whether the tool's schema takes these arguments; a schema that cannot be used takes anything."""
+        if tool not in self._validators:
+            try:
+                self._validators[tool] = Draft202012Validator(self._schemas.get(tool) or {}, offline=True)
+            except (ValueError, ValidationError, ReferencingError):
+                self._validators[tool] = None
+        validator = self._validators[tool]
+        return validator is None or validator.is_valid({} if arguments is None else arguments)
 
 
 def _sendable(params: Any) -> JsonObject | None:

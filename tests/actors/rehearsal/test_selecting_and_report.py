@@ -58,6 +58,19 @@ def test_a_tool_that_is_gone_is_no_failure_of_the_version() -> None:
     assert (ids(found), found.skipped.gone) == ([2], 1)
 
 
+def test_arguments_that_the_new_schema_refuses_are_the_contract_s_business() -> None:
+    renamed = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    unusable = {"$ref": "https://example.org/elsewhere"}
+    new = Contract(
+        tools=(
+            {"name": "look", "annotations": READS, "inputSchema": renamed},
+            {"name": "find", "annotations": READS, "inputSchema": unusable},
+        )
+    )
+    found = selected(capture(3), capture(2, "find"), capture(1, arguments={"city": "Bern"}), new=new)
+    assert (ids(found), found.skipped.refused) == ([2, 1], 1)
+
+
 def test_prompts_and_resources_are_read_and_other_methods_are_not() -> None:
     found = selected(
         capture(3, "p", method="prompts/get"),

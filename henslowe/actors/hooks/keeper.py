@@ -23,7 +23,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from henslowe.actors import names
+from henslowe.actors import failpoints, names
 from henslowe.actors.hooks.plan import (
     Configured,
     facts_of,
@@ -167,6 +167,7 @@ class HookKeeper(LoopActor):
             log.warning("hooks_not_asked service=%s reason=%s", key.service, error)
             self.send_after(RETRY_S, ask)
             return
+        failpoints.reach("hooks.written")
         self._begin(self._ask(rows))
 
     async def _heard(self, delivery: Delivery) -> None:
@@ -179,6 +180,7 @@ class HookKeeper(LoopActor):
             log.warning("hooks_not_told reason=%s", error)
             self.send_after(RETRY_S, delivery)
             return
+        failpoints.reach("hooks.written")
         for row in new:
             self._begin(self._tell(row))
         registry.via(names.BUS).cast(Confirm(delivery.subscription, delivery.events[-1].seq))
@@ -248,6 +250,7 @@ class HookKeeper(LoopActor):
             say(EventType.HOOK_START, Status.PENDING, key=row.key, hook=row.name, on=row.point.value, id=row.id)
             began_s = time.monotonic()
             outcome = await self._runner.run(row)
+        failpoints.reach("hooks.answered")
         took_ms = round((time.monotonic() - began_s) * 1000)
         return row.model_copy(update={"attempts": row.attempts + 1, "took_ms": took_ms}), outcome
 
@@ -256,6 +259,7 @@ class HookKeeper(LoopActor):
         ended = {"state": state, "ended_s": self._around.now_s(), "output": outcome.output}
         row = row.model_copy(update={**ended, "reason": outcome.reason[:REASON_CHARS_MAX]})
         await self._put(row)
+        failpoints.reach("hooks.concluded")
         if not quiet:
             self._board.ended[row.point.value, state.value] += 1
             say(

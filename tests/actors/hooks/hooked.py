@@ -98,6 +98,10 @@ class Hooked(Delivery):
             message = replace(message, hooks=self.hooks)
         return await super().call(message)
 
+    def forget(self, name: str) -> None:
+        """It ended by itself."""
+        self._refs.pop(name, None)
+
     # -- looking ----------------
 
     def rows(self, point: str = "") -> Sequence[HookRow]:

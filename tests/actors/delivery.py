@@ -33,6 +33,7 @@ from henslowe.actors.routes import CallRecord, Observations, Outcome, RouteTable
 from henslowe.actors.traffic import TrafficStats
 from henslowe.actors.upkeep import Upkeep
 from henslowe.actors.versions import SERVICES, VERSIONS, ServiceRow, VersionMachine, VersionRow
+from henslowe.config.ramp import Plan
 from henslowe.config.settings import DeliverySettings, Settings
 from henslowe.config.upkeep import HealthSettings
 from henslowe.storage import EventDraft, Store
@@ -153,19 +154,19 @@ class Delivery:
 
     # -- as the pipeline ----------------
 
-    async def build(self, source: str, strategy: Strategy = Strategy.AUTO) -> int:
+    async def build(self, source: str, strategy: Strategy = Strategy.AUTO, plan: Plan | None = None) -> int:
         tree = self.workspace / "work" / source
         tree.mkdir(parents=True, exist_ok=True)
         (tree / "server.py").write_text(f"print({source!r})\n")
         build = await asyncio.to_thread(self.store.archive.put, tree)
-        created: Created = await self.call(CreateVersion(HELLO, source, strategy, 1_000))
+        created: Created = await self.call(CreateVersion(HELLO, source, strategy, 1_000, plan=plan or Plan()))
         self.contracts[created.version.number] = self.contract
         built = VersionBuilt(created.version, BuildId(build.build_id), "1.0.0", LAUNCH, self.contract)
         await self.call(built)
         return created.version.number
 
-    async def ship(self, source: str, strategy: Strategy = Strategy.AUTO) -> int:
-        number = await self.build(source, strategy)
+    async def ship(self, source: str, strategy: Strategy = Strategy.AUTO, plan: Plan | None = None) -> int:
+        number = await self.build(source, strategy, plan)
         await until(lambda: number in (self.row.active, self.row.canary))
         return number
 

@@ -41,7 +41,7 @@ def token_command() -> None:
     multiple=True,
     default=("mcp",),
     show_default=True,
-    help="mcp, mcp:SERVICE, admin, admin:read, admin:write, admin:tokens; may be repeated.",
+    help="mcp, mcp:SERVICE, admin, admin:read, admin:write, admin:services, admin:tokens; may be repeated.",
 )
 @click.option("--expires", default="90d", show_default=True, help="How long it is good: 12h, 30d, 1y, or never.")
 @data_options

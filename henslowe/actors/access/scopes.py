@@ -1,4 +1,4 @@
-"""What a token is good for, in words: `mcp`, `mcp:SERVICE`, `admin`, `admin:read`, `admin:write`, `admin:tokens`.
+"""What a token is good for, in words: `mcp` and `mcp:SERVICE`, `admin` and `admin:read|write|services|tokens`.
 
 Pure. A scope covers itself and what is below it (`mcp` covers `mcp:files`), and who may write may read. Which scope a
 route asks for is said beside the route.
@@ -17,11 +17,13 @@ MCP: Final = "mcp"
 ADMIN: Final = "admin"
 ADMIN_READ: Final = "admin:read"
 ADMIN_WRITE: Final = "admin:write"
+ADMIN_SERVICES: Final = "admin:services"
+"""Add, change and remove services: who may, decides what the node runs, as the node's user."""
 ADMIN_TOKENS: Final = "admin:tokens"
 """Make, list and revoke tokens. Nobody can give a token more than he has himself."""
 EVERYTHING: Final = frozenset({MCP, ADMIN})
 
-_KNOWN: Final = re.compile(r"mcp(:[a-z0-9][a-z0-9_-]{0,62})?|admin(:(read|write|tokens))?")
+_KNOWN: Final = re.compile(r"mcp(:[a-z0-9][a-z0-9_-]{0,62})?|admin(:(read|write|services|tokens))?")
 
 
 def of_service(service: str) -> str:
@@ -62,7 +64,7 @@ def check_scopes(given: Iterable[str]) -> tuple[str, ...]:
     unknown = next((scope for scope in found if not is_scope(scope)), None)
     if unknown is not None or not found:
         raise ConfigError(
-            f"expected scopes of mcp, mcp:SERVICE, admin, admin:read, admin:write, admin:tokens, got: {unknown!r:.80}",
+            f"expected scopes of mcp, mcp:SERVICE, admin, admin:read|write|services|tokens, got: {unknown!r:.80}",
             hint="for example --scope mcp:hello",
             field="scopes",
         )

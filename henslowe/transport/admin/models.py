@@ -667,7 +667,7 @@ class CreateTokenRequest(Request):
 
     name: Annotated[str, Field(min_length=1, max_length=63)]
     scopes: Annotated[tuple[str, ...], Field(min_length=1, max_length=100)]
-    """`mcp`, `mcp:SERVICE`, `admin`, `admin:read`, `admin:write`, `admin:tokens`."""
+    """`mcp`, `mcp:SERVICE`, `admin`, `admin:read`, `admin:write`, `admin:services`, `admin:tokens`."""
     expires_in_s: Annotated[float, Field(gt=0, le=10 * 365 * 86_400)] | None = None
     """None for never."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from henslowe.actors.access.scopes import ADMIN_TOKENS
+from henslowe.actors.access.scopes import ADMIN_SERVICES, ADMIN_TOKENS
 from henslowe.transport.admin import (
     artifact_models,
     artifacts,
@@ -48,6 +48,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         "Write its service.toml; with If-None-Match: * a new service",
         service_models.ManifestReply,
         body=service_models.PutManifestRequest,
+        scope=ADMIN_SERVICES,
     ),
     Route(
         "PATCH",
@@ -56,8 +57,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         "Change keys of its service.toml",
         service_models.ManifestReply,
         body=service_models.PatchManifestRequest,
+        scope=ADMIN_SERVICES,
     ),
-    Route("DELETE", _SERVICE, services.remove, "Set its folder aside and end it", service_models.RemovedReply),
+    Route(
+        "DELETE",
+        _SERVICE,
+        services.remove,
+        "Set its folder aside and end it",
+        service_models.RemovedReply,
+        scope=ADMIN_SERVICES,
+    ),
     Route("GET", _VERSION, artifacts.facts, "One version, whole", artifact_models.VersionFactsReply),
     Route(
         "GET",

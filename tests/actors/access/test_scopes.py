@@ -10,7 +10,7 @@ from henslowe.actors.access import check_scopes, covers
 from henslowe.actors.access.scopes import any_service, covers_all, is_scope
 from henslowe.errors import ConfigError
 
-ALL = ["mcp", "mcp:a", "mcp:b", "admin", "admin:read", "admin:write", "admin:tokens"]
+ALL = ["mcp", "mcp:a", "mcp:b", "admin", "admin:read", "admin:write", "admin:services", "admin:tokens"]
 scopes = st.sampled_from(ALL)
 
 
@@ -26,6 +26,8 @@ scopes = st.sampled_from(ALL)
         ({"admin:write"}, "admin:read", True),
         ({"admin:read"}, "admin:write", False),
         ({"admin:write"}, "admin:tokens", False),
+        ({"admin:write"}, "admin:services", False),
+        ({"admin:services"}, "admin:write", False),
         ({"admin:tokens"}, "admin:read", False),
         ({"mcp"}, "admin:read", False),
         ({"admin"}, "mcp:files", False),

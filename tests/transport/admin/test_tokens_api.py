@@ -51,17 +51,19 @@ async def test_a_token_is_in_one_answer_which_no_cache_may_keep(served: Served, 
 
 
 async def test_each_scope_opens_its_routes_and_no_other(ask: Asker) -> None:
-    tokens = {
-        name: await ask.made(name.replace(":", "-"), name) for name in ("admin:read", "admin:write", "admin:tokens")
-    }
+    scopes = ("admin:read", "admin:write", "admin:services", "admin:tokens")
+    tokens = {name: await ask.made(name.replace(":", "-"), name) for name in scopes}
     expected = {
-        ("GET", "/status"): {"admin:read": 200, "admin:write": 200, "admin:tokens": 403},
-        ("POST", "/services/hello/actions/hold"): {"admin:read": 403, "admin:write": 200, "admin:tokens": 403},
-        ("GET", "/tokens"): {"admin:read": 403, "admin:write": 403, "admin:tokens": 200},
+        ("GET", "/status"): (200, 200, 403, 403),
+        ("POST", "/services/hello/actions/hold"): (403, 200, 403, 403),
+        ("PATCH", "/services/nobody/manifest"): (403, 403, 404, 403),
+        ("DELETE", "/services/nobody"): (403, 403, 404, 403),
+        ("GET", "/tokens"): (403, 403, 403, 200),
     }
+    bodies: dict[str, dict[str, Any]] = {"POST": {}, "PATCH": {"set": {"strategy": "auto"}}}
     for (method, path), statuses in expected.items():
-        body = {} if method == "POST" else None
-        assert {name: (await ask(method, path, token, body))[0] for name, token in tokens.items()} == statuses
+        asked = [(await ask(method, path, tokens[name], bodies.get(method)))[0] for name in scopes]
+        assert tuple(asked) == statuses, path
 
 
 async def test_a_keeper_of_tokens_cannot_raise_himself(ask: Asker) -> None:

@@ -250,6 +250,9 @@ class HookKeeper(LoopActor):
             say(EventType.HOOK_START, Status.PENDING, key=row.key, hook=row.name, on=row.point.value, id=row.id)
             began_s = time.monotonic()
             outcome = await self._runner.run(row)
+        if not self.ref.is_alive():
+            # Killed meanwhile, and its commands with it: what they said is no answer, the next life asks again.
+            raise asyncio.CancelledError
         failpoints.reach("hooks.answered")
         took_ms = round((time.monotonic() - began_s) * 1000)
         return row.model_copy(update={"attempts": row.attempts + 1, "took_ms": took_ms}), outcome

@@ -19,7 +19,7 @@ URL = "https://hooks.example.org/deployments"
 PLACES = [place for place in failpoints.ALL if place.startswith("hooks.")]
 
 
-@pytest.mark.parametrize("kills", [1, 2, 3])
+@pytest.mark.parametrize("kills", [1, 3])
 @pytest.mark.parametrize("place", PLACES)
 async def test_killed_there_it_asks_and_tells_all_the_same(
     store: Store, tmp_path: Path, place: str, kills: int
@@ -45,7 +45,7 @@ async def test_killed_there_it_asks_and_tells_all_the_same(
     failpoints.arm(place, die)
     try:
         await plane.build("a")
-        while left or not plane.ended("promote:after"):
+        while not plane.ended("promote:after"):
             await until(lambda: registry.whereis(names.HOOKS) is None or plane.ended("promote:after"))
             if registry.whereis(names.HOOKS) is None:
                 # As their supervisor does: what was started after the keeper is started after it again.
@@ -54,6 +54,7 @@ async def test_killed_there_it_asks_and_tells_all_the_same(
                 await plane.start(names.HOOKS, names.VERSIONS)
     finally:
         failpoints.disarm()
+    assert len(left) < kills, "nobody was killed"
     assert plane.row.active == 1
     rows = plane.rows()
     assert [(row.name, row.state) for row in rows] == [

@@ -27,6 +27,9 @@
 | henslowe_module_calls_total | module, outcome | calls of extensions: `done`, `failed` |
 | henslowe_service_healthy | service | 1 when calls can be answered now |
 | henslowe_service_versions | service, state | versions by state |
+| henslowe_service_canary_percent | service | share of the canary, 0 without one |
+| henslowe_service_rollout_step | service | step of the canary, from 1 on, 0 without one |
+| henslowe_service_frozen | service | 1 while a freeze or the stopped line keeps new versions |
 | henslowe_service_replays | service, found | replays of captured calls: `alike`, `differs`, `fails`, `unknown` |
 
 The gateway's figures are in `henslowe.transport.gateway.metrics`.
@@ -46,7 +49,10 @@ from henslowe.actors.endpoints import EndpointDirectory
 from henslowe.actors.hooks import HOOKS, HookBoard, HookState
 from henslowe.actors.kernel import Ref, statistics
 from henslowe.actors.modules import ModuleBoard
-from henslowe.actors.versions import SERVICES, VERSIONS
+from henslowe.actors.versions import LINE, SERVICES, VERSIONS
+from henslowe.actors.versions.line import halts_of
+from henslowe.actors.versions.waiting import frozen
+from henslowe.config.settings import Settings
 from henslowe.storage import Store
 from henslowe.storage.capture import CaptureInfo
 from henslowe.supervisors import TreeNode, tree_snapshot
@@ -63,6 +69,11 @@ class MeasuredNode(Protocol):
     @property
     def root(self) -> Ref:
         """The root supervisor."""
+        ...
+
+    @property
+    def settings(self) -> Settings:
+        """What it was told."""
         ...
 
     @property
@@ -190,11 +201,18 @@ class NodeCollector(Collector):
         healthy = GaugeMetricFamily("henslowe_service_healthy", "Whether calls can be answered.", labels=("service",))
         states = GaugeMetricFamily("henslowe_service_versions", "Versions by state.", labels=("service", "state"))
         replays = GaugeMetricFamily("henslowe_service_replays", "Replays by result.", labels=("service", "found"))
+        percent = GaugeMetricFamily("henslowe_service_canary_percent", "Share of the canary.", labels=("service",))
+        step = GaugeMetricFamily("henslowe_service_rollout_step", "Step of the canary.", labels=("service",))
+        still = GaugeMetricFamily("henslowe_service_frozen", "Whether new versions wait.", labels=("service",))
+        halts = halts_of(node.store.table(LINE), node.settings.freeze.windows, time.time())
         for row in node.store.table(SERVICES).rows():
             if row.retired:
                 continue  # what was ended on purpose is not to be reported as down
             up = bool(row.active and node.directory.of(row.key_of(row.active)))
             healthy.add_metric((row.service,), float(up))
+            percent.add_metric((row.service,), row.canary_weight / 100 if row.canary else 0.0)
+            step.add_metric((row.service,), row.step)
+            still.add_metric((row.service,), float(frozen(row, None, halts) is not None))
             versions = node.store.table(VERSIONS).by("service", row.service)
             found = Counter(each.rehearsal.found for each in versions if each.rehearsal and each.rehearsal.found)
             for result, count in sorted(found.items()):
@@ -202,7 +220,7 @@ class NodeCollector(Collector):
             counts = Counter(version.state for version in versions)
             for state, count in sorted(counts.items()):
                 states.add_metric((row.service, state.value), count)
-        yield from (healthy, states, replays)
+        yield from (healthy, states, replays, percent, step, still)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -34,11 +34,11 @@ from henslowe.actors.versions import (
     VERSIONS,
     Halts,
     Kind,
-    LineRow,
     ServiceRow,
     VersionRow,
     VersionState,
 )
+from henslowe.actors.versions.line import halts_of
 from henslowe.actors.vocabulary import STAGE_EVENTS, EventType, Status, Stream
 from henslowe.actors.watcher import WatcherBoard
 from henslowe.config.provenance import Loaded
@@ -355,8 +355,7 @@ class View:
 
     def _halts(self) -> Halts:
         """What stops new versions of all services now."""
-        line = self._node.store.table(LINE).lookup("line") or LineRow()
-        return Halts(line, self._node.loaded.settings.freeze.windows, time.time())
+        return halts_of(self._node.store.table(LINE), self._node.loaded.settings.freeze.windows, time.time())
 
     def _service(self, row: ServiceRow, sources: frozenset[str], halts: Halts) -> ServiceReply:
         shared = self._node.shared

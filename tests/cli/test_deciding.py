@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import datetime as dt
 import json
 
 import pytest
 
+from henslowe.cli.freezing import until_s
 from tests.cli.conftest import Henslowe
 from tests.transport.admin.small_node import Background
 
@@ -86,3 +88,93 @@ def test_stop_asks_the_node_to_stop(node: Background, henslowe: Henslowe) -> Non
     assert run.exit_code == 0
     assert node.node.stopped.is_set()
     assert henslowe("stop", "--json").json == {"stopping": True, "stopped": False}, "it runs in this very process"
+
+
+# -- steps and freezes ----------------
+
+
+@pytest.mark.parametrize(
+    ("given", "action"),
+    [
+        (("promote", "hello"), "promote"),
+        (("promote", "hello", "--full"), "promote-full"),
+        (("promote", "hello", "--step"), "approve"),
+        (("abort", "hello"), "abort"),
+        (("retry", "hello"), "retry"),
+        (("undo", "hello"), "rollback"),
+    ],
+)
+def test_a_rollout_is_led_on_or_ended(
+    node: Background, henslowe: Henslowe, given: tuple[str, ...], action: str
+) -> None:
+    assert henslowe(*given, "--epoch", "7", "--json").json["action"] == action
+    assert node.node.asked[0][1] == action
+    assert node.node.asked[0][5] == 7
+
+
+def test_promoting_one_step_and_all_of_them_at_once_is_a_misuse(node: Background, henslowe: Henslowe) -> None:
+    run = henslowe("promote", "hello", "--full", "--step")
+    assert (run.exit_code, node.node.asked) == (2, [])
+
+
+@pytest.mark.parametrize(("command", "to"), [("undo", "1.0.2"), ("undo", "v1.0.2"), ("retry", "2"), ("rollback", "v2")])
+def test_a_version_is_named_by_its_number_or_its_semver(
+    node: Background, henslowe: Henslowe, command: str, to: str
+) -> None:
+    assert henslowe(command, "hello", "--to", to).exit_code == 0
+    assert node.node.asked[0][4] == 2
+
+
+def test_a_version_that_there_is_none_of_is_not_gone_back_to(node: Background, henslowe: Henslowe) -> None:
+    run = henslowe("undo", "hello", "--to", "9.9.9")
+    assert run.err.splitlines()[0] == "error: cannot find version 9.9.9 of hello"
+    assert node.node.asked == []
+
+
+def test_a_freeze_is_overridden_with_a_reason(node: Background, henslowe: Henslowe) -> None:
+    assert henslowe("promote", "hello", "--override-freeze", "mends the outage").exit_code == 0
+    assert node.node.asked[1] == (None, "mends the outage")
+
+
+def test_one_service_or_all_of_them_are_frozen_until_a_time(node: Background, henslowe: Henslowe) -> None:
+    assert henslowe("freeze", "hello", "--until", "2036-01-01 00:00", "--why", "audit").exit_code == 0
+    until_s = dt.datetime(2036, 1, 1).astimezone().timestamp()
+    assert node.node.asked == [("hello", "freeze", node.node.asked[0][2], "audit", None, None), (until_s, "")]
+    node.node.asked.clear()
+    assert "all services: freeze" in henslowe("freeze", "--all", "--why", "audit").out
+    assert henslowe("unfreeze", "--all").exit_code == 0
+    assert node.node.asked[0] == ("line", "freeze", node.node.asked[0][2], "audit", None)
+    assert node.node.asked[1][1] == "unfreeze"
+
+
+@pytest.mark.parametrize("given", [("freeze",), ("freeze", "hello", "--all"), ("freeze", "--all", "--until", "soon")])
+def test_a_freeze_of_nothing_or_until_never_is_a_misuse(
+    node: Background, henslowe: Henslowe, given: tuple[str, ...]
+) -> None:
+    run = henslowe(*given)
+    assert (run.exit_code, node.node.asked) == (2, [])
+    assert "expected" in run.err
+
+
+def test_the_line_is_stopped_and_started_with_one_command_each(node: Background, henslowe: Henslowe) -> None:
+    assert henslowe("stop-the-line", "--why", "outage").out.splitlines()[-1] == "next: henslowe start-the-line"
+    assert henslowe("start-the-line", "--json").json["changed"] is True
+    assert [asked[:2] for asked in node.node.asked] == [("line", "stop"), ("line", "start")]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2h", "2026-11-20 14:00"),
+        ("+90m", "2026-11-20 13:30"),
+        ("1d", "2026-11-21 12:00"),
+        ("18:00", "2026-11-20 18:00"),
+        ("08:00", "2026-11-21 08:00"),
+        ("mon 08:00", "2026-11-23 08:00"),
+        ("fri 08:00", "2026-11-27 08:00"),
+        ("2026-12-24", "2026-12-24 00:00"),
+    ],
+)
+def test_a_time_to_come_is_said_as_people_say_it(text: str, expected: str) -> None:
+    now = dt.datetime(2026, 11, 20, 12, 0).astimezone()
+    assert dt.datetime.fromtimestamp(until_s(text, now)).strftime("%Y-%m-%d %H:%M") == expected  # noqa: DTZ006

@@ -53,7 +53,6 @@ from henslowe.actors.versions.rows import (
     OUTBOX,
     SERVICES,
     VERSIONS,
-    LineRow,
     OutboxRow,
     Rehearsal,
     ServiceRow,
@@ -270,7 +269,7 @@ class VersionMachine(LoopActor):
             units=self._traffic.units_of(name),
             ready=frozenset(self._ready.get(name, ())),
             policy=self._policy,
-            line=self._line_row,
+            line=self._halts.line,
             captured=state.service is not None
             and state.service.staged in self._ready.get(name, ())
             and self._captured(name),
@@ -433,12 +432,12 @@ class VersionMachine(LoopActor):
         self.send_after(delay_s, TryAgain(version.service, version.number))
 
     @property
-    def _line_row(self) -> LineRow:
-        return self._line.lookup("line") or LineRow()
+    def _halts(self) -> Halts:
+        return line.halts_of(self._line, self._policy.windows, self._now_s())
 
     async def _command_line(self, message: LineCommand) -> dict[str, Any]:
         """What is said of all services: one commit, and then each of them sees whether it may go on."""
-        result = line.changed(self._line_row, message, self._now_s())
+        result = line.changed(self._halts.line, message, self._now_s())
         if result.event is not None:
             txn = self._store.transaction()
             txn.put(self._line, result.row)
@@ -459,7 +458,7 @@ class VersionMachine(LoopActor):
         if row is None:
             return
         staged = self._versions.lookup((name, row.staged))
-        next_s = next_time_s(row, staged, Halts(self._line_row, self._policy.windows, self._now_s()))
+        next_s = next_time_s(row, staged, self._halts)
         if next_s:
             least_s = GATE_LOOK_S if name in self._stopped else TIME_LOOK_S
             left_s = max(least_s, next_s - self._now_s())

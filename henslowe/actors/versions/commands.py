@@ -93,8 +93,7 @@ def _freeze(change: Change, message: Command) -> str:
 def _unfreeze(change: Change, message: Command) -> str:
     service = change.service
     if service.freeze is None:
-        row = change.versions.get(service.canary or service.staged or service.active)
-        wait = frozen(service, row.model_copy(update={"thawed": False}), change.halts) if row is not None else None
+        wait = frozen(service, None, change.halts)
         return f"{change.name} is not frozen by hand" + (f"; it waits for {wait.words}" if wait is not None else "")
     change.set_service(freeze=None)
     change.say(EventType.FREEZE_END, Status.SUCCESS, by=message.by, reason=message.reason)

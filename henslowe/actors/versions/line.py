@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from henslowe.actors.messages import LineAction, LineCommand
+from henslowe.actors.versions.change import Halts
 from henslowe.actors.versions.replay import LoggedEvent
 from henslowe.actors.versions.rows import Halt, LineRow
 from henslowe.actors.vocabulary import EventType, Status, Stream
+from henslowe.config.freeze import Window
 from henslowe.errors import Conflict
-from henslowe.storage import EventDraft
+from henslowe.storage import EventDraft, Table
 
 _EVENTS = {
     LineAction.STOP: EventType.LINE_STOPPED,
@@ -68,6 +70,11 @@ def changed(row: LineRow, message: LineCommand, now_s: float) -> LineChange:
         data["until_s"] = halt.until_s
     event = EventDraft(Stream.LIFECYCLE.value, _EVENTS[message.action].value, Status.SUCCESS.value, data=data)
     return LineChange(after, event, _WORDS[message.action])
+
+
+def halts_of(table: Table[LineRow], windows: tuple[Window, ...], now_s: float) -> Halts:
+    """What stops all new versions now: the row and the node's windows."""
+    return Halts(table.lookup("line") or LineRow(), windows, now_s)
 
 
 def replay_line(events: Iterable[LoggedEvent]) -> dict[str, LineRow]:

@@ -48,17 +48,22 @@ class Wait:
     gate: str = ""
 
 
-def frozen(service: ServiceRow, row: VersionRow, halts: Halts) -> Wait | None:
+def frozen(service: ServiceRow, row: VersionRow | None, halts: Halts) -> Wait | None:
     """The stopped line, or of all freezes the one that ends last; None where there is none for this version.
 
     A declared service has none, it follows the configuration; a restart has none, it brings nothing new.
+
+    Args:
+        service: The service.
+        row: The version that wants to go on; None for any that might come.
+        halts: What stops all of them.
     """
-    if service.kind is Kind.DECLARED or row.restart_of:
+    if service.kind is Kind.DECLARED or (row is not None and row.restart_of):
         return None
     line, now_s = halts.line, halts.now_s
     if line.stopped is not None:
         return Wait(Cause.STOPPED, f"`henslowe start-the-line`{_because(line.stopped.why)}")
-    if row.thawed:
+    if row is not None and row.thawed:
         return None
     waits = [
         Wait(Cause.FROZEN, f"the end of the freeze{_because(halt.why)}", halt.until_s)

@@ -37,6 +37,7 @@ COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
     ),
     "Look": (
         Entry("status", "status", "What every service is doing, and why."),
+        Entry("why", "why", "Why a version was taken back, with the calls that failed."),
         Entry("health", "status", "Success, response times and memory of the last minutes."),
         Entry("versions", "versions", "The versions of a service and their fate, or one whole."),
         Entry("artifacts", "versions", "What the stages of a version left: test reports, coverage."),

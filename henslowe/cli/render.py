@@ -320,9 +320,7 @@ def event_line(event: EventReply) -> str:
     """One event on one line."""
     who = f"{event.service}@{event.version}" if event.version else event.service or "node"
     # Rows and other structures are for programs (--json); a person wants the words and numbers.
-    said = {
-        key: value for key, value in event.data.items() if not isinstance(value, dict) and value not in ("", [], None)
-    }
+    said = {key: value for key, value in event.data.items() if _is_a_word(value) and value not in ("", [], None)}
     data = " ".join(f"{key}={_short(value)}" for key, value in said.items())
     status = click.style(f"{event.status:<9}", fg=_COLOURS.get(event.status))
     return f"{dim(clock(event.time_s))} {who:<20} {event.type:<20} {status} {dim(data)}".rstrip()
@@ -332,6 +330,12 @@ def line_line(line: LineReply) -> str:
     """One printed line with who printed it."""
     mark = click.style("!", fg=_BUSY) if line.channel == "stderr" else " "
     return f"{dim(clock(line.time_s))} v{line.version} {line.source or '-'} {mark} {clean(line.line)}"
+
+
+def _is_a_word(value: object) -> bool:
+    if isinstance(value, list):
+        return all(not isinstance(each, dict) for each in value)
+    return not isinstance(value, dict)
 
 
 def coloured(word: str) -> str:

@@ -18,7 +18,7 @@ from henslowe.storage import Store
 CALLS_MAX: Final = 10
 """Failing calls kept, the last ones."""
 ERROR_CHARS: Final = 500
-LINES_MAX: Final = 20
+LINES_MAX: Final = 40
 """Lines of output kept, the last ones."""
 LINES_LOOKED_AT: Final = 200
 LINE_CHARS: Final = 300
@@ -66,5 +66,5 @@ def log_tail(store: Store, version: VersionKey) -> list[str]:
         )
     except Corrupt:
         return []
-    lines = [str(event.data.get("line", ""))[:LINE_CHARS] for event in newest if event.version == version.number]
-    return lines[:LINES_MAX][::-1]
+    said = (str(event.data.get("line", "")).rstrip() for event in newest if event.version == version.number)
+    return [line[:LINE_CHARS] for line in said if line][:LINES_MAX][::-1]

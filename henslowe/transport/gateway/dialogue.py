@@ -24,7 +24,7 @@ from henslowe.transport.gateway.parked import STATE_PREFIX, Parked, Parking, Sub
 from henslowe.transport.gateway.private import OWN_METHODS, Own, Privates, SessionClient
 from henslowe.transport.gateway.questions import ROUNDS_MAX, AskedClient, Request, converse
 from henslowe.transport.gateway.sticky import Unit
-from henslowe.transport.mcp import eras
+from henslowe.transport.mcp import DormantEndpoint, eras
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -89,6 +89,8 @@ class Dialogues:
         """The client's own connection to the same version where it needs one, else the endpoint as it is."""
         if self._privates is None or endpoint.facts.era is Era.MODERN or ask.method not in OWN_METHODS:
             return Way(endpoint)
+        if isinstance(endpoint, DormantEndpoint) and endpoint.answers(ask.method):
+            return Way(endpoint)  # a connection of its own would wake the server
         version = endpoint.version
         if ask.session is not None:
             return Way(await self._privates.of_session(version, ask.session, timeout_s=timeout_s) or endpoint)

@@ -79,6 +79,10 @@ class DormantEndpoint:
         """As a caller may use it: READY while it sleeps, then that of the instance that was woken."""
         return EndpointState.READY if self._awake is None else self._awake.state
 
+    def answers(self, method: str) -> bool:
+        """Whether this needs no server now."""
+        return self._awake is None and method in _LISTS
+
     async def request(
         self,
         method: str,

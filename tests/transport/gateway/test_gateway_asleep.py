@@ -8,8 +8,12 @@ from typing import Any, Self
 import pytest
 from mcp.client import Client
 
-from henslowe.actors.endpoints import Era
-from henslowe.errors import LimitReached
+from henslowe.actors.endpoints import Endpoint, Era, SoleClient
+from henslowe.actors.ids import VersionKey
+from henslowe.errors import LimitReached, Unavailable
+from henslowe.transport.gateway.dialogue import Ask, Dialogues
+from henslowe.transport.gateway.private import Privates, SessionClient
+from henslowe.transport.gateway.sticky import Unit
 from henslowe.transport.mcp import DormantEndpoint
 from tests.transport.gateway.test_gateway_real_server import V1, Instances, instances
 from tests.transport.gateway.world import World, until
@@ -89,3 +93,34 @@ async def test_calls_that_wait_are_bounded_in_number_and_time(gw: World, instanc
         with pytest.raises(Exception, match=r"it is not up after 0\.05 s"):
             await waiting
         assert dormant.in_flight == 0
+
+
+class Doors:
+    """Counts the connections that would be opened."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+
+    async def open(self, version: VersionKey, client: SoleClient) -> Endpoint:
+        self.opened += 1
+        raise Unavailable(f"cannot open a connection to {version}")
+
+    def close(self, endpoint: Endpoint) -> None:
+        raise AssertionError(endpoint)
+
+
+async def test_a_client_that_can_be_asked_something_lists_without_waking_either(
+    gw: World, instances: Instances
+) -> None:
+    async def ask(_method: str, _params: dict[str, Any]) -> dict[str, Any]:
+        return {"result": {}}
+
+    doors = Doors()
+    dialogues = Dialogues(Privates(doors, 60.0, lambda _session: True), parked_s=1.0, call_timeout_s=1.0)
+    client = SessionClient("s", SoleClient({"sampling": {}}, ask))
+    async with Sleeper(gw, instances) as sleeper:
+        for method, opened in (("tools/list", 0), ("tools/call", 1)):
+            asked = Ask(Unit("s:x", is_session=True), method, {"name": "pid"}, Era.LEGACY, session=client)
+            way = await dialogues.prepare(sleeper.dormant, asked, timeout_s=1.0)
+            assert (way.endpoint, doors.opened) == (sleeper.dormant, opened)
+    dialogues.close()

@@ -28,6 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+END_S = 60.0
 SAID_LINES = 6
 """Of a part that held; of a broken one ten times as many."""
 
@@ -89,14 +90,23 @@ def run(part: Part, *, quick: bool) -> Outcome:
     try:
         said, held = process.communicate(timeout=limit_s)[0], process.returncode == 0
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        said, held = process.communicate()[0] + f"\nexpected the end within {limit_s:g} s", False
+        said, held = ended(process) + f"\nexpected the end within {limit_s:g} s", False
     except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)
+        ended(process)
         raise
     lines = [line for line in said.splitlines() if line.strip()]
     took_s = round(time.monotonic() - began_s, 1)
     return Outcome(part.name, held, took_s, lines[-SAID_LINES if held else -10 * SAID_LINES :])
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What a part said that was asked to end, with the nodes that it had started, and was killed if it did not."""
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        return process.communicate(timeout=END_S)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return process.communicate()[0]
 
 
 def main() -> int:
@@ -110,6 +120,7 @@ def main() -> int:
     named = [name for name in options.only.split(",") if name]
     if unknown := set(named) - {part.name for part in PARTS}:
         parser.error(f"expected parts of {', '.join(part.name for part in PARTS)}, got: {', '.join(sorted(unknown))}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what a part started ends with it
     outcomes = []
     for part in PARTS:
         if named and part.name not in named:

@@ -22,12 +22,8 @@ def rollout_reply(
     canary, staged = versions.get(row.canary), versions.get(row.staged)
     if canary is not None:
         return _canary(row, canary, traffic, halts)
-    if staged is None:
-        return None
-    wait = kept(row, staged, halts)
-    if wait is None and staged.gate:
-        wait = Wait(Cause.GATE, f"the gate `{staged.gate}`", gate=staged.gate)
-    if wait is None:
+    wait = _staged_wait(row, staged, halts)
+    if staged is None or wait is None:
         return None
     return RolloutReply(
         version=staged.number,
@@ -36,6 +32,22 @@ def rollout_reply(
         until_s=wait.until_s,
         words=f"built, waits for {wait.words}{_left(wait.until_s, halts.now_s)}",
     )
+
+
+def _staged_wait(row: ServiceRow, staged: VersionRow | None, halts: Halts) -> Wait | None:
+    if staged is None:
+        return None
+    wait = kept(row, staged, halts)
+    if wait is None and staged.gate:
+        wait = Wait(Cause.GATE, f"the gate `{staged.gate}`", gate=staged.gate)
+    return wait
+
+
+def waiting_detail(row: ServiceRow, staged: VersionRow | None, halts: Halts, *, up: bool) -> str:
+    """What a staged version waits for whose instance is up, in few words; "" where it does not wait."""
+    wait = _staged_wait(row, staged, halts) if up else None
+    words = {Cause.STOPPED: "the line", Cause.FROZEN: "the end of a freeze", Cause.HELD: "resume"}
+    return f"waits for {words.get(wait.cause, wait.words)}" if wait is not None else ""
 
 
 def _canary(row: ServiceRow, canary: VersionRow, traffic: ServiceTraffic | None, halts: Halts) -> RolloutReply:

@@ -60,7 +60,7 @@ from henslowe.node_replies import (
     unserved,
     version_reply,
 )
-from henslowe.node_rollouts import freeze_reply, halt_reply, node_freeze_reply, rollout_reply
+from henslowe.node_rollouts import freeze_reply, halt_reply, node_freeze_reply, rollout_reply, waiting_detail
 from henslowe.storage import Store
 from henslowe.supervisors import tree_snapshot
 from henslowe.transport.admin.models import (
@@ -362,6 +362,7 @@ class View:
         versions = {version.number: version for version in self._versions.by("service", row.service)}
         traffic = shared.traffic.current.get(row.service)
         up = shared.directory.of_service(row.service)
+        staged = versions.get(row.staged)
         healthy = not row.active or any(endpoint.version.number == row.active for endpoint in up)
         building = max(
             (v for v in versions.values() if v.state is VersionState.DEVELOPMENT), default=None, key=number_of
@@ -379,7 +380,11 @@ class View:
             held=row.held,
             epoch=row.epoch,
             building=slot_reply(building, self._running_stages(building)) if building is not None else None,
-            staged=slot_reply(versions.get(row.staged), staged_detail(versions.get(row.staged))),
+            staged=slot_reply(
+                staged,
+                waiting_detail(row, staged, halts, up=any(each.version.number == row.staged for each in up))
+                or staged_detail(staged),
+            ),
             canary=slot_reply(versions.get(row.canary)),
             active=slot_reply(versions.get(row.active), asleep(crew) or standing_of(row)),
             previous=slot_reply(versions.get(row.previous)),

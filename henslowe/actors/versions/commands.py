@@ -177,7 +177,7 @@ def _approve(change: Change, message: Command) -> str:
         Status.SUCCESS,
         number,
         gate=gate,
-        step=service.step,
+        step=service.step if number == service.canary else 0,
         by=message.by,
         reason=message.reason,
     )

@@ -143,4 +143,5 @@ def stop_at(change: Change, number: int, wait: Wait) -> None:
     """Remembers the gate that a version has come to, and says so the first time."""
     if wait.cause is Cause.GATE and change.version(number).gate != wait.gate:
         change.set_version(number, gate=wait.gate)
-        change.say(EventType.GATE_REACHED, Status.PENDING, number, gate=wait.gate, step=change.service.step)
+        step = change.service.step if number == change.service.canary else 0
+        change.say(EventType.GATE_REACHED, Status.PENDING, number, gate=wait.gate, step=step)

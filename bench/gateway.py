@@ -13,8 +13,10 @@ kernel, and nginx's share beside ours says what any hop costs there. The marks a
 
 The node is a whole one, with everything on that a node has on. All run at the same time and are loaded in turns, the
 order changing each round, and medians are compared, so that a busy machine slows all of them. The load (wrk) looks at
-each answer; one wrong answer fails the run. At the end the node's memory is measured with sessions that are open and
-idle. `--check` holds it to the marks below. Needs `wrk`; the proxies are taken from PATH or, once, fetched by `uv`.
+each answer; one wrong answer fails the run. Beside what a client sees stands the processor time per call of whoever is
+in between, with the child where that is its own: a busy machine changes it less. At the end the node's memory is
+measured with sessions that are open and idle. `--check` holds it to the marks below. Needs `wrk`; the proxies are taken
+from PATH or, once, fetched by `uv`.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.proxies import Proxy, fastmcp, free_port, mcp_proxy, nginx
+from bench.proxies import Proxy, cpu_s, fastmcp, free_port, mcp_proxy, nginx
 from tests.e2e.harness import Node
 
 HERE = Path(__file__).parent
@@ -69,6 +71,8 @@ class Target:
     name: str
     url: str
     era: str
+    pid: int = 0
+    """Of whoever is in between; 0 for nobody."""
 
     @property
     def key(self) -> str:
@@ -118,6 +122,7 @@ def load(target: Target, session: str, seconds: int) -> dict[str, float]:
         seconds = max(seconds, SLOW_S)
     command = ["wrk", "-t1", f"-c{CLIENTS}", f"-d{seconds}s", "--timeout", "10s", "--latency"]
     environment = {**os.environ, "BENCH_ERA": target.era, "BENCH_SESSION": session}
+    before_s = cpu_s(target.pid) if target.pid else 0.0
     ended = subprocess.run(
         [*command, "-s", str(HERE / "gateway.lua"), target.url],
         env=environment,
@@ -127,7 +132,9 @@ def load(target: Target, session: str, seconds: int) -> dict[str, float]:
     )
     for line in ended.stdout.splitlines():
         if line.startswith("RESULT "):
-            return dict(json.loads(line[7:]))
+            found = dict(json.loads(line[7:]))
+            used_s = cpu_s(target.pid) - before_s if target.pid else 0.0
+            return {**found, "cpu_us": used_s / max(1, found["calls"]) * 1e6}
     raise SystemExit(f"wrk failed: {ended.stdout}{ended.stderr}")
 
 
@@ -156,14 +163,19 @@ def start(stack: ExitStack, folder: Path) -> tuple[Node, list[Target]]:
         for (name, file), port in zip(HTTP_SERVERS.items(), ports.values(), strict=True)
     }
     ours = stack.enter_context(node(folder, urls))
-    standing = [("pipes henslowe", ours.mcp("pipes"), ERAS)]
-    standing.append(("pipes mcp-proxy", stack.enter_context(mcp_proxy(PIPES)).url, ("legacy",)))
+    standing = [("pipes henslowe", ours.mcp("pipes"), ERAS, ours.pid)]
+
+    def proxy(name: str, one: Proxy, eras: tuple[str, ...]) -> None:
+        stack.enter_context(one)
+        standing.append((name, one.url, eras, one.pid))
+
+    proxy("pipes mcp-proxy", mcp_proxy(PIPES), ("legacy",))
     for name, url in urls.items():
-        standing += [(f"{name} direct", url, ERAS), (f"{name} henslowe", ours.mcp(name), ERAS)]
+        standing += [(f"{name} direct", url, ERAS, 0), (f"{name} henslowe", ours.mcp(name), ERAS, ours.pid)]
         if shutil.which("nginx"):
-            standing.append((f"{name} nginx", stack.enter_context(nginx(folder, ports[name])).url, ERAS))
-    standing.append((f"sdk {SLOW}", stack.enter_context(fastmcp(folder, urls["sdk"])).url, ("legacy",)))
-    return ours, [Target(name, url, era) for name, url, eras in standing for era in eras]
+            proxy(f"{name} nginx", nginx(folder, ports[name]), ERAS)
+    proxy(f"sdk {SLOW}", fastmcp(folder, urls["sdk"]), ("legacy",))
+    return ours, [Target(name, url, era, pid) for name, url, eras, pid in standing for era in eras]
 
 
 # -- figures ----------------
@@ -195,7 +207,7 @@ def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def summary(results: list[dict[str, float]]) -> dict[str, float]:
     """The medians of a target's rounds, and what it answered in all of them."""
     return {
-        **{key: statistics.median(r[key] for r in results) for key in ("rps", "p50_ms", "p99_ms")},
+        **{key: statistics.median(r[key] for r in results) for key in ("rps", "p50_ms", "p99_ms", "cpu_us")},
         "calls": sum(r["calls"] for r in results),
         "failed": sum(r["failed"] for r in results),
     }
@@ -266,7 +278,8 @@ def show(report: dict[str, Any]) -> None:
     """The report for people."""
     print(f"tools/call, {CLIENTS} clients, medians of {report['rounds']} rounds")
     for target, r in report["targets"].items():
-        print(f"  {target:22} {r['rps']:8.0f} calls/s  p50 {r['p50_ms']:7.2f} ms  p99 {r['p99_ms']:7.2f} ms")
+        cpu = f"  {r['cpu_us']:6.0f} us of CPU" if r["cpu_us"] else ""
+        print(f"  {target:22} {r['rps']:8.0f} calls/s  p50 {r['p50_ms']:7.2f} ms  p99 {r['p99_ms']:7.2f} ms{cpu}")
     for name, value in {**report["ratios"], **report["idle_sessions"]}.items():
         print(f"  {name:22} {value:8g}")
 

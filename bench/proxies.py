@@ -89,26 +89,46 @@ class Proxy:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
+    @property
+    def pid(self) -> int:
+        """The process that was started, while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def servers(self) -> list[int]:
         """The pids of the servers behind it: its descendants that run the backend's command."""
-        assert self._process is not None
-        parents, running = {}, []
-        for folder in Path("/proc").iterdir():
-            with contextlib.suppress(OSError):  # a process may end while we look at it
-                if folder.name.isdigit():
-                    pid = int(folder.name)
-                    parents[pid] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                    if (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1] == self.backend:
-                        running.append(pid)
-        return [pid for pid in running if self._process.pid in _ancestors(pid, parents)]
+        return [pid for pid in family(self.pid)[1:] if _command(pid) == self.backend]
 
 
-def _ancestors(pid: int, parents: dict[int, int]) -> list[int]:
-    found = []
-    while pid in parents:
-        pid = parents[pid]
-        found.append(pid)
+def family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and (stat := _stat(int(folder.name))):
+            children.setdefault(int(stat[1]), []).append(int(folder.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
     return found
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time used so far by a process and all that descend from it."""
+    stats = filter(None, map(_stat, family(pid)))
+    return sum(int(stat[11]) + int(stat[12]) for stat in stats) / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of a process's statistics from its state on; none when it has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return []
+
+
+def _command(pid: int) -> list[str]:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+    return []
 
 
 def mcp_proxy(backend: list[str]) -> Proxy:

@@ -2,7 +2,8 @@
 
 A full collection stops the loop for a time that grows with what lives: 0.4 s with ten thousand calls that wait. Python
 would begin it in the middle of the load that made those objects. Here its own trigger is moved far away (a bound of
-memory, no more), and a quiet moment is used instead. Young objects are collected as ever, in a millisecond or less.
+memory, no more), and a quiet moment is used instead. Young objects are collected less often than Python would, and
+still in a millisecond or less.
 """
 
 from __future__ import annotations
@@ -15,9 +16,14 @@ from typing import Final
 LOOK_S: Final = 1.0
 QUIET_SHARE: Final = 0.05
 """Of one core's time since the last look, below which nobody waits for the loop."""
-GEN1_DUE: Final = 10
-"""Collections of the middle generation since the last full one, from which on one is worth it: some 70,000 objects."""
-GEN2_THRESHOLD: Final = 1_000
+GEN0_THRESHOLD: Final = 5_000
+"""New objects from which on the young are collected: Python's own 700 are those of a dozen calls, which are then in the
+middle of their lives, and looking at them again and again was a twentieth of what a call costs."""
+GEN1_THRESHOLD: Final = 5
+"""Collections of the young from which on those that lived through them are collected, too."""
+GEN1_DUE: Final = 3
+"""Collections of the middle generation since the last full one, from which on one is worth it: some 75,000 objects."""
+GEN2_THRESHOLD: Final = 280
 """The same, from which on Python collects even under load: some seven million objects more than are gone."""
 
 
@@ -28,7 +34,7 @@ def due(gen1_since: int, busy_share: float) -> bool:
 
 def put_off() -> None:
     """Move Python's own trigger of full collections away: a start makes much and drops little."""
-    gc.set_threshold(*gc.get_threshold()[:2], GEN2_THRESHOLD)
+    gc.set_threshold(GEN0_THRESHOLD, GEN1_THRESHOLD, GEN2_THRESHOLD)
 
 
 def settle() -> None:

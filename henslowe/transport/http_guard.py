@@ -117,12 +117,15 @@ def guard_middleware(
             return _preflight(request)
         headers = request.headers
         header = headers.get(hdrs.AUTHORIZATION)
-        if header is not None and len(headers.getall(hdrs.AUTHORIZATION)) > 1:
-            header = ""  # two readers might see two clients
-        who = await door.admit(headers[hdrs.HOST].lower(), request.path, header, request.remote or "?")
+        host, path, peer = headers[hdrs.HOST].lower(), request.path, request.remote or "?"
+        if header is None:
+            who = door.judge(None, host, path, peer)
+        else:
+            # Two readers of two tokens might see two clients.
+            who = await door.admit(host, path, header if len(headers.getall(hdrs.AUTHORIZATION)) == 1 else "", peer)
         if isinstance(who, Denied):
             on_denied(who)
-            return response_of(request.path, who)
+            return response_of(path, who)
         request[WHO] = who
         if not _ends(who):
             return await handler(request)

@@ -52,31 +52,35 @@ class Window:
 
     span_s: float
     _began_s: float = 0.0
-    _now: tuple[int, int] = (0, 0)
+    _calls: int = 0
+    _failures: int = 0
     _before: tuple[int, int] = (0, 0)
 
     def add(self, failed: bool, now_s: float) -> None:
         """Count a call."""
         self._turn(now_s)
-        calls, failures = self._now
-        self._now = (calls + 1, failures + failed)
+        self._calls += 1
+        if failed:
+            self._failures += 1
 
     def seen(self, now_s: float) -> tuple[float, float]:
         """Calls and failures."""
         self._turn(now_s)
         left = 1.0 - (now_s - self._began_s) / (self.span_s / 2)
-        return self._now[0] + left * self._before[0], self._now[1] + left * self._before[1]
+        return self._calls + left * self._before[0], self._failures + left * self._before[1]
 
     def clear(self) -> None:
         """Forget all."""
-        self._now = self._before = (0, 0)
+        self._calls = self._failures = 0
+        self._before = (0, 0)
 
     def _turn(self, now_s: float) -> None:
         half_s = self.span_s / 2
         passed_s = now_s - self._began_s
         if passed_s >= half_s or passed_s < 0:
-            self._before = self._now if 0 <= passed_s < self.span_s else (0, 0)
-            self._now, self._began_s = (0, 0), now_s
+            self._before = (self._calls, self._failures) if 0 <= passed_s < self.span_s else (0, 0)
+            self._calls = self._failures = 0
+            self._began_s = now_s
 
 
 @dataclass(slots=True)

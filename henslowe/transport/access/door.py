@@ -49,6 +49,10 @@ class Door:
         found = await self.authenticator.who(header, peer)
         if isinstance(found, Denied):
             return self._challenged(found, host, path, "invalid_token") if found.status == 401 else found
+        return self.judge(found, host, path, peer)
+
+    def judge(self, found: Principal | None, host: str, path: str, peer: str) -> Principal | Denied:
+        """Whether somebody whose token was found good, or who showed none, is let in."""
         if path.startswith("/admin/"):
             return found or ANONYMOUS  # its routes ask for a scope, which nobody lacks as much as nobody
         if self.limiter is not None and (wait_s := self.limiter.take(found.name if found else f"peer:{peer}")) > 0:

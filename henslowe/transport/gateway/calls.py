@@ -161,9 +161,11 @@ class Caller:
         progress = Progress(deadline_s, min(deadline_s, began_s + self._wait_s))
         while True:
             choice = self._chosen(target, pin, resumed) or await self._choosing.choose(target, ask, progress)
-            way = resumed or await self._dialogues.prepare(
-                choice.endpoint, ask, timeout_s=progress.deadline_s - time.monotonic()
-            )
+            if resumed is None and self._dialogues.shares(choice.endpoint, ask):
+                way = Way(choice.endpoint)
+            else:
+                left_s = progress.deadline_s - time.monotonic()
+                way = resumed or await self._dialogues.prepare(choice.endpoint, ask, timeout_s=left_s)
             pin = resumed = None
             attempt = _Attempt(choice, way.endpoint, time.monotonic(), ask.thinking_s(), self._ticket(choice, way))
             try:

@@ -85,9 +85,18 @@ class Dialogues:
         self._call_s = (ROUNDS_MAX + 1) * (parked_s + call_timeout_s)
         """Longest call at a server of the handshake era, with all the questions that it may ask."""
 
+    def shares(self, endpoint: Endpoint, ask: Ask) -> bool:
+        """Whether a call uses the connection that all share; then there is nothing to `prepare`."""
+        return (
+            self._privates is None
+            or endpoint.facts.era is Era.MODERN
+            or ask.method not in OWN_METHODS
+            or (ask.session is None and not (ask.era is Era.MODERN and ask.capabilities))
+        )
+
     async def prepare(self, endpoint: Endpoint, ask: Ask, *, timeout_s: float) -> Way:
         """The client's own connection to the same version where it needs one, else the endpoint as it is."""
-        if self._privates is None or endpoint.facts.era is Era.MODERN or ask.method not in OWN_METHODS:
+        if self._privates is None or self.shares(endpoint, ask):
             return Way(endpoint)
         if isinstance(endpoint, DormantEndpoint) and endpoint.answers(ask.method):
             return Way(endpoint)  # a connection of its own would wake the server

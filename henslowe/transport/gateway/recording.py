@@ -18,9 +18,9 @@ from henslowe.transport.gateway.selection import Choice
 from henslowe.transport.gateway.visitors import counted
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Ended:
-    """How one attempt ended, or why there was none."""
+    """How one attempt ended, or why there was none. Not frozen, see `henslowe.actors.routes.CallRecord`."""
 
     outcome: Outcome
     took_s: float

@@ -100,8 +100,11 @@ class Selection:
 
     def best(self, version: VersionKey) -> Endpoint | None:
         """The endpoint of a version with the least in flight."""
+        up = self._directory.of(version)
+        if len(up) == 1:
+            return up[0] if up[0].state is EndpointState.READY else None
         found: Endpoint | None = None
-        for endpoint in self._directory.of(version):
+        for endpoint in up:
             if endpoint.state is EndpointState.READY and (found is None or endpoint.in_flight < found.in_flight):
                 found = endpoint
         return found

@@ -372,7 +372,8 @@ class InstanceManager(LoopActor):
             await self._not_started(wanted, reason)
 
     async def _refused(self, wanted: Wanted, refused: StartRefused) -> None:
-        if wanted.crew.members.get(refused.slot) is not None and refused.slot not in wanted.draining:
+        member = wanted.crew.members.get(refused.slot)
+        if member is not None and member.duty is not Duty.DRAINING:  # it was not wanted any more, either
             del wanted.crew.members[refused.slot]
             if not wanted.leaving:
                 await self._not_started(wanted, refused.reason)

@@ -95,6 +95,24 @@ async def test_a_command_reaches_the_node_with_who_asked_and_why(served: Served,
     assert by.startswith("local:")
 
 
+async def test_the_line_is_stopped_and_started_by_one_request_each(
+    served: Served, local: aiohttp.ClientSession
+) -> None:
+    for action, body in (("stop", {"reason": "outage"}), ("freeze", {"until_s": 2e9}), ("start", {})):
+        async with local.post(f"{V1}/line/{action}", json=body) as response:
+            assert (response.status, (await response.json())["action"]) == (200, action)
+    by = served.node.asked[0][2]
+    assert served.node.asked == [
+        ("line", "stop", by, "outage", None),
+        ("line", "freeze", by, "", 2e9),
+        ("line", "start", by, "", None),
+    ]
+    async with local.post(f"{V1}/line/halt") as response:
+        assert response.status == 404
+    async with local.post(f"{V1}/line/freeze", json={"until_s": -1}) as response:
+        assert response.status == 400
+
+
 async def test_a_command_without_a_body_is_a_command_without_a_reason(local: aiohttp.ClientSession) -> None:
     async with local.post(f"{V1}/services/hello/actions/hold") as response:
         assert response.status == 200

@@ -29,6 +29,7 @@ from typing import Any, Final
 from henslowe.actors import failpoints
 from henslowe.actors.ids import BuildId
 from henslowe.actors.kernel import Scheduler
+from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import (
     Action,
     Command,
@@ -49,6 +50,7 @@ from henslowe.config.ramp import Step as CanaryStep
 from henslowe.config.settings import StorageSettings
 from henslowe.errors import Conflict
 from henslowe.storage import Store
+from henslowe.storage.capture import FLUSH, WRITER_NAME, Exchange
 from tests.actors.delivery import HELLO, LAUNCH, Delivery, until
 
 HITS_MAX: Final = 12
@@ -138,6 +140,19 @@ async def retried(plane: Delivery) -> None:
     await until(lambda: _source_of(plane, "canary") == "climbs")
 
 
+async def replayed_edit(plane: Delivery) -> None:
+    """An edit of a service of which a call was captured: it waits for the replay, which nobody makes here."""
+    captures = plane.store.captures
+    spec = captures.child_spec()
+    writer = await spec.actor.start_link(*spec.args, parent=None, name=spec.name, **spec.kwargs)
+    answer = {"result": {"content": []}}
+    call = Exchange(HELLO, 1, "i", "u", True, "legacy", "tools/call", {"name": "look"}, answer, "ok", 0.01, True)
+    captures.recorder.record(call)
+    await registry.via(WRITER_NAME).call(FLUSH)
+    await writer.stop(block=False)
+    await ships("replayed")(plane)
+
+
 CLIMB: Final = Plan(
     steps=(CanaryStep(weight=5, gate="owner"), CanaryStep(weight=25, hold="forever"), CanaryStep(weight=50))
 )
@@ -165,6 +180,7 @@ STEPS: Final[dict[str, Step]] = {
     "an edit in a freeze": frozen_edit,
     "an edit on a stopped line": edit_on_a_stopped_line,
     "a blue-green swap": gated_swap,
+    "an edit that is replayed first": replayed_edit,
 }
 
 _seen_epoch = 0

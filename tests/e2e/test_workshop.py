@@ -13,9 +13,9 @@ from tests.e2e.harness import Node, wait_until
 
 
 def test_a_service_is_made_tried_changed_and_removed_by_commands(workspace: Path) -> None:
-    def henslowe(*args: str, code: int = 0) -> Any:
+    def henslowe(*args: str) -> Any:
         ran = CliRunner().invoke(cli, [*args, "--workspace", str(workspace), "--json"], prog_name="henslowe")
-        assert ran.exit_code == code, ran.output
+        assert ran.exit_code == 0, ran.output
         return [json.loads(line) for line in ran.stdout.splitlines()] if args[0] == "run" else json.loads(ran.stdout)
 
     henslowe("new", "words")  # so that the workspace is not empty: no sample is built beside it
@@ -36,7 +36,6 @@ def test_a_service_is_made_tried_changed_and_removed_by_commands(workspace: Path
         node.edit("words", "def test_it():\n    assert 1 == 2\n", "test_more.py")
         failed = node.wait_for("words", lambda status: status["failure"], "to fail")
         assert failed["failure"]["tests"]["failures"][0]["name"] == "test_more::test_it"
-        assert henslowe("run", "words", "test", code=1)[-1]["status"] == "FAILED"
 
         removed = henslowe("service", "remove", "words")
         assert removed["retired"]

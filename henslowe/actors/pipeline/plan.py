@@ -224,7 +224,7 @@ def _merge(
         cache=base.cache if given.cache is None else given.cache,
         allow_failure=given.allow_failure,
         artifacts=base.artifacts if given.artifacts is None else given.artifacts,
-        reports=base.reports if given.reports is None else given.reports,
+        reports=base.reports if given.reports is None else base.reports.with_these(given.reports),
     )
 
 

@@ -26,6 +26,10 @@ class Reports(Section):
     files: Globs = ()
     """Others that are kept to be looked at. Nothing here is served, and nothing of it decides."""
 
+    def with_these(self, given: Reports) -> Reports:
+        """The kinds that `given` names, and ours for the others."""
+        return self.model_copy(update={kind: getattr(given, kind) for kind in given.model_fields_set})
+
     @property
     def globs(self) -> tuple[str, ...]:
         """All of them."""

@@ -7,6 +7,7 @@ import pytest
 from delivering import Node, server, stage
 
 from henslowe.actors.pipeline import kept
+from henslowe.actors.pipeline.plan import plan_stages
 from henslowe.actors.pipeline.reports import (
     BYTES_MAX,
     FAILURES_MAX,
@@ -18,7 +19,7 @@ from henslowe.actors.pipeline.reports import (
     read_junit,
 )
 from henslowe.actors.pipeline.workdir import Workdir, add_artifacts
-from henslowe.config.manifest import Reports
+from henslowe.config.manifest import Reports, read_manifest
 from henslowe.errors import StageFailed
 from henslowe.storage import Archive
 
@@ -105,6 +106,21 @@ def test_findings_survive_the_cache() -> None:
         assert Findings.from_dict(findings.as_dict()) == findings
     assert Findings(coverage=Coverage(3, 2)).as_dict()["coverage"]["percent"] == 66.7
     assert Coverage().percent == 100.0
+
+
+def test_a_stage_that_names_its_coverage_keeps_its_detected_junit(tmp_path: Path) -> None:
+    def planned(toml: str) -> Reports:
+        (tmp_path / "service.toml").write_text(f"[stages.test]\n{toml}")
+        stages = plan_stages(read_manifest(tmp_path, "hello"), timeout_s=1)
+        return next(stage.reports for stage in stages if stage.name == "test")
+
+    (tmp_path / "server.py").write_text("")
+    (tmp_path / "test_it.py").write_text("")
+    detected = planned("").junit
+    assert detected
+    assert planned('reports = { coverage = "c.xml" }') == Reports(junit=detected, coverage=("c.xml",))
+    assert planned('run = "make test"') == Reports()
+    assert planned("reports = { junit = [] }") == Reports()
 
 
 # -- what is kept ----------------

@@ -18,7 +18,6 @@ from typing import Any, Final, TypeAlias
 from weakref import WeakSet
 
 from henslowe.actors import failpoints, names
-from henslowe.actors.endpoints import Contract
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.kernel import ActorExit, CallTimeout, Continue, Down, LoopActor, Ref, Reply, Timer
 from henslowe.actors.kernel import names as registry
@@ -42,17 +41,13 @@ from henslowe.actors.versions import line
 from henslowe.actors.versions.births import unique_semver
 from henslowe.actors.versions.change import Facts, Halts, Policy, State, Transition, in_order
 from henslowe.actors.versions.chores import CHORES, Chores
-from henslowe.actors.versions.contracts import CONTRACTS, ContractRow, unneeded
 from henslowe.actors.versions.effects import ROUTES_TIMEOUT_S, Effects, everything_of, unwanted_of
 from henslowe.actors.versions.gates import Gate, Gates, Standing, gates_of, waiting_reply
+from henslowe.actors.versions.ledger import Ledger
 from henslowe.actors.versions.machine import Boot, TimeUp, TryAgain, service_of, transition
 from henslowe.actors.versions.rebuild import rebuild_damaged
 from henslowe.actors.versions.reports import next_time_s
 from henslowe.actors.versions.rows import (
-    LINE,
-    OUTBOX,
-    SERVICES,
-    VERSIONS,
     OutboxRow,
     Rehearsal,
     ServiceRow,
@@ -60,7 +55,7 @@ from henslowe.actors.versions.rows import (
 from henslowe.actors.versions.starting import LayOut
 from henslowe.config.settings import Settings
 from henslowe.errors import Conflict, Corrupt, HensloweError, LimitReached, NotFound, StorageError
-from henslowe.storage import Store, Transaction
+from henslowe.storage import Store
 
 log = logging.getLogger("henslowe.versions")
 
@@ -127,11 +122,8 @@ class VersionMachine(LoopActor):
     ) -> None:
         super().__init__()
         self._store = store
-        self._services = store.table(SERVICES)
-        self._versions = store.table(VERSIONS)
-        self._outbox = store.table(OUTBOX)
-        self._line = store.table(LINE)
-        self._contracts = store.table(CONTRACTS)
+        self._ledger = Ledger(store)
+        self._services, self._versions = self._ledger.services, self._ledger.versions
         self._traffic = traffic or TrafficStats()
         self._policy = policy_of(settings)
         self._replay_s = settings.delivery.replay_s
@@ -146,7 +138,7 @@ class VersionMachine(LoopActor):
             lay_out=lay_out,
         )
         self._chores = Chores(
-            self._effects.perform, self._clear, postponed=self._redrive_later, broken=self._chore_broken
+            self._effects.perform, self._ledger.clear, postponed=self._redrive_later, broken=self._chore_broken
         )
         self._sweep = sweep
         self._gates = gates
@@ -181,7 +173,7 @@ class VersionMachine(LoopActor):
                 # What it would have tidied stays as it was; crashing would take down what serves.
                 log.warning("boot_not_stored service=%s reason=%s", row.service, error)
             self._arm(row.service)
-        await self._drive(in_order(self._outbox.rows()))
+        await self._drive(in_order(self._ledger.outbox.rows()))
         await self._ensure_all()
         if self._sweep is not None:
             # No pipeline runs yet: each starts after this actor, and ends with it.
@@ -230,7 +222,7 @@ class VersionMachine(LoopActor):
                 raise mistake
             case Redrive():
                 self._redriving = False
-                await self._drive(in_order(self._outbox.rows()))
+                await self._drive(in_order(self._ledger.outbox.rows()))
             case Down():
                 self._manager = None
                 self._ready.clear()
@@ -263,7 +255,7 @@ class VersionMachine(LoopActor):
 
     async def _apply(self, message: Any) -> Any:
         name = service_of(message)
-        state = State(self._services.lookup(name), {row.number: row for row in self._versions.by("service", name)})
+        state = self._ledger.state_of(name)
         facts = Facts(
             now_s=self._now_s(),
             units=self._traffic.units_of(name),
@@ -273,7 +265,7 @@ class VersionMachine(LoopActor):
             captured=state.service is not None
             and state.service.staged in self._ready.get(name, ())
             and self._captured(name),
-            active_contract=self._active_contract(state) if isinstance(message, VersionBuilt) else None,
+            active_contract=self._ledger.active_contract(state) if isinstance(message, VersionBuilt) else None,
         )
         result = transition(state, message, facts)
         if not result.events and not result.effects:
@@ -281,21 +273,7 @@ class VersionMachine(LoopActor):
         if (closed := self._closed(message, state, result)) is not None:
             self._stopped.add(name)
             return waiting_reply(closed, message, state) if isinstance(message, Command) else None
-        txn = self._store.transaction()
-        if result.service is not None:
-            txn.put(self._services, result.service)
-        for row in result.versions:
-            txn.put(self._versions, row)
-        for number in result.removed:
-            txn.delete(self._versions, (name, number))
-        self._keep_contracts(txn, name, message, result)
-        for effect in result.effects:
-            txn.put(self._outbox, effect)
-        for event in result.events:
-            txn.append(event)
-        failpoints.reach("versions.before_commit")
-        await txn.commit()
-        failpoints.reach("versions.committed")
+        await self._ledger.commit(name, message, result)
         self._stopped.discard(name)
         self._arm(name)
         await self._drive(result.effects)
@@ -344,24 +322,6 @@ class VersionMachine(LoopActor):
         registry.via(names.REHEARSAL).cast(Rehearse(version, rehearsal.against, budget_s))
         self.send_after(budget_s + REHEARSAL_SPARE_S, lost)
 
-    def _active_contract(self, state: State) -> Contract | None:
-        active = state.versions.get(state.service.active) if state.service is not None else None
-        row = self._contracts.lookup((active.service, active.contract_digest)) if active is not None else None
-        return row.contract if row is not None else None
-
-    def _keep_contracts(self, txn: Transaction, name: ServiceName, message: Any, result: Transition) -> None:
-        """A contract lives as long as a version of its service has it."""
-        if isinstance(message, VersionBuilt | InstanceUp) and any(
-            row.contract_digest == message.contract.digest for row in result.versions
-        ):
-            row = ContractRow.of(name, message.contract)
-            if row.digest and not self._contracts.member((name, row.digest)):
-                txn.put(self._contracts, row)
-        if result.removed:
-            kept = [(row.service, row.digest) for row in self._contracts.rows()]
-            for key in unneeded(kept, name, list(result.state.versions.values())):
-                txn.delete(self._contracts, key)
-
     async def _drive(self, effects: Iterable[OutboxRow]) -> bool:
         """Performs effects in order; whether all were. One that fails keeps its service's later ones waiting.
 
@@ -388,23 +348,6 @@ class VersionMachine(LoopActor):
         self._chores.cross_off(done)
         self._chores.add(chores)
         return not waiting
-
-    async def _clear(self, done: list[OutboxRow]) -> bool:
-        """Crosses effects off the outbox that were performed; whether storage took it."""
-        stored = [effect for effect in done if self._outbox.member(OUTBOX.key_of(effect))]
-        if not stored:
-            return True
-        txn = self._store.transaction()
-        for effect in stored:
-            txn.delete(self._outbox, OUTBOX.key_of(effect))
-        failpoints.reach("versions.before_clear")
-        try:
-            await txn.commit()
-        except (StorageError, LimitReached) as error:
-            log.warning("outbox_not_cleared reason=%s", error)
-            return False
-        failpoints.reach("versions.cleared")
-        return True
 
     def _chore_broken(self, mistake: BaseException) -> None:
         self.ref.send(ChoreBroken(mistake))
@@ -433,18 +376,13 @@ class VersionMachine(LoopActor):
 
     @property
     def _halts(self) -> Halts:
-        return line.halts_of(self._line, self._policy.windows, self._now_s())
+        return line.halts_of(self._ledger.line, self._policy.windows, self._now_s())
 
     async def _command_line(self, message: LineCommand) -> dict[str, Any]:
         """What is said of all services: one commit, and then each of them sees whether it may go on."""
         result = line.changed(self._halts.line, message, self._now_s())
         if result.event is not None:
-            txn = self._store.transaction()
-            txn.put(self._line, result.row)
-            txn.append(result.event)
-            failpoints.reach("versions.before_commit")
-            await txn.commit()
-            failpoints.reach("versions.committed")
+            await self._ledger.commit_line(result)
             for row in self._services.rows():
                 await self.handle_cast(TimeUp(row.service))
                 self._arm(row.service)

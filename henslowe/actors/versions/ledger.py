@@ -1,0 +1,111 @@
+"""The version machine's tables as its actor uses them: the rows of a service, a transition in one commit, the outbox.
+
+What a transition is, the pure machine says; when it may happen, the actor.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from henslowe.actors import failpoints
+from henslowe.actors.endpoints import Contract
+from henslowe.actors.ids import ServiceName
+from henslowe.actors.messages import InstanceUp, VersionBuilt
+from henslowe.actors.versions.change import State, Transition
+from henslowe.actors.versions.contracts import CONTRACTS, ContractRow, unneeded
+from henslowe.actors.versions.line import LineChange
+from henslowe.actors.versions.rows import LINE, OUTBOX, SERVICES, VERSIONS, OutboxRow
+from henslowe.errors import LimitReached, StorageError
+from henslowe.storage import Store, Transaction
+
+log = logging.getLogger("henslowe.versions")
+
+
+class Ledger:
+    """Reads and writes what the version machine owns. Runs in: the loop.
+
+    Args:
+        store: Has the tables.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.services = store.table(SERVICES)
+        self.versions = store.table(VERSIONS)
+        self.outbox = store.table(OUTBOX)
+        self.line = store.table(LINE)
+        self._contracts = store.table(CONTRACTS)
+
+    def state_of(self, name: ServiceName) -> State:
+        """The rows of one service."""
+        return State(self.services.lookup(name), {row.number: row for row in self.versions.by("service", name)})
+
+    def active_contract(self, state: State) -> Contract | None:
+        """What the active version offers, where that is known."""
+        active = state.versions.get(state.service.active) if state.service is not None else None
+        row = self._contracts.lookup((active.service, active.contract_digest)) if active is not None else None
+        return row.contract if row is not None else None
+
+    async def commit(self, name: ServiceName, message: Any, result: Transition) -> None:
+        """Rows, events, effects and contracts of a transition, all or nothing; returns once they are durable.
+
+        Raises:
+            StorageError, LimitReached: Nothing of it is stored.
+        """
+        txn = self._store.transaction()
+        if result.service is not None:
+            txn.put(self.services, result.service)
+        for row in result.versions:
+            txn.put(self.versions, row)
+        for number in result.removed:
+            txn.delete(self.versions, (name, number))
+        self._keep_contracts(txn, name, message, result)
+        for effect in result.effects:
+            txn.put(self.outbox, effect)
+        for event in result.events:
+            txn.append(event)
+        await self._durable(txn)
+
+    async def commit_line(self, change: LineChange) -> None:
+        """The row of the line with its event. Raises what `commit` raises."""
+        if change.event is not None:
+            txn = self._store.transaction()
+            txn.put(self.line, change.row)
+            txn.append(change.event)
+            await self._durable(txn)
+
+    async def clear(self, done: list[OutboxRow]) -> bool:
+        """Crosses effects off the outbox that were performed; whether storage took it."""
+        stored = [effect for effect in done if self.outbox.member(OUTBOX.key_of(effect))]
+        if not stored:
+            return True
+        txn = self._store.transaction()
+        for effect in stored:
+            txn.delete(self.outbox, OUTBOX.key_of(effect))
+        failpoints.reach("versions.before_clear")
+        try:
+            await txn.commit()
+        except (StorageError, LimitReached) as error:
+            log.warning("outbox_not_cleared reason=%s", error)
+            return False
+        failpoints.reach("versions.cleared")
+        return True
+
+    async def _durable(self, txn: Transaction) -> None:
+        failpoints.reach("versions.before_commit")
+        await txn.commit()
+        failpoints.reach("versions.committed")
+
+    def _keep_contracts(self, txn: Transaction, name: ServiceName, message: Any, result: Transition) -> None:
+        """A contract lives as long as a version of its service has it."""
+        if isinstance(message, VersionBuilt | InstanceUp) and any(
+            row.contract_digest == message.contract.digest for row in result.versions
+        ):
+            row = ContractRow.of(name, message.contract)
+            if row.digest and not self._contracts.member((name, row.digest)):
+                txn.put(self._contracts, row)
+        if result.removed:
+            kept = [(row.service, row.digest) for row in self._contracts.rows()]
+            for key in unneeded(kept, name, list(result.state.versions.values())):
+                txn.delete(self._contracts, key)

@@ -363,13 +363,14 @@ class View:
         traffic = shared.traffic.current.get(row.service)
         up = shared.directory.of_service(row.service)
         staged = versions.get(row.staged)
+        crew = shared.instances.of(row.key_of(row.active)) if row.active else None
         healthy = not row.active or any(endpoint.version.number == row.active for endpoint in up)
+        healthy = healthy and (crew is None or not crew.wake_failure)
         building = max(
             (v for v in versions.values() if v.state is VersionState.DEVELOPMENT), default=None, key=number_of
         )
         failure = failure_reply(row, versions, healthy=healthy)
         active = next((endpoint for endpoint in up if endpoint.version.number == row.active), None)
-        crew = shared.instances.of(row.key_of(row.active)) if row.active else None
         return ServiceReply(
             name=row.service,
             state=state_word(row, building, failure, healthy=healthy, asleep=bool(asleep(crew))),

@@ -205,7 +205,7 @@ class Crew:
         member.duty = Duty.SERVING
         self.directory.add(member.endpoint)
         if self.dormant is not None and self.serving:
-            dormant, self.dormant, self.asleep_since_s = self.dormant, None, 0.0
+            dormant, self.dormant, self.asleep_since_s, self.wake_failure = self.dormant, None, 0.0, ""
             self.directory.remove(dormant)
             dormant.woken(member.endpoint)
 

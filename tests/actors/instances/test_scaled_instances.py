@@ -85,7 +85,7 @@ async def test_a_version_is_announced_once_all_of_its_instances_are_up(node: Nod
     assert all([await call(endpoint) for endpoint in node.directory.of(ONE)])
     node.manager.cast(ReleaseInstance(ONE))
     await nothing_of(node, ONE)
-    assert node.board.of(ONE) is None
+    await until(lambda: node.board.of(ONE) is None)
     assert [down.left for down in node.heard if isinstance(down, InstanceDown)][-1] == 0
 
 
@@ -253,9 +253,11 @@ async def test_a_version_that_cannot_be_woken_says_why_and_is_tried_again(node: 
     with pytest.raises(Unavailable, match="no licence"):  # at once: nothing is started for it
         await call(asleep)
     assert len(node.events("INSTANCE_START")) == 2
+    assert "no licence" in crew_of(node).wake_failure
     flag.unlink()
     ensure(node, RAW[0], "-S", "-c", script, min=0)  # as the version machine does after a while
     assert "result" in await asyncio.wait_for(_eventually(asleep), 10)
+    assert crew_of(node).wake_failure == ""
 
 
 async def _eventually(endpoint: Endpoint) -> dict[str, Any]:

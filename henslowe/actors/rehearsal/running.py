@@ -22,8 +22,11 @@ from henslowe.actors.rehearsal.selecting import Sample, marked
 from henslowe.actors.routes import Outcome
 from henslowe.errors import HensloweError, LimitReached, UpstreamLost
 
-IN_FLIGHT: Final = 4
+AT_ONCE: Final = 4
 """Calls at once: few enough to leave the active version to its clients."""
+QUICK_S: Final = 0.1
+"""Calls that took longer when they were captured are made one by one: behind a server that does one thing at a time a
+client would wait for all of them."""
 PATIENCE_S: Final = 5.0
 """Shortest time after which an answer counts as not coming."""
 PATIENCE_TIMES: Final = 10.0
@@ -62,7 +65,7 @@ async def ask_all(
     until_s: float,
     rng: random.Random,
 ) -> bool:
-    """Makes calls until there is no more, `heard` returns False, a version is gone, or the time is up.
+    """Makes calls, slow ones last, until there is no more, `heard` returns False, a version is gone, or the time is up.
 
     Args:
         samples: The calls.
@@ -74,9 +77,11 @@ async def ask_all(
     Returns:
         Whether all calls were made.
     """
-    waiting, going_on = deque(samples), True
+    quick, slow, going_on = deque[Sample](), deque[Sample](), True
+    for sample in samples:
+        (quick if sample.usual_s <= QUICK_S else slow).append(sample)
 
-    async def work() -> None:
+    async def work(waiting: deque[Sample]) -> None:
         nonlocal going_on
         while waiting and going_on and time.monotonic() < until_s:
             sample = waiting.popleft()
@@ -88,9 +93,10 @@ async def ask_all(
                 going_on = False
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(IN_FLIGHT):
-            group.create_task(work())
-    return not waiting
+        for _ in range(min(AT_ONCE, len(quick))):
+            group.create_task(work(quick))
+    await work(slow)
+    return not quick and not slow
 
 
 async def ask(sample: Sample, copies: Copies, *, until_s: float, rng: random.Random) -> Asked | None:

@@ -96,13 +96,13 @@ class World:
         args = (self.captures, self.directory, DeliverySettings(), random.Random(1))
         self.ref = await self.group.start(Rehearsal, *args, name=names.REHEARSAL)
 
-    async def record(self, calls: int, **more: Any) -> None:
+    async def record(self, calls: int, took_s: float = 0.01, **more: Any) -> None:
         for _ in range(calls):
             self._count += 1
             params = {"name": "look", "arguments": {"n": self._count, **more}}
             answer = text("x")
             self.captures.recorder.record(
-                Exchange("hello", 1, "i", "u", True, "legacy", "tools/call", params, answer, "ok", 0.01, True)
+                Exchange("hello", 1, "i", "u", True, "legacy", "tools/call", params, answer, "ok", took_s, True)
             )
         await registry.via(WRITER_NAME).call(FLUSH, 5.0)
 
@@ -214,6 +214,29 @@ async def test_a_different_answer_is_told_with_its_place(world: World) -> None:
     assert found.found is Resemblance.DIFFERS
     assert found.report["paths"] == [{"tool": "look", "path": "content[].text", "calls": 3}]
     assert found.report["examples"][0]["new"].startswith("IT IS")
+
+
+async def test_slow_calls_are_made_one_by_one_after_the_quick_ones(world: World) -> None:
+    at_once: list[int] = []
+    order: list[int] = []
+    under_way = 0
+
+    async def counts(params: JsonObject) -> JsonObject:
+        nonlocal under_way
+        under_way += 1
+        at_once.append(under_way)
+        order.append(params["arguments"]["n"])
+        await asyncio.sleep(0)
+        under_way -= 1
+        return text("x")
+
+    await world.record(2, took_s=3.0)
+    await world.record(6)
+    world.serve(echoes, counts)
+    assert (await world.rehearse()).report["calls"] == 8
+    assert max(at_once[:6]) > 1
+    assert at_once[6:] == [1, 1]
+    assert sorted(order[6:]) == [1, 2]
 
 
 async def test_time_that_is_up_ends_it_with_what_was_found(world: World) -> None:

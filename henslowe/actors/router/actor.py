@@ -65,6 +65,11 @@ class Wake:
     """Info to ROUTER: a call failed."""
 
 
+@dataclass(slots=True, frozen=True)
+class Pile:
+    """Info to ROUTER: many calls wait to be counted."""
+
+
 @dataclass(slots=True)
 class _Watched:
     """What the router keeps of one service."""
@@ -169,10 +174,12 @@ class CanaryRouter(LoopActor):
             case InstanceUp(version):
                 self._of(version.service).seen_up.add(version.number)
 
-    def handle_info(self, message: Tick | Wake) -> None:
-        """A moment to think."""
-        self._woken = False
+    def handle_info(self, message: Tick | Wake | Pile) -> None:
+        """A moment to think; not for a pile of calls, which only are to be taken in."""
         self._take()
+        if isinstance(message, Pile):
+            return
+        self._woken = False
         now_s = self._now_s()
         for service, watched in self._watched.items():
             self._judge(service, watched, now_s)
@@ -243,8 +250,10 @@ class CanaryRouter(LoopActor):
 
     # -- calls ----------------
 
-    def _wake(self) -> None:
-        if not self._woken:
+    def _wake(self, failed: bool) -> None:
+        if not failed:
+            self.ref.send(Pile())
+        elif not self._woken:
             self._woken = True
             self.ref.send(Wake())
 

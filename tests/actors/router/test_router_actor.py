@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import Action, RoutesChanged, Strategy
 from henslowe.actors.router import EVIDENCE
 from henslowe.actors.router.actor import FAILED_CALLS_SAID_PER_S, Tick
-from henslowe.actors.routes import Outcome
+from henslowe.actors.routes import PILE, Outcome
 from henslowe.storage import Store
 from tests.actors.delivery import HELLO, Delivery, key, until
 
@@ -67,6 +68,22 @@ async def test_a_failing_canary_is_caught_and_taken_back_by_itself(delivery: Del
     assert "evidence" in delivery.version(2).reason
     verdicts = delivery.said_of("CANARY_VERDICT")
     assert [(event.status, event.data["decision"]) for event in verdicts] == [("FAILED", "rollback")]
+
+
+async def test_a_pile_of_calls_is_taken_in_before_the_next_moment_to_think(store: Store, tmp_path: Path) -> None:
+    plane = Delivery(store, tmp_path / "workspace", lambda: 0.0)
+    await plane.start()
+    await plane.ship("a")
+    router = registry.whereis(names.ROUTER)
+    assert router is not None
+    await router.call(RoutesChanged((HELLO,)))
+    for _ in range(PILE):
+        plane.serve("client")
+    assert len(plane.observations) == PILE
+    for _ in range(20):  # turns of the loop, which take much less than the second between two such moments
+        await asyncio.sleep(0)
+    assert len(plane.observations) == 0
+    await plane.stop()
 
 
 async def test_a_failure_is_thought_about_at_once(delivery: Delivery) -> None:

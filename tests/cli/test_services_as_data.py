@@ -48,6 +48,8 @@ def test_a_service_is_added_shown_changed_and_removed(henslowe: Henslowe, worksp
         (("service", "add", "time"), "expected how to run time"),
         (("service", "add", "time", "--command", "x", "--env", "novalue"), "expected NAME=VALUE"),
         (("service", "add", "time", "--command", "x", "--set", "strategi=canary"), "did you mean 'strategy'?"),
+        (("service", "add", "far", "--url", "/mcp/hello"), "expected a url like https://host/mcp"),
+        (("service", "add", "far", "--url", "https://me:secret@host/mcp"), "credentials belong into headers"),
         (("service", "add", "Time!", "--command", "x"), "expected a service name"),
         (("service", "add", "./x", "--command", "x"), "expected a path alone"),
         (("service", "set", "time"), "expected KEY=VALUE"),

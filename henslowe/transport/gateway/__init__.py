@@ -5,7 +5,7 @@ edge inwards: `gateway` (HTTP), `inbound` (decoding, era, headers), `legacy` and
 `exchange` (responses and event streams), `scopes`, `aggregate` and `naming` (one service or all of them), `permitted`
 (what of it a principal may use), `streams` and
 `watches` (changes), `tasks` (calls that are answered later), `calls` with `selection`, `ranges`, `sticky`, `waiting`,
-`recording` and `evidence` (routing, waiting, repeating, recording), and `dialogue` with `questions`, `private`,
+`recording`, `evidence`, `tool_hints` and `call_figures` (routing, waiting, repeating, recording), and `dialogue` with `questions`, `private`,
 `parked` and `pins` (servers that ask their client something). `memory` and `managed` are what the gateway needs of the
 node's actors. Towards servers: `henslowe.transport.mcp`.
 """

@@ -24,6 +24,7 @@ from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import (
     Command,
     HooksAgreed,
+    HooksRefused,
     InstanceBroken,
     InstanceDown,
     InstanceUp,
@@ -142,8 +143,8 @@ class VersionMachine(LoopActor):
         )
         self._sweep = sweep
         self._gates = gates
-        self._waiting: dict[ServiceName, dict[type, Any]] = {}
-        """What was to happen and waits for a gate, the latest of each kind."""
+        self._waiting: dict[ServiceName, tuple[Gate, dict[type, Any]]] = {}
+        """The gate that a service has come to, and what was to happen behind it, the latest of each kind."""
         self._stopped: set[ServiceName] = set()
         """Services whose last transition stopped at a gate."""
         self._now_s = now_s
@@ -198,9 +199,12 @@ class VersionMachine(LoopActor):
     async def handle_cast(self, message: Any) -> None:
         """What instances and the router report. Storage that refuses is tried again: a report must not be lost."""
         match message:
-            case HooksAgreed():
-                await self._go_on(message)
+            case HooksAgreed(version, epoch, point):
+                await self._go_on(Gate(version, epoch, point))
                 return
+            case HooksRefused(version):
+                # What a person wanted of this version must not be done to the next one.
+                self._waiting.pop(version.service, None)
             case InstanceUp(version):
                 self._ready.setdefault(version.service, set()).add(version.number)
                 self._attempts.pop(version, None)
@@ -286,15 +290,24 @@ class VersionMachine(LoopActor):
             row, by_person = state.versions[gate.version.number], isinstance(message, Command)
             standing = self._gates.ask(gate, row, again=by_person)
             if standing is Standing.WAITING:
-                self._waiting.setdefault(gate.version.service, {})[type(message)] = message
+                self._wait_at(gate, message)
             if standing is not Standing.OPEN:
                 return gate
         return None
 
-    async def _go_on(self, agreed: HooksAgreed) -> None:
+    def _wait_at(self, gate: Gate, message: Any) -> None:
+        at, waiting = self._waiting.get(gate.version.service, (gate, {}))
+        kept = waiting if at == gate else {}
+        self._waiting[gate.version.service] = gate, {**kept, type(message): message}
+
+    async def _go_on(self, gate: Gate) -> None:
         """Does what waited for a gate, by the rows of now: it may not be possible any more."""
-        name = agreed.version.service
-        for kind, message in self._waiting.pop(name, {}).items():
+        name = gate.version.service
+        at, waiting = self._waiting.get(name, (gate, {}))
+        if at != gate:
+            return
+        self._waiting.pop(name, None)
+        for kind, message in waiting.items():
             if isinstance(message, InstanceUp) and message.version.number not in self._ready.get(name, ()):
                 continue
             try:
@@ -303,8 +316,8 @@ class VersionMachine(LoopActor):
                 log.warning("not_done_after_hooks message=%s reason=%s", kind.__name__, error)
             except (StorageError, LimitReached) as error:
                 log.warning("transition_not_stored message=%s reason=%s", kind.__name__, error)
-                self._waiting.setdefault(name, {})[kind] = message
-                self.send_after(RETRY_S, agreed)
+                self._wait_at(gate, message)
+                self.send_after(RETRY_S, HooksAgreed(gate.version, gate.epoch, gate.point))
 
     def _captured(self, name: ServiceName) -> bool:
         try:

@@ -263,3 +263,19 @@ async def test_a_new_life_of_the_executor_ends_what_the_old_one_left(node: Node,
             await asyncio.sleep(0.01)
     node.change({"service.toml": ""})
     await node.built()
+
+
+async def test_words_about_shipping_are_no_change_of_what_is_built(node: Node) -> None:
+    node.change({"server.py": server()})
+    await node.built()
+    node.change({"service.toml": 'strategy = "canary"\n[health]\nmax_error_rate = 0.1\n'})
+    built = await node.built()
+    assert all(stage["cached"] for stage in built.metadata["stages"].values())
+    node.change({"service.toml": 'strategy = "canary"\nversion = "2.0.0"\n'})
+    await node.built()
+    first, shipped, other = node.ledger.created
+    assert first.source_digest == shipped.source_digest != other.source_digest
+    assert (shipped.strategy, shipped.health.max_error_rate) == ("canary", 0.1)
+    node.change({"service.toml": "strategi = 3\n"})
+    await node.broken()
+    assert node.ledger.created[-1].refused

@@ -434,6 +434,8 @@ class Rehearse:
     against: int
     """Number of the active version."""
     budget_s: float
+    short: bool = False
+    """Somebody waits for their edit: fewer calls will do."""
 
 
 class Resemblance(StrEnum):

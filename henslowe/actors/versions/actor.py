@@ -332,7 +332,7 @@ class VersionMachine(LoopActor):
             self.ref.cast(lost)
             return
         budget_s = self._replay_short_s if rehearsal.short else self._replay_s
-        registry.via(names.REHEARSAL).cast(Rehearse(version, rehearsal.against, budget_s))
+        registry.via(names.REHEARSAL).cast(Rehearse(version, rehearsal.against, budget_s, rehearsal.short))
         self.send_after(budget_s + REHEARSAL_SPARE_S, lost)
 
     async def _drive(self, effects: Iterable[OutboxRow]) -> bool:

@@ -216,6 +216,14 @@ async def test_a_different_answer_is_told_with_its_place(world: World) -> None:
     assert found.report["examples"][0]["new"].startswith("IT IS")
 
 
+async def test_sixty_calls_will_do_where_somebody_waits_for_their_edit(world: World) -> None:
+    await world.record(70)
+    world.serve(echoes, echoes)
+    world.ref.cast(Rehearse(NEW, 1, 5.0, short=True))
+    report = (await assert_receive(world.probe, Rehearsed, 10.0)).report
+    assert (report["calls"], report["skipped"]["over"]) == (60, 10)
+
+
 async def test_slow_calls_are_made_one_by_one_after_the_quick_ones(world: World) -> None:
     at_once: list[int] = []
     order: list[int] = []

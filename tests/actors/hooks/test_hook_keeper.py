@@ -123,6 +123,7 @@ async def test_a_promotion_that_was_refused_is_not_done_to_the_next_version(plan
     plane.receiver.gate.set()
     await until(lambda: plane.states()[2] == "FAILED")
     await plane.ship("c", Strategy.CANARY)
+    await plane.command(Action.HOLD)  # heard after everything that the hooks' answer led to
     assert (plane.row.active, plane.row.canary) == (1, 3)
 
 

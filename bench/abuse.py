@@ -101,6 +101,11 @@ def request(path: str, body: Any, headers: dict[str, str] | None = None, host: s
     return head.encode() + b"\r\n" + content
 
 
+def plain(data: bytes) -> bytes:
+    """The same request of a client that takes no stream, which would begin before the answer."""
+    return data.replace(b", text/event-stream", b"", 1)
+
+
 def call(path: str, tool: str, host: str, number: int = 1, **arguments: Any) -> bytes:
     """The bytes of a stateless tool call."""
     meta = {**META, "progressToken": number} if tool == "chatter" else META
@@ -188,7 +193,8 @@ async def stalled_streams(place: Place, seconds: float) -> Told:
 
 async def huge_result(place: Place, _seconds: float) -> Told:
     """A result of 100 MB, three times."""
-    asked = [await place.ask(call("/mcp/rude", "big", place.name, bytes=100_000_000)) for _ in range(3)]
+    data = plain(call("/mcp/rude", "big", place.name, bytes=100_000_000))
+    asked = [await place.ask(data, 120.0) for _ in range(3)]
     return Counter(asked)
 
 
@@ -201,8 +207,7 @@ async def queue(place: Place, seconds: float) -> Told:
             async with gate:
                 reader, writer = await place.connect()
             try:
-                asked = call("/mcp/rude", "hang", place.name, number, seconds=seconds)
-                writer.write(asked.replace(b", text/event-stream", b"", 1))  # a stream would begin before the answer
+                writer.write(plain(call("/mcp/rude", "hang", place.name, number, seconds=seconds)))
                 async with asyncio.timeout(120):
                     status, body = await response(reader)
             finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import aiohttp
 
 from henslowe.actors.endpoints import JsonObject
+from henslowe.actors.routes import Route
 from tests.transport.gateway.world import (
     ACCEPT,
     LOG_LEVEL,
@@ -44,6 +45,27 @@ async def test_a_new_version_is_asked_for_the_same_updates(gw: World) -> None:
         message = {"method": "notifications/resources/updated", "params": {"uri": A}}
         gw.gateway.server_event(V2, message)
         assert (await anext(events(stream)))[1] == {"jsonrpc": "2.0", **message}
+
+
+async def test_what_changed_during_another_versions_time_is_asked_for_after_the_rollback(gw: World) -> None:
+    old = gw.serve(LocalServer(V1, {}, resources=RESOURCES))
+    session = await gw.initialize("/mcp/hello")
+    await subscribe(gw, session, A)
+    async with stream_of(gw, session) as stream:
+        new = gw.serve(LocalServer(V2, {}, resources=RESOURCES))
+        await until(lambda: new.watched == {A})
+        await subscribe(gw, session, B)
+        await subscribe(gw, session, A, "unsubscribe")
+        await until(lambda: new.watched == {B})
+        gw.route(Route(V1.service, V1))
+        await until(lambda: old.watched == {B})
+        message = {"method": "notifications/resources/updated", "params": {"uri": B}}
+        gw.gateway.server_event(V1, message)
+        async for _, event in events(stream):
+            if event["method"] == "notifications/resources/updated":
+                assert event == {"jsonrpc": "2.0", **message}
+                return
+        raise AssertionError("the stream ended")
 
 
 async def test_a_restarted_instance_is_asked_again(gw: World) -> None:

@@ -3,6 +3,7 @@
     python -m bench.prove_gateway [--quick] [--only recover,abuse,...] [--json] [--check]
 
 recover       flips of versions, kills of servers and restarts of the node under forty sessions: `bench/recover.py`
+scaling       more and fewer instances, spares and sleep under forty sessions: `bench/scaling.py`
 abuse         misbehaving clients and servers beside clients that behave: `bench/abuse.py`
 fuzz          mutated requests over `/mcp`: `bench/fuzz_mcp.py`
 admin         schemathesis over the OpenAPI document: `bench/fuzz_admin.py`
@@ -60,6 +61,7 @@ _AUTH_QUICK = tuple(
 )
 PARTS = (
     Part("recover", ("bench/recover.py", "--check"), limit_s=3_600.0),
+    Part("scaling", ("bench/scaling.py", "--check")),
     Part("abuse", ("bench/abuse.py", "--check")),
     Part("fuzz", ("bench/fuzz_mcp.py", "--check"), limit_s=3_600.0),
     Part("admin", ("bench/fuzz_admin.py",)),

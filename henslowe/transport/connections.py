@@ -34,21 +34,27 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(slots=True, frozen=True)
 class Direct:
-    """A handler of all POSTs to paths right under `prefix`, which ends with a slash."""
+    """A handler of all POSTs to `root` and to paths right under it; `root` has no slash at its end."""
 
-    prefix: str
+    root: str
     handler: Handler
 
     def takes(self, message: RawRequestMessage) -> bool:
         """Whether a request is one of the usual ones."""
         return (
             message.method == hdrs.METH_POST
-            and message.path.startswith(self.prefix)
-            and message.path.rfind("/") < len(self.prefix) < len(message.path)
+            and self._is_mine(message.path)
             and message.version == HttpVersion11
             and not (message.should_close or message.upgrade or message.chunked or message.compression)
             and hdrs.EXPECT not in message.headers
         )
+
+    def _is_mine(self, path: str) -> bool:
+        """Whether there is nothing in a path that a router would have to look at."""
+        if path == self.root:
+            return True
+        end = len(self.root)
+        return path.startswith(self.root) and path.rfind("/") == end < len(path) - 1
 
 
 DIRECT: Final = web.AppKey("henslowe_direct", Direct)
@@ -221,5 +227,5 @@ class Runner(web.AppRunner):
             handler = direct.handler
             for middleware in reversed(self.app.middlewares):
                 handler = functools.partial(middleware, handler=handler)
-            server.direct = Direct(direct.prefix, handler)
+            server.direct = Direct(direct.root, handler)
         return server

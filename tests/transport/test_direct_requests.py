@@ -60,7 +60,7 @@ class Place:
 async def listening(place: Place) -> AsyncIterator[Runner]:
     app = web.Application(middlewares=[place.middleware])
     app.router.add_route("*", "/mcp/{name}", place.routed)
-    app[DIRECT] = Direct("/mcp/", place.direct)
+    app[DIRECT] = Direct("/mcp", place.direct)
     runner = Runner(app, access_log=None, handler_cancellation=True, lingering_time=2.0, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -106,12 +106,12 @@ async def client(place: Place) -> AsyncIterator[Client]:
 async def test_a_usual_request_goes_straight_to_its_handler_through_the_middlewares() -> None:
     place = Place()
     async with listening(place), client(place) as one:
-        for _ in range(3):
-            one.send("/mcp/a", b"abc")
+        for path in ("/mcp/a", "/mcp/a", "/mcp"):
+            one.send(path, b"abc")
             status, headers, body = await one.answer()
             assert (status, headers["content-type"], body) == (200, "application/json", b'"direct 3"')
             assert {"date", "server"} <= headers.keys()
-    assert place.seen == ["/mcp/a"] * 3
+    assert place.seen == ["/mcp/a", "/mcp/a", "/mcp"]
 
 
 @pytest.mark.parametrize(
@@ -130,10 +130,11 @@ async def test_an_unusual_request_goes_through_the_router(path: str, options: di
         assert (await one.answer())[2] == b'"routed 3"'
 
 
-async def test_a_deeper_path_is_the_router_s_to_refuse() -> None:
+@pytest.mark.parametrize("path", ["/mcp/a/b", "/mcp/", "/mcpa", "/mc", "//mcp/a"])
+async def test_a_path_beside_is_the_router_s_to_refuse(path: str) -> None:
     place = Place()
     async with listening(place), client(place) as one:
-        one.send("/mcp/a/b")
+        one.send(path)
         assert (await one.answer())[0] == 404
 
 

@@ -3,11 +3,11 @@
 `Gateway` and `add_gateway` are what the composition root uses; `Sessions` is what it must provide. Inside, from the
 edge inwards: `gateway` (HTTP), `inbound` (decoding, era, headers), `legacy` and `modern` (the two eras), `serving` and
 `exchange` (responses and event streams), `scopes`, `aggregate` and `naming` (one service or all of them), `permitted`
-(what of it a principal may use), `streams` and
-`watches` (changes), `tasks` (calls that are answered later), `calls` with `selection`, `ranges`, `sticky`, `waiting`,
-`recording`, `evidence`, `tool_hints` and `call_figures` (routing, waiting, repeating, recording), and `dialogue` with `questions`, `private`,
-`parked` and `pins` (servers that ask their client something). `memory` and `managed` are what the gateway needs of the
-node's actors. Towards servers: `henslowe.transport.mcp`.
+(what of it a principal may use), `streams` and `watches` (changes), `tasks` (calls that are answered later), `calls`
+with `selection`, `spreading`, `ranges`, `sticky`, `waiting`, `recording`, `evidence`, `tool_hints` and `call_figures`
+(routing, waiting, repeating, recording), and `dialogue` with `questions`, `private`, `parked` and `pins` (servers that
+ask their client something). `memory` and `managed` are what the gateway needs of the node's actors. Towards servers:
+`henslowe.transport.mcp`.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ log = logging.getLogger(__name__)
 
 SCOPES_MAX: Final = 10_000
 """Names that scopes are remembered for; the clients' ranges are theirs to write."""
-PREFIX: Final = "/mcp/"
+ROOT: Final = "/mcp"
 _VERBS: Final = {"Allow": "GET, POST, DELETE"}
 
 
@@ -189,8 +189,9 @@ class Gateway:
         return await self._of_service(request, request.match_info["service"])
 
     async def direct(self, request: web.Request) -> web.StreamResponse:
-        """The same for a request that no router has seen: its path begins with `PREFIX`."""
-        return await self._of_service(request, request.path[len(PREFIX) :])
+        """Serve all of them for a request that no router has seen."""
+        name = request.path[len(ROOT) + 1 :]
+        return await (self._of_service(request, name) if name else self.aggregate(request))
 
     async def _of_service(self, request: web.Request, name: Target) -> web.StreamResponse:
         scope = self._scopes.get(name)
@@ -368,9 +369,9 @@ def add_gateway(app: web.Application, gateway: Gateway) -> None:
 
     The application's runner should have `handler_cancellation=True`: a client that hangs up then cancels its call.
     """
-    app.router.add_route("*", "/mcp", gateway.aggregate)
-    app.router.add_route("*", "/mcp/{service}", gateway.service)
-    app[DIRECT] = Direct(PREFIX, gateway.direct)
+    app.router.add_route("*", ROOT, gateway.aggregate)
+    app.router.add_route("*", f"{ROOT}/{{service}}", gateway.service)
+    app[DIRECT] = Direct(ROOT, gateway.direct)
 
     async def end_streams(_app: web.Application) -> None:
         gateway.end_streams()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import Node
+from tests.e2e.harness import Node, quick
 
 E2E_TIMEOUT_S = 180
 
@@ -23,6 +23,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def workspace(tmp_path: Path) -> Path:
     """An empty workspace; `henslowe up` puts the sample service into it."""
     return tmp_path / "workspace"
+
+
+@pytest.fixture
+def quick_workspace(workspace: Path) -> Path:
+    """A workspace whose service `hello` starts at once: for what happens around a server, not in it."""
+    source = workspace / "dev" / "hello" / "server.py"
+    source.parent.mkdir(parents=True)
+    source.write_text(quick())
+    return workspace
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from henslowe.actors.kernel import names as registry
 from henslowe.actors.versions import OUTBOX, SERVICES, VERSIONS, ServiceRow, replay
 from henslowe.config.loading import Override, load
 from henslowe.node import Node
-from tests.e2e.harness import server
+from tests.e2e.harness import quick
 
 BACK_S: Final = 10.0
 """From the death of an actor to a tree that stands and serves again."""
@@ -89,7 +89,7 @@ async def live(node: Node, greeting: str, number: int) -> None:
     """Edits the sample service, unless it is its first version, and returns when this version of it serves."""
     if row_of(node, "hello").last_number < 1:
         await until(lambda: row_of(node, "hello").active == 1, "the sample to serve", LIVE_S)
-    (node.settings.workspace / "dev/hello/server.py").write_text(server(greeting))
+    (node.settings.workspace / "dev/hello/server.py").write_text(quick(greeting))
     await until(
         lambda: row_of(node, "hello").active >= number and serves(node, "hello"),
         lambda: f"version {number} to serve, got {row_of(node, 'hello')}",

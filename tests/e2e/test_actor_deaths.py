@@ -49,8 +49,8 @@ ROUTERS = 11
 SETTINGS = ("delivery.strategy=immediate", "delivery.probation_s=600", "watcher.debounce_ms=20")
 
 
-async def test_whatever_actor_dies_no_call_fails_and_the_node_is_whole_again(workspace: Path) -> None:
-    async with inside(workspace, *SETTINGS) as node:
+async def test_whatever_actor_dies_no_call_fails_and_the_node_is_whole_again(quick_workspace: Path) -> None:
+    async with inside(quick_workspace, *SETTINGS) as node:
         await live(node, "Good day", 2)
         async with Load(node.url + "/mcp/hello", clients=6, calls_per_s=40) as load:
             await load.more_calls(12)
@@ -81,9 +81,9 @@ async def test_whatever_actor_dies_no_call_fails_and_the_node_is_whole_again(wor
 
 @pytest.mark.parametrize("supervisors", [WITHIN_PLANES, WHOLE_PLANES], ids=["within planes", "whole planes"])
 async def test_a_supervisor_that_dies_is_followed_by_another_with_the_same_services(
-    workspace: Path, supervisors: tuple[str, ...]
+    quick_workspace: Path, supervisors: tuple[str, ...]
 ) -> None:
-    async with inside(workspace, *SETTINGS) as node:
+    async with inside(quick_workspace, *SETTINGS) as node:
         await live(node, "Good day", 2)
         async with Load(node.url + "/mcp/hello", clients=4, calls_per_s=30, patient=True) as load:
             for name in supervisors:

@@ -19,8 +19,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore::mcp.shared.ex
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
 async def test_a_question_asked_before_an_edit_is_answered_after_it(workspace: Path, mode: str) -> None:
-    with Node(workspace) as node:
-        await asyncio.to_thread(node.edit, "asker", SERVER)
+    node = Node(workspace)
+    node.edit("asker", SERVER)  # so that the workspace is not empty: no sample is built beside it
+    with node:
         await asyncio.to_thread(node.wait_for_active, "asker", 1)
         asked, answer = asyncio.Event(), asyncio.Event()
 
@@ -66,8 +67,9 @@ async def test_no_call_of_clients_that_are_asked_fails_while_their_server_is_edi
             while f"{greeting} Ann" not in answered:
                 await asyncio.sleep(0.01)
 
-    with Node(workspace) as node:
-        await asyncio.to_thread(node.edit, "asker", SERVER)
+    node = Node(workspace)
+    node.edit("asker", SERVER)  # so that the workspace is not empty: no sample is built beside it
+    with node:
         await asyncio.to_thread(node.wait_for_active, "asker", 1)
         async with asyncio.TaskGroup() as clients:
             for mode in ("legacy", "2026-07-28", "legacy", "2026-07-28"):

@@ -11,8 +11,8 @@ from tests.e2e.load import Load
 CLIENTS = 8
 
 
-async def test_a_killed_server_is_restarted_and_no_call_fails(workspace: Path) -> None:
-    with Node(workspace) as node:
+async def test_a_killed_server_is_restarted_and_no_call_fails(quick_workspace: Path) -> None:
+    with Node(quick_workspace) as node:
         await asyncio.to_thread(node.wait_for_active, "hello", 1)
         async with Load(node.mcp("hello"), clients=CLIENTS, calls_per_s=40) as load:
             for _ in range(3):
@@ -33,8 +33,8 @@ def _another_server(node: Node, pid: int) -> None:
     )
 
 
-async def test_a_node_killed_twice_comes_back_with_its_sessions_and_its_history(workspace: Path) -> None:
-    with Node(workspace) as node:
+async def test_a_node_killed_twice_comes_back_with_its_sessions_and_its_history(quick_workspace: Path) -> None:
+    with Node(quick_workspace) as node:
         await asyncio.to_thread(node.wait_for_active, "hello", 1)
         history = node.events(stream="lifecycle", limit=1_000)
         async with Load(node.mcp("hello"), clients=CLIENTS, calls_per_s=40, patient=True) as load:
@@ -54,8 +54,8 @@ async def test_a_node_killed_twice_comes_back_with_its_sessions_and_its_history(
         assert node.stop() == 0
 
 
-def test_a_node_that_is_asked_to_stop_leaves_nothing_behind(workspace: Path) -> None:
-    with Node(workspace) as node:
+def test_a_node_that_is_asked_to_stop_leaves_nothing_behind(quick_workspace: Path) -> None:
+    with Node(quick_workspace) as node:
         node.wait_for_active("hello", 1)
         assert node.stop() == 0
         assert not (node.data / "node.json").exists()

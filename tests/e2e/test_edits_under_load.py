@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from tests.e2e.harness import Node, server
+from tests.e2e.harness import Node, quick
 from tests.e2e.load import LEGACY, Load
 
 CLIENTS = 8
@@ -13,7 +13,7 @@ UNITS = 24
 
 def edit(node: Node, version: int) -> None:
     """An edit that changes an answer and the list of tools."""
-    node.edit("hello", server(f"Hello from {version}", tools=(f"tool_{version}",)))
+    node.edit("hello", quick(f"Hello from {version}", tools=(f"tool_{version}",)))
 
 
 async def everybody_lists(load: Load, version: int) -> None:
@@ -24,8 +24,8 @@ async def everybody_lists(load: Load, version: int) -> None:
     )
 
 
-async def test_three_edits_go_live_at_once_without_a_failed_call(workspace: Path) -> None:
-    with Node(workspace, "delivery.strategy=immediate") as node:
+async def test_three_edits_go_live_at_once_without_a_failed_call(quick_workspace: Path) -> None:
+    with Node(quick_workspace, "delivery.strategy=immediate") as node:
         await asyncio.to_thread(node.wait_for_active, "hello", 1)
         async with Load(node.mcp("hello"), clients=CLIENTS, calls_per_s=40) as load:
             for version in range(2, 2 + EDITS):
@@ -40,8 +40,8 @@ async def test_three_edits_go_live_at_once_without_a_failed_call(workspace: Path
         assert min(tally.list_changed[client] for client in range(CLIENTS)) >= EDITS
 
 
-async def test_three_edits_pass_through_a_canary_without_a_failed_call(workspace: Path) -> None:
-    with Node(workspace, "delivery.strategy=canary", "delivery.canary_percent=50") as node:
+async def test_three_edits_pass_through_a_canary_without_a_failed_call(quick_workspace: Path) -> None:
+    with Node(quick_workspace, "delivery.strategy=canary", "delivery.canary_percent=50") as node:
         await asyncio.to_thread(node.wait_for_active, "hello", 1)
         async with Load(node.mcp("hello"), clients=CLIENTS, calls_per_s=40) as load:
             for version in range(2, 2 + EDITS):
@@ -69,14 +69,17 @@ def _promote_unless_promoted(node: Node, version: int) -> None:
 
 
 async def test_a_version_that_fails_its_calls_is_found_by_what_was_captured_and_else_by_the_evidence(
-    workspace: Path,
+    quick_workspace: Path,
 ) -> None:
-    """It passes its test and its check: only calls show that it greets nobody but Ada."""
-    refusing = '    if name != "Ada":\n        raise ToolError("who?")\n    return f"'
-    # Not any exception: the SDK draws a picture of each, which takes it a second.
-    importing = "from mcp.server.mcpserver.exceptions import ToolError\nfrom mcp.types"
-    bad = server().replace('    return f"', refusing).replace("from mcp.types", importing)
-    with Node(workspace, "delivery.strategy=canary", "delivery.canary_percent=50") as node:
+    """It passes its check: only calls show that it greets nobody but Ada."""
+    refusing = (
+        '        if given["name"] != "Ada":\n'
+        '            return {"result": {"content": [{"type": "text", "text": "who?"}], "isError": True}}\n'
+        '        text = f"'
+    )
+    bad = quick().replace('        text = f"', refusing)
+    assert bad != quick()
+    with Node(quick_workspace, "delivery.strategy=canary", "delivery.canary_percent=50") as node:
         await asyncio.to_thread(node.wait_for_active, "hello", 1)
         async with Load(
             node.mcp("hello"),

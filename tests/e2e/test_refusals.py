@@ -29,7 +29,8 @@ def test_a_port_that_is_taken_is_named_with_what_to_do(workspace: Path) -> None:
     assert error["hint"]
 
 
-def test_another_nodes_data_directory_is_refused_with_its_pid(workspace: Path) -> None:
+def test_another_nodes_data_directory_is_refused_with_its_pid(quick_workspace: Path) -> None:
+    workspace = quick_workspace
     with Node(workspace) as node:
         code, error = refusal(Node(workspace))
         assert (code, error["code"]) == (1, "data_dir_busy")
@@ -47,8 +48,8 @@ def test_a_workspace_that_cannot_be_used_is_a_usage_error(tmp_path: Path, place:
     assert str(workspace) in error["message"]
 
 
-def test_data_of_a_newer_henslowe_are_left_alone(workspace: Path) -> None:
-    with Node(workspace) as node:
+def test_data_of_a_newer_henslowe_are_left_alone(quick_workspace: Path) -> None:
+    with Node(quick_workspace) as node:
         assert node.stop() == 0
         core = node.data / "core"
         with lmdb.open(str(core), max_dbs=4, lib_version=0) as env, env.begin(write=True) as txn:

@@ -12,7 +12,8 @@ from henslowe.errors import Conflict, NotFound
 from tests.e2e.harness import Node, http_status, wait_until
 
 
-def test_a_service_is_removed_once_its_folder_is_gone_and_goes_on_when_it_is_back(workspace: Path) -> None:
+def test_a_service_is_removed_once_its_folder_is_gone_and_goes_on_when_it_is_back(quick_workspace: Path) -> None:
+    workspace = quick_workspace
     with Node(workspace) as node:
         node.wait_for_active("hello", 1)
         remove = "/services/hello/actions/remove"

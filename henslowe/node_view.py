@@ -75,6 +75,9 @@ from henslowe.transport.admin.models import (
 )
 
 COMMAND_TIMEOUT_S = 60.0
+NOTICED_S = 5.0
+"""Longest wait for the watcher to see a folder that is there: somebody has just made it."""
+NOTICED_LOOK_S = 0.05
 """A rollback to a version that is not warm waits for its instance."""
 STAGE_EVENTS_LOOKED_AT = 24
 """Enough to hold every stage event of one version's run."""
@@ -304,13 +307,22 @@ class View:
 
     async def run(self, service: str, *, stage: str, cache: bool, by: str) -> AsyncGenerator[dict[str, Any], None]:
         """Run stages for whoever asks; see `henslowe.actors.pipeline.trial`."""
-        self._developed("run", service)
         name = service_name(service)
+        folder = self._node.loaded.settings.workspace / "dev" / name
+        if not folder.is_dir():
+            self._developed("run", service)
 
         async def start(listener: Listener) -> Ref:
-            trial = Trial(name, listener, by, stage, cache)
-            ref: Ref = await registry.via(names.PIPELINE).call(trial, COMMAND_TIMEOUT_S)
-            return ref
+            trial, until_s = Trial(name, listener, by, stage, cache), time.monotonic() + NOTICED_S
+            while True:
+                try:
+                    ref: Ref = await registry.via(names.PIPELINE).call(trial, COMMAND_TIMEOUT_S)
+                except NotFound:
+                    if not folder.is_dir() or time.monotonic() >= until_s:
+                        raise
+                    await asyncio.sleep(NOTICED_LOOK_S)
+                else:
+                    return ref
 
         async with contextlib.aclosing(followed(start, name)) as events:
             async for event in events:

@@ -547,3 +547,18 @@ async def call_own(place: Place, session: str, tool: str) -> None:
     headers = {"Mcp-Session-Id": session, "Accept": "application/json, text/event-stream"}
     async with place.gw.http.post(f"{place.gw.url}/mcp/hello", json=call, headers=headers) as response:
         assert response.status == 200
+
+
+async def test_a_session_hears_what_its_own_server_says_of_its_task(place: Place) -> None:
+    async with listening(place) as (session, stream):
+        call = {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "look", "task": {}}}
+        headers = {"Mcp-Session-Id": session, "Accept": "application/json, text/event-stream"}
+        async with place.gw.http.post(f"{place.gw.url}/mcp/hello", json=call, headers=headers) as response:
+            task_id = (await response.json())["result"]["task"]["taskId"]
+        assert task_id != "t1", "the gateway's own"
+        await call_own(place, session, "finish")
+        async for _, event in events(stream):
+            if event["method"] == "notifications/tasks/status":
+                assert (event["params"]["taskId"], event["params"]["status"]) == (task_id, "completed")
+                return
+        raise AssertionError("the stream ended")

@@ -12,6 +12,7 @@ NAME = ("elicitation/create", {"message": "What is your name?", "requestedSchema
 SAMPLE = {"messages": [{"role": "user", "content": {"type": "text", "text": "hi"}}], "maxTokens": 5}
 MODEL = ("sampling/createMessage", SAMPLE)
 ROOTS = ("roots/list", {})
+TASK = {"taskId": "t1", "status": "working", "createdAt": "", "lastUpdatedAt": "", "ttl": 60_000}
 seen = {"initialize": {}, "roots_changed": 0, "cancelled": 0, "watched": [], "level": ""}
 
 
@@ -57,6 +58,13 @@ def touch(_arguments):
     return "touched"
 
 
+def finish(_arguments):
+    """Says that its task is done."""
+    yield from ()
+    write({"method": "notifications/tasks/status", "params": {**TASK, "status": "completed"}})
+    return "finished"
+
+
 def ask_later(_arguments):
     """Answers at once, and asks when no call of it is under way."""
     global later
@@ -71,7 +79,7 @@ def look(_arguments):
     return json.dumps({**seen, "pid": os.getpid()})
 
 
-TOOLS = {f.__name__: f for f in (announce, ask_name, ask_all, ask_for_ever, ask_later, die_asking, look, touch)}
+TOOLS = {f.__name__: f for f in (announce, ask_name, ask_all, ask_for_ever, ask_later, die_asking, finish, look, touch)}
 running = {}  # request id -> (generator, the ids of its questions, their answers by id)
 asked_by = {}  # id of a question -> request id
 last_id = 0
@@ -152,6 +160,8 @@ for line in sys.stdin:
     elif method == "logging/setLevel":
         seen["level"] = params["level"]
         write({"id": message["id"], "result": {}})
+    elif method == "tools/call" and "task" in params:
+        write({"id": message["id"], "result": {"task": TASK}})
     elif method == "tools/call":
         go_on(message["id"], TOOLS[params["name"]](params.get("arguments")), None)
     else:

@@ -436,6 +436,8 @@ class Rehearse:
     budget_s: float
     short: bool = False
     """Somebody waits for their edit: fewer calls will do."""
+    on_pipes: bool = True
+    """Whether another connection of the active version is another process, which remembers nothing."""
 
 
 class Resemblance(StrEnum):

@@ -38,6 +38,11 @@ class Answer(NamedTuple):
         """Whether it counts against the version that gave it."""
         return self.outcome in FAILURES
 
+    @property
+    def broke(self) -> bool:
+        """Whether the server failed it, and not a tool by its own word: that may be for want of a state."""
+        return self.failed and self.outcome is not Outcome.TOOL_ERROR
+
 
 class Difference(NamedTuple):
     """One place where two answers differ. List indices are left out of the path: `items[].price`."""

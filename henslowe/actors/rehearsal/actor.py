@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,7 +25,6 @@ from henslowe.actors.pairing import Asked, Ledger
 from henslowe.actors.rehearsal.report import figures, resemblance, words
 from henslowe.actors.rehearsal.running import Copies, Find, ask_all, finder
 from henslowe.actors.rehearsal.selecting import Sample, Selection, Skipped, select
-from henslowe.actors.routes import Outcome
 from henslowe.config.settings import DeliverySettings
 from henslowe.errors import Corrupt, HensloweError
 from henslowe.storage.capture import Capture, Captures
@@ -43,6 +42,9 @@ DOUBT_S: Final = 10.0
 """Longest time for a failure to be looked into: long enough to start a copy of either version."""
 DOUBT_ROUNDS: Final = 10
 """How often a call that failed is asked again at most; certain failures are certain after eight."""
+FLAKY_MIN: Final = 3
+"""Failures that no missing state explains, from which a version that fails now and then is looked for."""
+STATEFUL_MAX: Final = 1_000
 DOUBTS_MAX: Final = 20
 """Failing calls that are asked again."""
 NO_DRAIN_S: Final = 0.0
@@ -53,6 +55,8 @@ class _Result:
     first: Ledger
     doubts: Ledger | None
     skipped: Skipped
+    fresh: bool = True
+    """Whether doubts were about copies that remember nothing."""
 
 
 class Rehearsal(LoopActor):
@@ -77,6 +81,8 @@ class Rehearsal(LoopActor):
         self._directory = directory
         self._settings = settings
         self._rng = rng or random.Random()  # noqa: S311 - no secret
+        self._stateful: dict[ServiceName, dict[bytes, None]] = {}
+        """Calls that need what a process remembers, by service; in no table: they are found again."""
         self._runs: dict[ServiceName, tuple[Rehearse, asyncio.Task[None]]] = {}
 
     def handle_cast(self, message: Any) -> None:
@@ -122,7 +128,7 @@ class Rehearsal(LoopActor):
                 order.version,
                 order.against,
                 found,
-                words(first, doubts, skipped, found, against=order.against),
+                words(first, doubts, skipped, found, against=order.against, fresh=result.fresh),
                 figures(first, doubts, skipped, needed=needed, took_s=time.monotonic() - began_s),
             )
         registry.via(names.VERSIONS).cast(rehearsed)
@@ -134,39 +140,69 @@ class Rehearsal(LoopActor):
         selection = await self._selection(order, new, old)
         if not selection.samples:
             return _Result(first, None, selection.skipped)
-        failing: list[Sample] = []
-        by_id = {sample.id: sample for sample in selection.samples}
+        failing: list[Asked] = []
 
         def heard(asked: Asked) -> bool:
             first.add(asked)
             if asked.new.failed and not any(each.failed for each in asked.others):
-                failing.append(by_id[asked.id])
+                failing.append(asked)
             return len(failing) < DOUBTS_MAX
 
         await ask_all(selection.samples, Copies(new, (old, old)), heard, until_s=until_s, rng=self._rng)
-        doubts = await self._doubt(order, failing) if failing else None
-        return _Result(first, doubts, selection.skipped)
+        if not failing:
+            return _Result(first, None, selection.skipped)
+        doubts, fresh = await self._doubt(order, selection.samples, failing)
+        return _Result(first, doubts if doubts.calls else None, selection.skipped, fresh)
 
-    async def _doubt(self, order: Rehearse, failing: list[Sample]) -> Ledger | None:
+    async def _doubt(self, order: Rehearse, all_samples: Sequence[Sample], failing: list[Asked]) -> tuple[Ledger, bool]:
         """Asks the failing calls again, of fresh copies of both versions, until it is certain or the time is up.
 
-        A process that has run for a while has a state that a new one lacks, through no fault of the new version.
+        A process that has run for a while has a state that a new one lacks, through no fault of the new version. What a
+        fresh copy of the active version fails, too, is not asked again, now or later. Where no fresh copy can be had,
+        only those that broke the server are asked.
+
+        Returns:
+            What was found, and whether the copy of the active version was fresh.
         """
-        ledger, needed, is_fresh = Ledger(self._clean), 1.0 / self._settings.alpha, False
-        until_s = time.monotonic() + DOUBT_S
+        needed, until_s = 1.0 / self._settings.alpha, time.monotonic() + DOUBT_S
         old_key = order.version._replace(number=order.against)
-
-        def heard(asked: Asked) -> bool:
-            # What a tool says of itself may be for want of a state; a server that breaks is not.
-            if is_fresh or asked.new.outcome is not Outcome.TOOL_ERROR:
-                ledger.add(asked)
-            return ledger.evidence.evidence < needed
-
+        by_id = {sample.id: sample for sample in all_samples}
         async with _fresh(old_key, until_s) as old, _fresh(order.version, until_s) as new:
-            is_fresh = old is not None
+            fresh = old is not None and order.on_pipes
+            ledger = Ledger(self._clean) if fresh else Ledger(self._clean, blames=lambda answer: answer.broke)
             copies = Copies(new or finder(self._directory, order.version), (old or finder(self._directory, old_key),))
-            await ask_all(failing * DOUBT_ROUNDS, copies, heard, until_s=until_s, rng=self._rng)
-        return ledger if ledger.calls else None
+            still: list[Sample] = []
+            shared = 0
+
+            def heard(asked: Asked) -> bool:
+                nonlocal shared
+                ledger.add(asked)
+                sample = by_id[asked.id]
+                if asked.others[0].failed and fresh:
+                    shared += 1
+                    self._needs_state(order.version.service, sample)
+                elif asked.new.failed:
+                    still.append(sample)
+                return ledger.evidence.evidence < needed
+
+            samples = [by_id[asked.id] for asked in failing if fresh or asked.new.broke]
+            for _ in range(DOUBT_ROUNDS):
+                still.clear()
+                await ask_all(samples, copies, heard, until_s=until_s, rng=self._rng)
+                samples = list(still)
+                if not samples or ledger.evidence.evidence >= needed:
+                    break
+            if fresh and ledger.evidence.evidence < needed and len(failing) - shared >= FLAKY_MIN:
+                # Some fail now and then: the more calls, the better it shows.
+                await ask_all(all_samples, copies, heard, until_s=until_s, rng=self._rng)
+        return ledger, fresh
+
+    def _needs_state(self, service: ServiceName, sample: Sample) -> None:
+        """Remembers a call that no fresh process can answer, so that the next edit does not wait for it."""
+        known = self._stateful.setdefault(service, {})
+        known[sample.key] = None
+        while len(known) > STATEFUL_MAX:
+            known.pop(next(iter(known)))
 
     async def _selection(self, order: Rehearse, new: Find, old: Find) -> Selection:
         offered = [endpoint.contract if (endpoint := find()) is not None else Contract() for find in (old, new)]
@@ -180,6 +216,7 @@ class Rehearsal(LoopActor):
             new,
             calls_max=min(settings.replay_calls_max, SHORT_CALLS) if order.short else settings.replay_calls_max,
             bytes_max=settings.replay_bytes_max,
+            stateful=frozenset(self._stateful.get(order.version.service, ())),
         )
 
     def _newest(self, service: ServiceName, limit_s: float) -> Iterator[Capture]:

@@ -29,7 +29,9 @@ def resemblance(first: Ledger, doubts: Ledger | None, *, needed: float) -> Resem
     return Resemblance.DIFFERS if unexplained or first.refused_new or first.different_paths else Resemblance.ALIKE
 
 
-def words(first: Ledger, doubts: Ledger | None, skipped: Skipped, found: Resemblance, *, against: int) -> str:
+def words(
+    first: Ledger, doubts: Ledger | None, skipped: Skipped, found: Resemblance, *, against: int, fresh: bool = True
+) -> str:
     """The result as a person reads it: `40 calls replayed beside v3: 38 alike, 2 differ (greet: content[].text)`."""
     if not first.calls:
         return f"nothing to replay{_left_out(skipped)}"
@@ -50,7 +52,7 @@ def words(first: Ledger, doubts: Ledger | None, skipped: Skipped, found: Resembl
         parts.append(f"{first.differing} differ as v{against} does from itself")
     text = f"{first.calls} call{'' if first.calls == 1 else 's'} replayed beside v{against}: {', '.join(parts)}"
     if doubts is not None:
-        text += f"; {_doubts(doubts, found, against)}"
+        text += f"; {_doubts(doubts, found, f'a fresh copy of v{against}' if fresh else f'v{against}')}"
     example = next((each for each in first.examples if each["path"] == "(outcome)"), None)
     if found is Resemblance.FAILS and example is not None:
         text += f"; {example['tool']}: {example['new']}"
@@ -80,15 +82,15 @@ def figures(first: Ledger, doubts: Ledger | None, skipped: Skipped, *, needed: f
     }
 
 
-def _doubts(doubts: Ledger, found: Resemblance, against: int) -> str:
+def _doubts(doubts: Ledger, found: Resemblance, other: str) -> str:
     if found is Resemblance.FAILS:
         return (
-            f"asked again beside a fresh copy of v{against}, {doubts.failed_new} of {doubts.calls} failed on this "
-            f"version only (evidence {_times(doubts.evidence.evidence)})"
+            f"asked again beside {other}, {doubts.failed_new} of {doubts.calls} failed on this version only "
+            f"(evidence {_times(doubts.evidence.evidence)})"
         )
     if not doubts.failed_new:
-        return f"a fresh copy of v{against} fails them too: they need what the running one remembers"
-    return f"asked again, {doubts.failed_new} of {doubts.calls} failed: no more than chance explains"
+        return f"{other} fails them too: they need what the running one remembers"
+    return f"asked again beside {other}, {doubts.failed_new} of {doubts.calls} failed, which decides nothing"
 
 
 def _left_out(skipped: Skipped) -> str:
@@ -97,6 +99,7 @@ def _left_out(skipped: Skipped) -> str:
         (skipped.writing, "not read-only"),
         (skipped.gone, "of tools that are gone"),
         (skipped.refused, "that its new schema refuses"),
+        (skipped.stateful, "that need what a process remembers"),
     )
     told = [f"{count} {why}" for count, why in reasons if count]
     return f"; left out: {', '.join(told)}" if told else ""

@@ -40,6 +40,8 @@ class Sample:
     params: JsonObject
     usual_s: float
     """How long it took."""
+    key: bytes = b""
+    """Equal for equal calls."""
 
     @property
     def subject(self) -> str:
@@ -59,6 +61,8 @@ class Skipped:
     """The new version does not offer it any more."""
     refused: int = 0
     """The schema of the new version does not take their arguments: that is for the contract to tell."""
+    stateful: int = 0
+    """No fresh process could answer them before."""
     repeated: int = 0
     """The same was asked before."""
     over: int = 0
@@ -73,8 +77,25 @@ class Selection:
     skipped: Skipped = field(default_factory=Skipped)
 
 
-def select(captures: Iterable[Capture], old: Contract, new: Contract, *, calls_max: int, bytes_max: int) -> Selection:
-    """The calls to make of captures that come newest first. `bytes_max` bounds arguments and answers together."""
+def select(
+    captures: Iterable[Capture],
+    old: Contract,
+    new: Contract,
+    *,
+    calls_max: int,
+    bytes_max: int,
+    stateful: frozenset[bytes] = frozenset(),
+) -> Selection:
+    """The calls to make.
+
+    Args:
+        captures: The newest first.
+        old: What the active version lists.
+        new: What the new one lists.
+        calls_max: Most of them.
+        bytes_max: Most bytes of their arguments and answers together.
+        stateful: Keys of calls that no fresh process can answer.
+    """
     skipped, seen = Skipped(), set[bytes]()
     lanes: dict[str, deque[tuple[Sample, int]]] = {}
     reads_old, reads_new = _reads(old), _reads(new)
@@ -100,10 +121,13 @@ def select(captures: Iterable[Capture], old: Contract, new: Contract, *, calls_m
             skipped.repeated += 1
             continue
         seen.add(key)
+        if key in stateful:
+            skipped.stateful += 1
+            continue
         if capture.method == "tools/call" and not taken.takes(capture.name, params.get("arguments")):
             skipped.refused += 1
             continue
-        sample = Sample(capture.seq, capture.method, capture.name, params, capture.latency_ms / 1000)
+        sample = Sample(capture.seq, capture.method, capture.name, params, capture.latency_ms / 1000, key)
         lane = lanes.setdefault(sample.subject if capture.method == "tools/call" else capture.method, deque())
         lane.append((sample, capture.params_bytes + capture.answer_bytes))
     return Selection(tuple(_in_turns(lanes, skipped, calls_max, bytes_max)), skipped)

@@ -1,7 +1,7 @@
 """What copies of live calls have shown of a canary: beside the verdict on its own calls, with its own alpha. Pure.
 
 A copy asks the candidate what a client asked the stable version. A candidate that has not seen the writes that the
-stable one has may lack what is asked for, and say so: so only failures that are never a tool's own word (`HARD`) count
+stable one has may lack what is asked for, and say so: so only failures that are never a tool's own word count
 as evidence; the others are told. How the evidence is weighed: `henslowe.actors.pairing`.
 """
 
@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from henslowe.actors.messages import Decision
-from henslowe.actors.pairing import Answer, Asked, Ledger
+from henslowe.actors.pairing import Asked, Ledger
 from henslowe.actors.pairing.ledger import Clean
-from henslowe.actors.router.verdict import HARD, Finding
+from henslowe.actors.router.verdict import Finding
 
 PATHS_TOLD: Final = 5
 
@@ -22,7 +22,7 @@ class Mirrorings:
     """The copies of one rollout. Runs in: the loop."""
 
     def __init__(self, clean: Clean) -> None:
-        self._ledger = Ledger(clean, blames=_is_hard)
+        self._ledger = Ledger(clean, blames=lambda answer: answer.broke)
         self._dropped_before: int | None = None
         self.dropped = 0
 
@@ -75,7 +75,3 @@ class Mirrorings:
             "paths": [{"tool": tool, "path": path, "calls": calls} for (tool, path), calls in worst],
             "examples": ledger.examples,
         }
-
-
-def _is_hard(answer: Answer) -> bool:
-    return answer.outcome in HARD

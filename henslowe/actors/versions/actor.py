@@ -21,6 +21,7 @@ from henslowe.actors import failpoints, names
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.kernel import ActorExit, CallTimeout, Continue, Down, LoopActor, Ref, Reply, Timer
 from henslowe.actors.kernel import names as registry
+from henslowe.actors.launch import Wire
 from henslowe.actors.messages import (
     Command,
     HooksAgreed,
@@ -332,7 +333,9 @@ class VersionMachine(LoopActor):
             self.ref.cast(lost)
             return
         budget_s = self._replay_short_s if rehearsal.short else self._replay_s
-        registry.via(names.REHEARSAL).cast(Rehearse(version, rehearsal.against, budget_s, rehearsal.short))
+        old = self._versions.lookup((version.service, rehearsal.against))
+        on_pipes = old is not None and old.launch is not None and old.launch.wire is Wire.STDIO
+        registry.via(names.REHEARSAL).cast(Rehearse(version, rehearsal.against, budget_s, rehearsal.short, on_pipes))
         self.send_after(budget_s + REHEARSAL_SPARE_S, lost)
 
     async def _drive(self, effects: Iterable[OutboxRow]) -> bool:

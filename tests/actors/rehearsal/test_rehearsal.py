@@ -172,6 +172,9 @@ async def test_a_call_that_needs_the_state_of_the_running_process_is_not_held_ag
     found = await world.rehearse()
     assert found.found is Resemblance.ALIKE
     assert "a fresh copy of v1 fails them too" in found.why
+    assert found.report["confirmed"]["calls"] == 5, "once is enough"
+    again = await world.rehearse()
+    assert again.why == "nothing to replay; left out: 5 that need what a process remembers"
 
 
 async def test_without_a_fresh_copy_a_tool_that_complains_is_told_and_a_server_that_breaks_fails(world: World) -> None:
@@ -187,6 +190,29 @@ async def test_without_a_fresh_copy_a_tool_that_complains_is_told_and_a_server_t
     assert (await world.rehearse()).found is Resemblance.DIFFERS
     server._function = breaks
     assert (await world.rehearse()).found is Resemblance.FAILS
+
+
+async def test_a_version_that_fails_now_and_then_is_found_by_more_calls(world: World) -> None:
+    luck = random.Random(2)
+
+    async def flaky(params: JsonObject) -> JsonObject:
+        return failure("unlucky") if luck.random() < 0.2 else await echoes(params)
+
+    await world.record(150)
+    world.serve(echoes, flaky)
+    found = await world.rehearse()
+    assert found.found is Resemblance.FAILS
+    assert found.report["confirmed"]["calls"] < 170
+
+
+async def test_a_server_that_listens_has_no_fresh_copy(world: World) -> None:
+    async def complains(_: JsonObject) -> JsonObject:
+        return failure("no such note")
+
+    await world.record(3)
+    world.serve(echoes, complains)
+    world.ref.cast(Rehearse(NEW, 1, 5.0, on_pipes=False))
+    assert (await assert_receive(world.probe, Rehearsed, 10.0)).found is Resemblance.DIFFERS
 
 
 async def test_what_is_random_in_both_versions_is_no_difference(world: World) -> None:

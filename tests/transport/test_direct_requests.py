@@ -44,6 +44,8 @@ class Place:
         return JsonReply(b'"direct %d"' % len(await request.read()))
 
     async def routed(self, request: web.Request) -> web.StreamResponse:
+        if request.path == "/mcp/wait":
+            return await self.direct(request)
         return JsonReply(b'"routed %d"' % len(await request.read()))
 
     @web.middleware
@@ -190,20 +192,22 @@ async def test_a_client_refused_before_its_body_was_read_sees_the_answer() -> No
         assert (await one.answer())[2] == b'"direct 3"'
 
 
-async def test_a_client_that_hangs_up_cancels_its_request() -> None:
+@pytest.mark.parametrize("verb", ["POST", "PUT"], ids=["direct", "through the router"])
+async def test_a_client_that_hangs_up_cancels_its_request(verb: str) -> None:
     place = Place()
     async with listening(place):
         async with client(place) as one:
-            one.send("/mcp/wait")
+            one.send("/mcp/wait", verb=verb)
             await asyncio.wait_for(place.entered.wait(), 5)
         assert await asyncio.wait_for(place.ended, 5) == "cancelled"
 
 
-async def test_a_handler_may_go_on_without_its_client() -> None:
+@pytest.mark.parametrize("verb", ["POST", "PUT"], ids=["direct", "through the router"])
+async def test_a_handler_may_go_on_without_its_client(verb: str) -> None:
     place = Place(left=lambda: True)
     async with listening(place):
         async with client(place) as one:
-            one.send("/mcp/wait")
+            one.send("/mcp/wait", verb=verb)
             await asyncio.wait_for(place.entered.wait(), 5)
         async with client(place) as other:
             other.send("/mcp/a")

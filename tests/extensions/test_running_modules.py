@@ -123,6 +123,8 @@ async def test_one_that_does_not_start_is_shown_and_the_others_run(planes: Any) 
     plane = await planes(bad=(SINK, "Broken"), counts=(STATE, "Counts"), sink=(SINK, "Sink"))
     await until(lambda: plane.state("sink") is ModuleState.RUNNING)
     await until(lambda: "cannot start: no place for bad" in plane.extensions.board.infos["bad"].reason)
+    (info,) = plane.extensions.board.troubled()
+    assert info.found.name == "bad"
     assert registry.whereis("modules.keeper") is not None
     assert await registry.via("modules.counts").call("a") == 1
 

@@ -76,7 +76,12 @@ class ModuleBoard:
     def troubled(self) -> list[ModuleInfo]:
         """Those that an operator should look at; what a person disabled is not among them."""
         bad = (ModuleState.REFUSED, ModuleState.DEGRADED, ModuleState.DOWN)
-        return [each for each in self.infos.values() if each.state in bad and "modules.disabled" not in each.reason]
+        return [
+            each
+            for each in self.infos.values()
+            if (each.state in bad or (each.state is ModuleState.STARTING and each.reason))
+            and "modules.disabled" not in each.reason
+        ]
 
     def set(self, name: str, state: ModuleState, reason: str = "", module: Any = None) -> None:
         """Note how an extension does, and say so where that is news."""

@@ -60,7 +60,8 @@ class ModuleHost(LoopActor):
 
     async def handle_continue(self, _: None) -> None:
         """Make it and start it."""
-        self._board.set(self._name, ModuleState.STARTING)
+        # With what went wrong the last time, so that one that never starts does not look as if it were just slow.
+        self._board.set(self._name, ModuleState.STARTING, self._board.infos[self._name].reason)
         self._context.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             self._module = self._create()

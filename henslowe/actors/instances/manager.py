@@ -6,8 +6,8 @@ temporary children: when a version has used up its restarts, its supervisor give
 notices, but the manager does, by a monitor. The manager holds no process: after a crash it finds what runs by asking
 the supervisors.
 
-How many instances there are is a number in the crew; `staffing` sees to it. A version that sleeps has a supervisor
-without instances, and in the directory what wakes it.
+How many instances there are is a number in the crew; `staffing` sees to it, `opening` to the private connections. A
+version that sleeps has a supervisor without instances, and in the directory what wakes it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from henslowe.actors import names
 from henslowe.actors.endpoints import Connector, EndpointDirectory
-from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
+from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.instances.crew import Crew, Duty, InstanceBoard
 from henslowe.actors.instances.driver import ProcessDriver
 from henslowe.actors.instances.instance import (
@@ -34,9 +34,9 @@ from henslowe.actors.instances.instance import (
     instance_name,
     tell_versions_and_router,
 )
+from henslowe.actors.instances.opening import Openings
 from henslowe.actors.instances.output import OutputRate
-from henslowe.actors.instances.private import PrivateInstance, PrivateOrder
-from henslowe.actors.instances.staffing import STOP_SPARE_S, TERMINATE_S, DormantOf, Left, Private, Staffing, Wanted
+from henslowe.actors.instances.staffing import STOP_SPARE_S, TERMINATE_S, DormantOf, Left, Staffing, Wanted
 from henslowe.actors.instances.supervision import children, ended, instances_of
 from henslowe.actors.kernel import (
     NOREPLY,
@@ -47,7 +47,6 @@ from henslowe.actors.kernel import (
     LoopActor,
     Ref,
     Reply,
-    RestartType,
     StartChild,
     TerminateChild,
     WhichChildren,
@@ -69,7 +68,7 @@ from henslowe.actors.messages import (
 )
 from henslowe.config.settings import InstanceSettings, Settings
 from henslowe.config.upkeep import ScaleSettings, laid_over
-from henslowe.errors import HensloweError, LimitReached, Unavailable
+from henslowe.errors import HensloweError
 
 log = logging.getLogger(__name__)
 
@@ -136,13 +135,13 @@ class InstanceManager(LoopActor):
         self._around = Surroundings(driver, directory, self._settings.stop_grace_s, kept)
         self._wanted: dict[VersionKey, Wanted] = {}
         self._numbers: dict[VersionKey, Iterator[int]] = {}
-        self._private: dict[InstanceId, Private] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._openings = Openings(self, self._around, self._settings)
         self._staffing = Staffing(
             self,
             self._around,
             self._settings,
-            self._private,
+            self._openings.private,
             dormant=dormant,
             drain_s=settings.delivery.drain_s,
             sessions_at=lambda instance: self._board.sessions_at(instance),  # noqa: PLW0108 - set later
@@ -162,17 +161,9 @@ class InstanceManager(LoopActor):
     async def handle_call(self, message: Any, sender: Reply) -> Any:
         """Take `OpenPrivate`."""
         assert isinstance(message, OpenPrivate)
-        version = message.version
-        wanted = self._wanted.get(version)
-        if wanted is not None and wanted.crew.dormant is not None and not wanted.leaving:
-            if len(wanted.openings) >= self._settings.private_max:
-                raise LimitReached(f"cannot open a private connection to {version}: too many wait until it is awake")
-            wanted.openings.append((message, sender))
+        wanted = self._wanted.get(message.version)
+        if await self._openings.open(wanted, message, sender) and wanted is not None:
             await self._staff(wanted, self._staffing.wake(wanted))
-            return NOREPLY
-        if wanted is None or wanted.leaving or wanted.crew.up is None:
-            raise Unavailable(f"cannot open a private connection to {version}: it is not up")
-        await self._open_private(wanted, message, sender)
         return NOREPLY
 
     async def handle_cast(self, message: Any) -> None:
@@ -183,7 +174,7 @@ class InstanceManager(LoopActor):
             case ReleaseInstance():
                 self._release(message)
             case ClosePrivate():
-                private = self._private.get(message.instance)
+                private = self._openings.private.get(message.instance)
                 if private is not None:
                     private.ref.cast(Release(message.drain_s))
             case _:
@@ -199,8 +190,7 @@ class InstanceManager(LoopActor):
                 await self._refused(wanted, message)
             case Ready():
                 staffing.awake(wanted)
-                for opening, sender in self._openings(wanted):
-                    await self._opened(wanted, opening, sender)
+                await self._openings.go_on(wanted)
                 await self._staff(wanted, staffing.reconcile(wanted))
             case WakeVersion(version):
                 # All of the service, the one that is called first: the previous version is to be warm where one serves.
@@ -247,7 +237,7 @@ class InstanceManager(LoopActor):
             if child.spec.actor is Instance:
                 crew = child.spec.args[0]
             elif child.ref is not None:
-                self._keep_private(child.spec.args[0], child.ref)
+                self._openings.keep(child.spec.args[0], child.ref)
         if crew is not None:
             self._keep(Wanted(crew, supervisor, self.monitor(supervisor)))
 
@@ -273,8 +263,7 @@ class InstanceManager(LoopActor):
         """The version is no more: nothing stands for it, and nobody waits for it."""
         self._board.crews.pop(wanted.crew.version, None)
         wanted.crew.close()
-        for _, sender in self._openings(wanted):
-            sender.set_exception(Unavailable(f"cannot open a private connection to {wanted.crew.version}: it ended"))
+        self._openings.give_up(wanted, "it ended")
 
     # -- wanting and not wanting ----------------
 
@@ -381,8 +370,7 @@ class InstanceManager(LoopActor):
     async def _not_started(self, wanted: Wanted, reason: str) -> None:
         crew = wanted.crew
         if crew.dormant is not None:
-            for _, sender in self._openings(wanted):
-                sender.set_exception(Unavailable(f"cannot wake {crew.version}: {reason}"))
+            self._openings.give_up(wanted, f"it cannot be woken: {reason}")
             await self._staffing.not_woken(wanted, reason)
             self._broken(crew.version, f"cannot be woken: {reason}")
         elif crew.count(Duty.SERVING, Duty.STANDBY):
@@ -394,58 +382,12 @@ class InstanceManager(LoopActor):
             self._broken(crew.version, reason)
             self._dismantle(wanted)
 
-    # -- private connections ----------------
-
-    async def _open_private(self, wanted: Wanted, message: OpenPrivate, sender: Reply) -> None:
-        version, crew = message.version, wanted.crew
-        if (
-            sum(each.version.service == version.service for each in self._private.values())
-            >= self._settings.private_max
-        ):
-            raise LimitReached(
-                f"cannot open a private connection to {version}: {self._settings.private_max} are open",
-                hint="raise instances.private_max",
-            )
-        serving = [member for member in crew.on_duty(Duty.SERVING) if member.endpoint is not None]
-        joined = min(serving, key=lambda member: member.endpoint.in_flight if member.endpoint else 0)
-        instance = InstanceId(f"{version}~{next(crew.private_numbers)}")
-        order = PrivateOrder(crew.ensure, instance, message.client, joined.url, joined.slot if joined.url else 0)
-        spec = ChildSpec(
-            instance,
-            PrivateInstance,
-            args=(order, self._around, sender),
-            restart=RestartType.TEMPORARY,
-            shutdown_s=self._settings.stop_grace_s + STOP_SPARE_S,
-        )
-        try:
-            ref = await wanted.supervisor.call(StartChild(spec))
-        except (ActorExit, CallTimeout) as failure:
-            raise Unavailable(f"cannot open a private connection to {version}: {failure}") from failure
-        self._keep_private(order, ref)
-
-    async def _opened(self, wanted: Wanted, message: OpenPrivate, sender: Reply) -> None:
-        """One that waited until its version is awake."""
-        try:
-            await self._open_private(wanted, message, sender)
-        except HensloweError as error:
-            sender.set_exception(error)
-
-    def _openings(self, wanted: Wanted) -> list[tuple[OpenPrivate, Reply]]:
-        waiting = wanted.openings
-        if wanted.crew.dormant is not None and wanted.crew.serving and not wanted.leaving:
-            return []  # on its way
-        wanted.openings = []
-        return waiting
-
-    def _keep_private(self, order: PrivateOrder, ref: Ref) -> None:
-        self._private[order.instance] = Private(order.ensure.version, order.slot, ref, self.monitor(ref))
-
     # -- ends ----------------
 
     async def _down(self, down: Down) -> None:
-        for instance, private in self._private.items():
+        for instance, private in self._openings.private.items():
             if down.mref is private.monitor:
-                del self._private[instance]
+                del self._openings.private[instance]
                 wanted = self._wanted.get(private.version)
                 if wanted is not None and not wanted.stopping:
                     self._staffing.drain_next(wanted)

@@ -202,10 +202,7 @@ async def test_a_private_connection_to_a_version_that_sleeps_wakes_it(node: Node
     node.manager.cast(SleepVersion(ONE, "nobody called"))
     await node.event("INSTANCE_DRAINED")
 
-    async def ask(_method: str, _params: dict[str, Any]) -> dict[str, Any]:
-        return {"result": {}}
-
-    own = await node.manager.call(OpenPrivate(ONE, SoleClient({"sampling": {}}, ask)), timeout_s=10)
+    own = await node.manager.call(OpenPrivate(ONE, SoleClient({"sampling": {}}, _nothing)), timeout_s=10)
     assert "result" in await call(own)
     node.manager.cast(SleepVersion(ONE, "nobody called"))  # not while a client has a connection of its own
     ensure(node, min=0)
@@ -253,11 +250,17 @@ async def test_a_version_that_cannot_be_woken_says_why_and_is_tried_again(node: 
     with pytest.raises(Unavailable, match="no licence"):  # at once: nothing is started for it
         await call(asleep)
     assert len(node.events("INSTANCE_START")) == 2
+    with pytest.raises(Unavailable, match=r"it cannot be woken: .*no licence"):
+        await node.manager.call(OpenPrivate(ONE, SoleClient({}, _nothing)), timeout_s=10)
     assert "no licence" in crew_of(node).wake_failure
     flag.unlink()
     ensure(node, RAW[0], "-S", "-c", script, min=0)  # as the version machine does after a while
     assert "result" in await asyncio.wait_for(_eventually(asleep), 10)
     assert crew_of(node).wake_failure == ""
+
+
+async def _nothing(_method: str, _params: dict[str, Any]) -> dict[str, Any]:
+    return {"result": {}}
 
 
 async def _eventually(endpoint: Endpoint) -> dict[str, Any]:

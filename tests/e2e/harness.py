@@ -338,18 +338,28 @@ def answer(method: str, params: dict) -> dict:
     return {{"error": {{"code": -32601, "message": "Method not found"}}}}
 
 
-for line in sys.stdin.buffer:
-    message = json.loads(line)
-    if "id" in message and "method" in message:
-        reply = answer(message["method"], message.get("params") or {{}})
-        print(json.dumps({{"jsonrpc": "2.0", "id": message["id"], **reply}}), flush=True)
+if __name__ == "__main__":
+    for line in sys.stdin.buffer:
+        message = json.loads(line)
+        if "id" in message and "method" in message:
+            reply = answer(message["method"], message.get("params") or {{}})
+            print(json.dumps({{"jsonrpc": "2.0", "id": message["id"], **reply}}), flush=True)
 '''
+QUICK_TEST: Final = """\
+from server import answer
 
 
-def quick(greeting: str = "Hello", *, tools: tuple[str, ...] = ()) -> str:
+def test_the_greeting_names_the_person() -> None:
+    assert "Ada" in str(answer("tools/call", {"name": "greet", "arguments": {"name": "Ada"}}))
+"""
+
+
+def quick(greeting: str = "Hello", *, tools: tuple[str, ...] = (), before_run: str = "") -> str:
     """What `server` gives, as a server of the handshake era that needs no library."""
     listed = [_tool("greet", "name", "Greet somebody by name."), *(_tool(name, "text", "Echo.") for name in tools)]
-    return QUICK.format(greeting=greeting, tools=listed)
+    text = QUICK.format(greeting=greeting, tools=listed)
+    loop = "    for line in sys.stdin"
+    return text.replace(loop, f"    {before_run}\n{loop}") if before_run else text
 
 
 def _tool(name: str, argument: str, description: str) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 import asyncio
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from tests.e2e.harness import Node, server
+from tests.e2e.harness import QUICK_TEST, Node, quick
 from tests.e2e.load import Load
 
 INVALID_SCHEMA = '''\
@@ -51,28 +52,39 @@ class Broken:
 
 
 BROKEN = {
-    "a syntax error": Broken({"server.py": server() + "\ndef broken(:\n"}, frozenset({"lint", "test"}), r"(?i)syntax"),
+    "a syntax error": Broken({"server.py": quick() + "\ndef broken(:\n"}, frozenset({"lint", "test"}), r"(?i)syntax"),
     "a failing test": Broken(
-        {"server.py": server().replace('f"Hello, {name}!"', '"Hello, you!"')},
+        {"server.py": quick().replace("{given['name']}", "{given['name'][:1]}")},
         frozenset({"test"}),
         r"the_greeting_names_the_person|Ada",
     ),
     "a server that never answers": Broken(
         {
-            "server.py": server(before_run="__import__('time').sleep(3600)"),
+            "server.py": quick(before_run="__import__('time').sleep(3600)"),
             "service.toml": "[launch]\nready_timeout_s = 2\n",
         },
         frozenset({"mcp-check"}),
         r"(?i)answer|within|time",
     ),
     "a server that prints to standard output": Broken(
-        {"server.py": server(before_run='print("debug: starting", flush=True)')},
+        {"server.py": quick(before_run='print("debug: starting", flush=True)')},
         frozenset({"mcp-check"}),
         r"debug: starting|JSON",
     ),
     "a tool with an invalid schema": Broken({"server.py": INVALID_SCHEMA}, frozenset({"mcp-check"}), r"(?i)schema"),
     "a typo in the manifest": Broken({"service.toml": 'stratgy = "canary"\n'}, frozenset({"manifest"}), r"stratgy"),
 }
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node whose service has a test, and starts at once."""
+    running = Node(tmp_path_factory.mktemp("node") / "workspace", "delivery.strategy=immediate")
+    running.edit("hello", quick())
+    running.edit("hello", QUICK_TEST, "test_server.py")
+    with running:
+        running.wait_for_active("hello", 1)
+        yield running
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -38,8 +38,12 @@ SHORT_CALLS: Final = 60
 """Calls of a short rehearsal: if none of so many fails, a version that fails one call in twenty is unlikely (5 %)."""
 READING_S: Final = 0.25
 """Longest time spent on reading them, or the budget if that is less."""
+COPY_S: Final = 15.0
+"""Longest wait for a fresh copy of either version."""
+COPY_LATE_S: Final = 600.0
+"""A copy that comes later than that is not known of any more: no server takes longer to start."""
 DOUBT_S: Final = 10.0
-"""Longest time for a failure to be looked into: long enough to start a copy of either version."""
+"""Longest time for failures to be looked into once copies are there."""
 DOUBT_ROUNDS: Final = 10
 """How often a call that failed is asked again at most; certain failures are certain after eight."""
 FLAKY_MIN: Final = 3
@@ -164,10 +168,11 @@ class Rehearsal(LoopActor):
         Returns:
             What was found, and whether the copy of the active version was fresh.
         """
-        needed, until_s = 1.0 / self._settings.alpha, time.monotonic() + DOUBT_S
+        needed = 1.0 / self._settings.alpha
         old_key = order.version._replace(number=order.against)
         by_id = {sample.id: sample for sample in all_samples}
-        async with _fresh(old_key, until_s) as old, _fresh(order.version, until_s) as new:
+        async with _fresh(old_key, order.version) as (old, new):
+            until_s = time.monotonic() + DOUBT_S
             fresh = old is not None and order.on_pipes
             ledger = Ledger(self._clean) if fresh else Ledger(self._clean, blames=lambda answer: answer.broke)
             copies = Copies(new or finder(self._directory, order.version), (old or finder(self._directory, old_key),))
@@ -239,25 +244,39 @@ class Rehearsal(LoopActor):
 
 
 @asynccontextmanager
-async def _fresh(version: VersionKey, until_s: float) -> AsyncIterator[Find | None]:
-    """A copy of a version for as long as the context lasts; None where none can be had.
+async def _fresh(*versions: VersionKey) -> AsyncIterator[list[Find | None]]:
+    """Copies of versions for as long as the context lasts, None in the place of one that cannot be had.
 
     Of a server on pipes it is a process of its own; one that listens is joined in another session, and shows its state.
     """
-    endpoint: Endpoint | None = None
+    opening = [asyncio.ensure_future(_open(version)) for version in versions]
+    try:
+        await asyncio.wait(opening, timeout=COPY_S)
+        yield [_only(task.result()) if task.done() else None for task in opening]
+    finally:
+        for task in opening:
+            task.add_done_callback(_close)  # at once, or when it is there at last
+
+
+async def _open(version: VersionKey) -> Endpoint | None:
     try:
         order = OpenPrivate(version, SoleClient(capabilities={}, ask=_refuse))
-        endpoint = await registry.via(names.INSTANCES).call(order, max(0.1, until_s - time.monotonic()))
+        endpoint: Endpoint = await registry.via(names.INSTANCES).call(order, COPY_LATE_S)
     except (HensloweError, ActorExit, CallTimeout) as error:
         log.info("no_fresh_copy version=%s reason=%s", version, error)
-    try:
-        yield None if endpoint is None else _only(endpoint)
-    finally:
-        if endpoint is not None:
-            registry.via(names.INSTANCES).cast(ClosePrivate(endpoint.instance, NO_DRAIN_S))
+        return None
+    return endpoint
 
 
-def _only(endpoint: Endpoint) -> Callable[[], Endpoint | None]:
+def _close(opened: asyncio.Task[Endpoint | None]) -> None:
+    endpoint = None if opened.cancelled() or opened.exception() is not None else opened.result()
+    if endpoint is not None:
+        registry.via(names.INSTANCES).cast(ClosePrivate(endpoint.instance, NO_DRAIN_S))
+
+
+def _only(endpoint: Endpoint | None) -> Find | None:
+    if endpoint is None:
+        return None
     return lambda: endpoint if endpoint.state is EndpointState.READY else None
 
 

@@ -29,6 +29,7 @@ QUICK_S: Final = 0.1
 client would wait for all of them."""
 PATIENCE_S: Final = 5.0
 """Shortest time after which an answer counts as not coming."""
+PATIENCE_MAX_S: Final = 15.0
 PATIENCE_TIMES: Final = 10.0
 """Times of how long the call took when it was captured."""
 BACK_S: Final = 2.0
@@ -101,7 +102,7 @@ async def ask_all(
 
 async def ask(sample: Sample, copies: Copies, *, until_s: float, rng: random.Random) -> Asked | None:
     """One call of all copies; None where one could not be asked, or one of the other version took too long."""
-    patience_s = max(PATIENCE_S, PATIENCE_TIMES * sample.usual_s)
+    patience_s = min(PATIENCE_MAX_S, max(PATIENCE_S, PATIENCE_TIMES * sample.usual_s))
     finds = (copies.new, *copies.others)
     order = list(range(len(finds)))
     rng.shuffle(order)

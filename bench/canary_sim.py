@@ -357,7 +357,7 @@ def climbing(runs: int) -> Iterator[Claim]:
     yield Claim("steps, good version: canary calls to promotion, p95", quantile(good.promotions, 0.95), 300)
     yield Claim("steps, good version: rolled back", len(good.rollbacks) / good.runs, 0.01)
     for name, steps in (("steps", CLIMB), ("hasty steps", RUSH)):
-        null = run(runs, 23, single_calls(0.02, 0.02), calls_max=1_500, steps=steps, rules=NEVER)
+        null = run(runs, 231, single_calls(0.02, 0.02), calls_max=1_500, steps=steps, rules=NEVER)
         yield Claim(f"{name}, good, never promoted: rolled back", len(null.rollbacks) / null.runs, 0.01)
         for icc in (0.0, 0.6):
             kept: dict[str, object] = {"calls_max": 1_500, "steps": steps, "past": SHORT, "rules": NEVER}
@@ -367,7 +367,7 @@ def climbing(runs: int) -> Iterator[Claim]:
         fine = run(runs, 25, long_sessions(0.05, 0.05, icc=0.4), calls_max=4_000, **stay)
         yield Claim(f"{name}, good, 40 sessions that stay: rolled back", len(fine.rollbacks) / fine.runs, 0.01)
     shared = run(
-        runs, 26, single_calls(0.01, 0.01, incident=(200, 900, 0.3)), calls_max=1_500, steps=CLIMB, rules=NEVER
+        runs, 261, single_calls(0.01, 0.01, incident=(200, 900, 0.3)), calls_max=1_500, steps=CLIMB, rules=NEVER
     )
     yield Claim("steps, good, shared incident of 30 %: rolled back", len(shared.rollbacks) / shared.runs, 0.01)
     dead = run(runs, 27, single_calls(0.01, 1.0), calls_max=2_000, steps=CLIMB)

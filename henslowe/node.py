@@ -74,6 +74,7 @@ from henslowe.config.sample import ensure_sample, ensure_workspace
 from henslowe.config.settings import DeclaredService, Settings
 from henslowe.errors import HensloweError, ListenFailed
 from henslowe.node_extensions import Extensions, ToolService
+from henslowe.node_health import keeps_awake
 from henslowe.node_health_metrics import HealthCollector
 from henslowe.node_metrics import NodeCollector
 from henslowe.node_tables import TABLES
@@ -470,7 +471,7 @@ class Node:
         shared.instances.queued = self._gateway.queued
         shared.instances.sessions_at = self._gateway.sessions_at
         tasks = self.store.table(TASKS)
-        shared.instances.working = lambda service: any(task.open for task in tasks.by("service", service))
+        shared.instances.working = lambda service: keeps_awake(services.lookup(service), tasks.by("service", service))
         admin = Admin(
             view,
             self.store.events,

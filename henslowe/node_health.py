@@ -6,11 +6,12 @@ Gathering what they are given is `henslowe.node_view`'s; the shapes are `henslow
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from henslowe.actors.health import HealthBoard, WindowFigures
 from henslowe.actors.ids import InstanceId, VersionKey
 from henslowe.actors.instances import Crew, Duty, InstanceBoard, Member
+from henslowe.actors.tasks import TaskRow
 from henslowe.actors.traffic import ServiceTraffic
 from henslowe.actors.versions import ServiceRow
 from henslowe.transport.admin.models import InstanceReply, ScaleReply, VersionHealthReply, WindowReply
@@ -102,3 +103,12 @@ def asleep(crew: Crew | None) -> str:
     minutes = max(0.0, time.time() - crew.asleep_since_s) / 60
     since = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
     return f"asleep for {since}, woken by a call"
+
+
+def keeps_awake(row: ServiceRow | None, tasks: Iterable[TaskRow]) -> bool:
+    """Whether a service must not sleep though nobody calls it.
+
+    A rollout under way needs its versions up, whoever decides on it and when; a task outlives the call that began it.
+    """
+    rollout = row is not None and bool(row.staged or row.canary or row.rollback_to)
+    return rollout or any(task.open for task in tasks)

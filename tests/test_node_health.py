@@ -6,13 +6,23 @@ import time
 from types import MappingProxyType
 from typing import Any
 
+import pytest
+
 from henslowe.actors.health import Breach, HealthBoard, WindowFigures
 from henslowe.actors.ids import InstanceId
 from henslowe.actors.instances import Crew, InstanceBoard
+from henslowe.actors.tasks import TaskRow
 from henslowe.actors.traffic import ServiceTraffic, TrafficStats, VersionTraffic
 from henslowe.actors.versions import ServiceRow
 from henslowe.config.upkeep import ScaleSettings
-from henslowe.node_health import asleep, health_replies, instance_replies, scale_reply, window_reply
+from henslowe.node_health import (
+    asleep,
+    health_replies,
+    instance_replies,
+    keeps_awake,
+    scale_reply,
+    window_reply,
+)
 from henslowe.node_health_metrics import HealthCollector
 from tests.actors.instances.test_crew_and_scaling import ONE, Handle, crew_of, join
 
@@ -77,6 +87,20 @@ def test_a_version_without_calls_has_no_figures() -> None:
     assert (one.version, one.passed, one.window.calls) == (1, "10 of 40 calls failed", 40)
     assert list(health_replies(ROW, None)) == []
     assert window_reply(WindowFigures()) is None
+
+
+@pytest.mark.parametrize("field", ["staged", "canary", "rollback_to"])
+def test_a_rollout_under_way_keeps_a_service_awake(field: str) -> None:
+    assert keeps_awake(ROW.model_copy(update={field: 3}), ())
+    assert not keeps_awake(ROW, ())
+    assert not keeps_awake(None, ())
+
+
+def test_a_task_under_way_keeps_a_service_awake() -> None:
+    fields = {"service": ONE.service, "version": 1, "instance": InstanceId("hello@1#1"), "own": "t", "era": "legacy"}
+    task = TaskRow(id="t", owner="", unit="s:x", created_s=0.0, expires_s=1.0, **fields)
+    assert keeps_awake(ROW, (task,))
+    assert not keeps_awake(ROW, (task.model_copy(update={"status": "completed"}),))
 
 
 def test_the_metrics_have_the_same_figures() -> None:

@@ -220,7 +220,7 @@ class InstanceBoard:
     sessions_at: Callable[[InstanceId], int] = lambda _instance: 0
     """Sessions that stay with an instance, and lose what it keeps for them when it ends."""
     working: Callable[[ServiceName], bool] = lambda _service: False
-    """Whether its servers work at something that outlives the calls, as tasks do."""
+    """Whether its servers are needed though nobody calls: for tasks, or for a rollout."""
 
     def of(self, version: VersionKey) -> Crew | None:
         """The crew of a version; None for one that does not run and does not sleep."""

@@ -42,7 +42,7 @@ COPY_S: Final = 15.0
 """Longest wait for a fresh copy of either version."""
 COPY_LATE_S: Final = 600.0
 """A copy that comes later than that is not known of any more: no server takes longer to start."""
-DOUBT_S: Final = 10.0
+DOUBT_S: Final = 20.0
 """Longest time for failures to be looked into once copies are there."""
 DOUBT_ROUNDS: Final = 10
 """How often a call that failed is asked again at most; certain failures are certain after eight."""

@@ -67,7 +67,7 @@ TRY_AGAIN_S: Final = 10.0
 TRY_AGAIN_MAX_S: Final = 600.0
 """From a version that cannot be kept running to the next try, doubled each time: beyond the instance's own restarts."""
 ATTEMPTS_MAX: Final = 1_000
-REHEARSAL_SPARE_S: Final = 60.0
+REHEARSAL_SPARE_S: Final = 80.0
 """Beyond its budget: a rehearsal looks into failures, which takes as long as starting both versions once more."""
 TIME_LOOK_S: Final = 0.1
 """Until something is looked at again whose time should be up but is not, by the clock on the wall."""

@@ -136,8 +136,8 @@ class DeliverySettings(Section):
     keep_versions: Annotated[int, Field(ge=2)] = 20
     """Archived versions kept per service, beside the active, the previous and the permanent one."""
     sticky: Sticky = "session"
-    """What stays with one version during a rollout: each session (a stateless client for `sticky_epoch_s`), all that one
-    principal does, or all that comes from one client program at one address."""
+    """What stays with one version during a rollout: each session (a stateless client for `sticky_epoch_s`), all that
+    one principal does, or all that comes from one client program at one address."""
     replay: ReplayPolicy = "gate"
     """Before a version meets a client, captured calls of read-only tools are sent to it and to the active version.
     `gate`: one that fails what the active one answers is taken back; `hold`: it waits for a person; `report`: it goes
@@ -151,7 +151,8 @@ class DeliverySettings(Section):
     replay_s: Annotated[float, Field(gt=0, le=600)] = 10.0
     """Longest replay before a canary."""
     replay_immediate_s: Annotated[float, Field(gt=0, le=600)] = 1.0
-    """The same before a version that takes all traffic at once; only a failure that is being looked into takes longer."""
+    """The same before a version that takes all traffic at once; only a failure that is being looked into takes
+    longer."""
 
 
 class InstanceSettings(Section):

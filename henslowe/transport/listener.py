@@ -33,6 +33,8 @@ LINGER_S: Final = 2.0
 """How long the rest of a request that was refused is read, so that its client sees the refusal."""
 STALLED_S: Final = 60.0
 """How long a client may leave unread what was sent to it, and the network unconfirmed, before its connection ends."""
+TURNS: Final = 4
+"""Of the loop, until each connection that had something to read was read."""
 HEADERS_MAX: Final = 100
 HEADER_BYTES_MAX: Final = 8_190
 """Of one request's head: beyond them 400, before anything looks at it."""
@@ -152,6 +154,9 @@ class Listener(LoopActor):
     async def _close(self) -> None:
         runner, self._runner = self._runner, None
         if runner is not None:
+            # What has arrived on idle connections is read before these are closed: it would be lost with them.
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
             await runner.cleanup()
 
     def _gone(self, loop: asyncio.AbstractEventLoop, *_: object) -> None:

@@ -86,9 +86,8 @@ async def whole(node: Node, name: str = "hello") -> None:
 
 
 async def live(node: Node, greeting: str, number: int) -> None:
-    """Edits the sample service, unless it is its first version, and returns when this version of it serves."""
-    if row_of(node, "hello").last_number < 1:
-        await until(lambda: row_of(node, "hello").active == 1, "the sample to serve", LIVE_S)
+    """Edits the service once its first version serves, and returns when this version of it does."""
+    await until(lambda: row_of(node, "hello").active >= 1, "the first version to serve", LIVE_S)
     (node.settings.workspace / "dev/hello/server.py").write_text(quick(greeting))
     await until(
         lambda: row_of(node, "hello").active >= number and serves(node, "hello"),

@@ -67,22 +67,15 @@ class Prober:
                     await asyncio.sleep(0.01)
 
 
-def switch_lags_ms(asked: Sequence[tuple[float, int]], answered: Sequence[tuple[float, int]]) -> list[float]:
+def switch_lags_ms(asked: Sequence[tuple[float, float, int]], answered: Sequence[tuple[float, int]]) -> list[float]:
     """Per switch, sorted: milliseconds until the start of the last call that another version answered; 0 for none.
 
     Args:
-        asked: When each switch was asked for, and to which version, in order.
+        asked: From when to when each switch is looked at, and to which version it goes, in order.
         answered: When each call began, and which version answered it, in order.
     """
     lags = []
-    calls = iter(answered)
-    call = next(calls, None)
-    for number, (began_s, version) in enumerate(asked):
-        ends_s = asked[number + 1][0] if number + 1 < len(asked) else float("inf")
-        last_s = began_s
-        while call is not None and call[0] < ends_s:
-            if call[0] >= began_s and call[1] != version:
-                last_s = call[0]
-            call = next(calls, None)
-        lags.append((last_s - began_s) * 1000)
+    for began_s, ends_s, version in asked:
+        wrong = (at_s - began_s for at_s, answering in answered if began_s <= at_s < ends_s and answering != version)
+        lags.append(1_000 * max(wrong, default=0.0))
     return sorted(lags)

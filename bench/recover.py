@@ -7,16 +7,17 @@
 Twenty SDK clients of each era make 50 calls a second together, of a tool that says it may be repeated, each on the
 one session that it opened at first:
 
-* *flips*: people's commands let one version follow the other, as fast as the node does it. Beside the clients, calls
-  one after the other tell from when on all new calls meet the other version.
+* *flips*: people's commands let one version follow the other, as fast as the node starts it.
+* *rollbacks*: an edit goes live, and is taken back, while the version before is warm. Beside the clients, calls one
+  after the other tell from when on all new calls meet the version of before.
 * *kills*: `kill -9` of the server that answers, again as soon as there is another one.
 * *restarts*: of the node itself, in turns asked to stop and killed; its clients' HTTP library tries again while
   nobody listens, everything above it does not know.
 * the peers: `kill -9` of the server behind mcp-proxy, supergateway and fastmcp's proxy, each where it is on PATH or
   can be fetched by `uv` or `npm`; with clients of the handshake era alone where it knows no other.
 
-What `--check` holds: no call fails in flips and kills, no session is lost in any part, and 50 ms after a flip was asked
-for (99th percentile) no new call meets the version of before. A table at the end compares.
+What `--check` holds: no call fails in flips, rollbacks and kills, no session is lost in any part, and 50 ms after a
+rollback was asked for (99th percentile) no new call meets the bad version. A table at the end compares.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class Figures(Traffic):
     """From each fault to the end of its repair."""
     eras: str = "both"
     switch_ms_p50: float = 0.0
-    """From asking for a flip to the start of the last call that met the version of before."""
+    """From asking for a rollback to the start of the last call that met the version that was taken back."""
     switch_ms_p99: float = 0.0
     probes: int = 0
     """Calls that told."""
@@ -88,12 +89,13 @@ class Figures(Traffic):
 # -- this project's node ----------------
 
 
-def plain_service(workspace: Path, version: int = 1) -> None:
-    """Save the service that starts at once, in one of its versions."""
+def plain_service(workspace: Path, version: int = 1, edit: int = 0) -> None:
+    """Save the service that starts at once, in one of its versions; the number of the edit makes it a new one."""
     folder = workspace / "dev" / "plain"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "service.toml").write_text('[launch]\ncommand = ["python", "-S", "server.py"]\n')
-    (folder / "server.py").write_text(PLAIN_SOURCE.read_text().replace("VERSION = 1", f"VERSION = {version}"))
+    text = PLAIN_SOURCE.read_text().replace("VERSION = 1", f"VERSION = {version}")
+    (folder / "server.py").write_text(f"{text}# {edit}\n")
 
 
 async def flips(options: argparse.Namespace, folder: Path) -> Figures:
@@ -105,30 +107,47 @@ async def flips(options: argparse.Namespace, folder: Path) -> Figures:
         await asyncio.to_thread(node.wait_for_active, "plain", 1)
         plain_service(workspace, 2)
         await asyncio.to_thread(node.wait_for_active, "plain", 2)
-        asked: list[tuple[float, int]] = []
-        async with (
-            Load(node.mcp("plain"), clients=CLIENTS, calls_per_s=CALLS_PER_S) as load,
-            Prober(node.mcp("plain")) as prober,
-        ):
+        async with Load(node.mcp("plain"), clients=CLIENTS, calls_per_s=CALLS_PER_S) as load:
             for number in range(options.flips):
                 began_s = time.monotonic()
-                asked.append((began_s, 1 + number % 2))
                 await asyncio.to_thread(_flip, node, 1 + number % 2)
                 figures.took(began_s)
                 if number % 100 == 99:
                     _say(options, f"flips: {number + 1} of {options.flips}, {_so_far(load)}")
             await load.more_calls(SETTLE_CALLS)
         figures.take(load)
-        figures.failed_calls += len(prober.failures)
-        figures.failures += prober.failures[:FAILURES_SHOWN_MAX]
-        lags_ms = switch_lags_ms(asked, prober.answered)
-        figures.switch_ms_p50 = round(lags_ms[len(lags_ms) // 2], 1)
-        figures.switch_ms_p99 = round(lags_ms[min(len(lags_ms) - 1, int(0.99 * len(lags_ms)))], 1)
-        figures.probes = len(prober.answered)
         answered = {text.rpartition(" ")[2] for text in load.tally.answers}
         if answered != {"1", "2"}:
             figures.failures.append(f"expected both versions to answer, got: {answered}")
             figures.failed_calls += 1
+    return figures
+
+
+async def rollbacks(options: argparse.Namespace, folder: Path) -> Figures:
+    """Edits that go live and are taken back; the version of before is warm, as it is after any edit."""
+    figures = Figures("rollbacks", options.rollbacks, CLIENTS)
+    workspace = folder / "rollbacks"
+    plain_service(workspace)
+    with Node(workspace, "delivery.strategy=immediate") as node:
+        await asyncio.to_thread(node.wait_for_active, "plain", 1)
+        url, asked = node.mcp("plain"), []
+        async with Load(url, clients=CLIENTS, calls_per_s=CALLS_PER_S) as load, Prober(url) as prober:
+            for number in range(options.rollbacks):
+                began_s = time.monotonic()
+                plain_service(workspace, 2, number)
+                await asyncio.to_thread(node.wait_for_active, "plain", 2 + number)
+                asked_s = time.monotonic()
+                await asyncio.to_thread(_flip, node, 1)
+                asked.append((asked_s, time.monotonic(), 1))
+                figures.took(began_s)
+            await load.more_calls(SETTLE_CALLS)
+        figures.take(load)
+    figures.failed_calls += len(prober.failures)
+    figures.failures += prober.failures[:FAILURES_SHOWN_MAX]
+    lags_ms = switch_lags_ms(asked, prober.answered)
+    figures.switch_ms_p50 = round(lags_ms[len(lags_ms) // 2], 1)
+    figures.switch_ms_p99 = round(lags_ms[min(len(lags_ms) - 1, int(0.99 * len(lags_ms)))], 1)
+    figures.probes = len(prober.answered)
     return figures
 
 
@@ -224,6 +243,7 @@ async def prove(options: argparse.Namespace, folder: Path) -> tuple[list[Figures
     """All parts that were asked for: this node's, and the peers'."""
     parts: list[tuple[int, Callable[[argparse.Namespace, Path], Awaitable[Figures]]]] = [
         (options.flips, flips),
+        (options.rollbacks, rollbacks),
         (options.kills, kills),
         (options.restarts, restarts),
     ]
@@ -247,7 +267,7 @@ def broken(ours: list[Figures]) -> list[str]:
         if figures.failed_calls and figures.part != "restarts":
             found.append(f"{figures.part}: {figures.failed_calls} of {figures.calls} calls failed")
         if figures.switch_ms_p99 > SWITCH_MS_MAX:
-            late = f"the other version got calls for {figures.switch_ms_p99} ms"
+            late = f"the bad version got calls for {figures.switch_ms_p99} ms"
             found.append(f"{figures.part}: expected at most {SWITCH_MS_MAX:g} ms until all calls had switched, {late}")
     return found
 
@@ -277,6 +297,7 @@ def main() -> int:
     """Runs the proof; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--flips", type=int, metavar="N", help="versions that follow each other (1,000; quick: 100)")
+    parser.add_argument("--rollbacks", type=int, metavar="N", help="edits that are taken back (100; quick: 10)")
     parser.add_argument("--kills", type=int, metavar="N", help="kills of the server (100; quick: 8)")
     parser.add_argument("--restarts", type=int, metavar="N", help="restarts of the node (10; quick: 2)")
     parser.add_argument("--peer-kills", type=int, metavar="N", help="kills behind each peer (10; quick: 0)")
@@ -284,7 +305,13 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON only")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a promise is broken")
     options = parser.parse_args()
-    usual = {"flips": (1_000, 100), "kills": (100, 8), "restarts": (10, 2), "peer_kills": (10, 0)}
+    usual = {
+        "flips": (1_000, 100),
+        "rollbacks": (100, 10),
+        "kills": (100, 8),
+        "restarts": (10, 2),
+        "peer_kills": (10, 0),
+    }
     for name, (full, quick) in usual.items():
         if getattr(options, name) is None:
             setattr(options, name, quick if options.quick else full)

@@ -43,7 +43,7 @@ def captures_command(
     """Recorded calls, newest first; their secrets were taken out before they were stored."""
     if ctx.invoked_subcommand is not None:
         return
-    from henslowe.transport.admin.capture_models import CapturesReply
+    from henslowe.transport.admin.models.captures import CapturesReply
 
     filters = {"service": service, "version": version, "method": method, "name": name, "before": before}
     if errors is not None:
@@ -87,7 +87,7 @@ def captures_command(
 def show_command(*, seq: int, console: Console, node: NodeFile) -> None:
     """One recorded call: who was asked, what, and the answer."""
     raw: dict[str, Any] = NodeClient(node).get(f"/captures/{seq}")
-    from henslowe.transport.admin.capture_models import CaptureReply
+    from henslowe.transport.admin.models.captures import CaptureReply
 
     one = CaptureReply.model_validate(raw)
 

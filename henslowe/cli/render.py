@@ -10,7 +10,6 @@ import click
 
 from henslowe.cli.comparing import comparison_lines, replay_lines
 from henslowe.cli.console import clean, clock, dim, duration, moment, table
-from henslowe.transport.admin.artifact_models import VersionFactsReply
 from henslowe.transport.admin.models import (
     ActorReply,
     EventReply,
@@ -27,6 +26,7 @@ from henslowe.transport.admin.models import (
     VersionsReply,
     WindowReply,
 )
+from henslowe.transport.admin.models.artifacts import VersionFactsReply
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 DIGEST_CHARS = 12

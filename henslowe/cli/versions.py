@@ -34,7 +34,7 @@ def versions_command(*, service: str, version: int | None, console: Console, nod
 
 def _one(service: str, version: int, console: Console, client: NodeClient) -> None:
     from henslowe.cli.render import facts_lines
-    from henslowe.transport.admin.artifact_models import VersionFactsReply
+    from henslowe.transport.admin.models.artifacts import VersionFactsReply
 
     raw = client.get(f"{service_path(service)}/versions/{version}")
     kept = bool(raw["facts"].get("kept"))

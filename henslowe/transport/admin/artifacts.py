@@ -13,9 +13,9 @@ from aiohttp import web
 from henslowe.actors.versions import VERSIONS, VersionRow
 from henslowe.errors import BadRequest, NotFound
 from henslowe.storage import EntryKind, Store
-from henslowe.transport.admin.artifact_models import ArtifactQuery, ArtifactReply, ArtifactsReply, VersionFactsReply
 from henslowe.transport.admin.edge import Call
 from henslowe.transport.admin.models import Reply
+from henslowe.transport.admin.models.artifacts import ArtifactQuery, ArtifactReply, ArtifactsReply, VersionFactsReply
 
 
 class KeptVersions:

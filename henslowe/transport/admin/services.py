@@ -21,7 +21,7 @@ from henslowe.errors import BadRequest, Conflict, NotFound
 from henslowe.transport.admin.answers import json_response
 from henslowe.transport.admin.edge import Call
 from henslowe.transport.admin.models import Reply
-from henslowe.transport.admin.service_models import (
+from henslowe.transport.admin.models.manifests import (
     ManifestReply,
     PatchManifestRequest,
     PutManifestRequest,

@@ -11,7 +11,7 @@ from henslowe.actors.tasks import TaskRow
 from henslowe.storage import Table
 from henslowe.transport.admin.edge import Call
 from henslowe.transport.admin.models import Reply
-from henslowe.transport.admin.traffic_models import (
+from henslowe.transport.admin.models.traffic import (
     PurgeReply,
     PurgeRequest,
     ResultReply,

@@ -12,7 +12,7 @@ from henslowe.actors.sessions import SESSIONS, SessionRow
 from henslowe.actors.tasks import TASKS, TaskRow
 from henslowe.cli import client as cli_client
 from henslowe.cli.app import cli
-from henslowe.transport.admin.traffic_models import RowsQuery
+from henslowe.transport.admin.models.traffic import RowsQuery
 from tests.transport.admin.small_node import Served, serve
 
 

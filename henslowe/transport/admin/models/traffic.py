@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from henslowe.transport.admin.models import Reply, Request
+from henslowe.transport.admin.models.base import Reply, Request
 
 ROWS_PAGE_MAX = 1_000
 

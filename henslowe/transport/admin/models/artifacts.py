@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from henslowe.transport.admin.models import Reply, Request
+from henslowe.transport.admin.models.base import Reply, Request
 
 
 class VersionFactsReply(Reply):

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from henslowe.transport.admin.models import Reply, Request, Seq
+from henslowe.transport.admin.models.base import Reply, Request, Seq
 
 CAPTURES_PAGE_MAX = 1_000
 

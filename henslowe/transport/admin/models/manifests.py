@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from henslowe.config.manifest.editing import TEXT_CHARS_MAX
-from henslowe.transport.admin.models import Reply, Request
+from henslowe.transport.admin.models.base import Reply, Request
 
 
 class ManifestReply(Reply):

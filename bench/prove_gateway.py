@@ -62,7 +62,7 @@ _AUTH_QUICK = tuple(
 PARTS = (
     Part("recover", ("bench/recover.py", "--check"), limit_s=3_600.0),
     Part("scaling", ("bench/scaling.py", "--check")),
-    Part("abuse", ("bench/abuse.py", "--check")),
+    Part("abuse", ("bench/abuse.py", "--check"), quick_limit_s=1_200.0),
     Part("fuzz", ("bench/fuzz_mcp.py", "--check"), limit_s=3_600.0),
     Part("admin", ("bench/fuzz_admin.py",)),
     Part("conformance", ("tools/conformance.py",), quick=("--only", "direct", "--only", "http", "--only", "pipes")),

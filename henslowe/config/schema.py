@@ -43,6 +43,9 @@ def suggestion(path: Path_) -> str:
     """The dotted key that was probably meant, or "" when nothing is near."""
     dotted = ".".join(path)
     known = {".".join(_filled(each, path)): each for each in leaves() if each[-1] != ANY_NAME}
+    mine = [each[-1] for each in known.values() if each[:-1] == path[:-1]]
+    if here := difflib.get_close_matches(path[-1], mine, n=1, cutoff=0.8):  # a slip in the right table
+        return ".".join((*path[:-1], here[0]))
     for key in known:  # the right word in the wrong table: `strategy` for `delivery.strategy`
         if key.split(".")[-1] == path[-1] and ANY_NAME not in key:
             return key

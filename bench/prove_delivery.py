@@ -58,7 +58,7 @@ class Section:
 
 def verdict(quick: bool, seed: int) -> Found:
     """The claims of the simulation, those that do not hold, and what Flagger's rule would do."""
-    runs = 60 if quick else 400
+    runs = 60 if quick else 250
     claims = list(canary_sim.claims(runs))
     # With few rollouts a quantile near its limit is decided by one of them.
     broken = [] if quick else [claim for claim in claims if not claim.holds]

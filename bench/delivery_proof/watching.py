@@ -181,7 +181,7 @@ def _overflow(watched: Watched, dev: Path, problems: list[str]) -> dict[str, flo
     watched.forget()
     watched.process.send_signal(signal.SIGSTOP)
     for number in range(burst // 2 + 1):  # made and written: two events each
-        (dev / SMALL[0] / "g0" / "p0" / f"new{number}.py").write_text("")
+        (dev / SMALL[0] / "g0" / "p0" / f"new{number}.py").write_text("new = True\n")
     (dev / LARGE / "g0/p2/late.py").write_text("late = True\n")
     (dev / SMALL[3] / "g0/p99/made").mkdir()
     (dev / SMALL[3] / "g0/p99/made/late.py").write_text("late = True\n")

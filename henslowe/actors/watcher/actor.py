@@ -194,11 +194,14 @@ class Watcher(ThreadActor):
     def _poll(self) -> None:
         if self._dev_is_polled():
             self._discover()
+        again = [] if self._watches is None else list(filter(self._watches.has_room_again, self._services))
+        for name in again:
+            self._watch(self._services[name])
+        if again:
+            self._publish()
         for service in tuple(self._services.values()):
-            again = self._watches is not None and self._watches.has_room_again(service.name)
-            if again:
-                self._watch(service)
-            if again or (service.mode is Mode.POLLING and self._may_poll()) or service.tree.linked:
+            polled = service.mode is Mode.POLLING and self._may_poll()
+            if polled or service.name in again or service.tree.linked:
                 self._look(service)
 
     def _rescan(self) -> None:

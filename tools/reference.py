@@ -110,7 +110,8 @@ with its origin. A key that is not known is an error that names the key that was
             sections.append((name, field.annotation))
     sections.append(("services.NAME", settings.DeclaredService))
     for prefix, model in sections:
-        sources = [(inspect.getmodule(one), one.__name__) for one in reversed(model.__mro__) if issubclass(one, Section)]
+        kinds = [one for one in reversed(model.__mro__) if issubclass(one, Section)]
+        sources = [(inspect.getmodule(one), one.__name__) for one in kinds]
         texts = {name: text for source, title in sources for _, name, text in documented(source, title) if text}
         rows = [
             (f"`{name}`", _type(field), _default(field), texts.get(name, ""))

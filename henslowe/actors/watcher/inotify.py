@@ -152,7 +152,7 @@ class WatchTree:
 
     @property
     def is_recovering(self) -> bool:
-        """Whether events were lost, and not all folders were walked again yet; the last one's hint is the end of it."""
+        """Whether events were lost, and folders are being walked again; the last one's hint is the end of it."""
         return bool(self._recovering)
 
     @property
@@ -175,11 +175,10 @@ class WatchTree:
         """For the groups: pass a hint on."""
         self._on_hint(key, path)
 
-    def begin_recovery(self) -> None:
+    def begin_recovery(self, key: str) -> None:
         """For the groups, each in turn: events were lost, of any of them."""
-        if not self._recovering:
-            self._recovering = {*tuple(self._groups)}
-            self._on_trouble("", Trouble.OVERFLOW, "the kernel's queue of events was full, and some were lost")
+        self._recovering.add(key)
+        self._on_trouble("", Trouble.OVERFLOW, "the kernel's queue of events was full, and some were lost")
 
     def end_recovery(self, key: str) -> None:
         """For the groups: all folders are watched again; what changed meanwhile shows at once."""
@@ -260,7 +259,7 @@ class _Group(InotifyWatchGroup):
         Not watchdog's way, which gives all watches back first: each tells of its end, and where there are more folders
         than the queue holds events, that is the next overflow, and so on for ever.
         """
-        self.tree.begin_recovery()
+        self.tree.begin_recovery(self.key)
         with self._lock:
             if self.is_active:
                 self._move_event_grouper.discard_pending_events()

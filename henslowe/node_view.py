@@ -23,7 +23,7 @@ from henslowe.actors.instances import InstanceBoard
 from henslowe.actors.journal import draft
 from henslowe.actors.kernel import Ref
 from henslowe.actors.kernel import names as registry
-from henslowe.actors.messages import Action, Command, LineAction, LineCommand, Publish, Rebuild
+from henslowe.actors.messages import Action, AnnounceSources, Command, LineAction, LineCommand, Publish, Rebuild
 from henslowe.actors.modules import ModuleBoard
 from henslowe.actors.pipeline import Listener, Trial, followed
 from henslowe.actors.sessions import SESSIONS
@@ -286,6 +286,8 @@ class View:
             service_name(service), Action(action), by, reason, expected_epoch, to_version, until_s, override_freeze
         )
         reply: Mapping[str, Any] = await registry.via(names.VERSIONS).call(command, COMMAND_TIMEOUT_S)
+        if action == "remove":
+            registry.via(names.WATCHER).cast(AnnounceSources(command.service))
         return reply
 
     async def line(self, action: LineName, *, by: str, reason: str, until_s: float | None) -> Mapping[str, Any]:

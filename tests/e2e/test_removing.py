@@ -31,7 +31,8 @@ def test_a_service_is_removed_once_its_folder_is_gone_and_goes_on_when_it_is_bac
         assert http_status(node.mcp("hello")) == 404
         with urllib.request.urlopen(f"{node.url}/metrics", timeout=5) as metrics:
             assert b'henslowe_service_healthy{service="hello"}' not in metrics.read()
-        assert not (workspace / "active" / "hello").is_symlink()
+        link = workspace / "active" / "hello"
+        wait_until(lambda: not link.is_symlink(), "its link to go", said=node.report)
         assert node.version("hello", 1)["state"] == "ARCHIVED"
         assert node.events(type="COMMAND", service="hello")[-1]["data"]["reason"] == "renamed"
         wait_until(lambda: not node.servers("hello"), "its server to end", said=node.report)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from henslowe.cli.app import cli
 from tests.e2e.harness import Node, wait_until
 
 
-def test_a_service_is_made_tried_changed_and_removed_by_commands(workspace: Path) -> None:
+def test_a_service_is_made_tried_changed_and_removed_by_commands(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("HENSLOWE_")]:
+        monkeypatch.delenv(name)  # what is meant for the tests is no setting
+
     def henslowe(*args: str) -> Any:
         ran = CliRunner().invoke(cli, [*args, "--workspace", str(workspace), "--json"], prog_name="henslowe")
         assert ran.exit_code == 0, ran.output

@@ -59,6 +59,9 @@ class SourceChanged:
 class AnnounceSources:
     """Cast to WATCHER, by a pipeline that starts: send `SourceChanged` for every service again."""
 
+    removed: ServiceName | None = None
+    """Only this one, which was removed a moment ago: its folder may be back before anybody saw that it was gone."""
+
 
 @dataclass(slots=True, frozen=True)
 class SourceRemoved:

@@ -135,6 +135,11 @@ class Watcher(ThreadActor):
         """`AnnounceSources`."""
         if not isinstance(message, AnnounceSources):
             raise TypeError(f"expected AnnounceSources, got {type(message).__name__}")
+        if message.removed is not None:
+            if (gone := self._services.get(message.removed)) is not None:
+                self._remove(gone)
+                self._discover()
+            return
         for service in self._services.values():
             if service.announced:
                 self._tell_pipeline(service, ())

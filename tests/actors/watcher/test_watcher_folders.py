@@ -173,6 +173,19 @@ async def test_a_pipeline_that_starts_later_is_told_everything(workspace: Worksp
     assert (again.service, again.digest) == (first.service, first.digest)
 
 
+async def test_a_removed_service_whose_folder_is_back_unseen_is_told_anew(
+    workspace: Workspace,
+) -> None:
+    workspace.write("hello/server.py")
+    await workspace.start()
+    first = await workspace.next()
+    registry.via(names.WATCHER).cast(AnnounceSources(first.service))
+    assert isinstance(await workspace.next(), SourceRemoved)
+    again = await workspace.next()
+    assert isinstance(again, SourceChanged)
+    assert (again.service, again.digest) == (first.service, first.digest)
+
+
 async def test_the_status_says_what_is_watched(workspace: Workspace) -> None:
     workspace.write("hello/server.py")
     await workspace.start()

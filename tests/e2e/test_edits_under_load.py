@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from tests.e2e.harness import Node, quick
+from tests.e2e.harness import Node, quick, wait_until
 from tests.e2e.load import LEGACY, Load
 
 CLIENTS = 8
@@ -89,6 +89,13 @@ async def test_a_version_that_fails_its_calls_is_found_by_what_was_captured_and_
             arguments={"name": "Grace"},
             expected=lambda text: text == "Hello, Grace!",
         ) as load:
+            await load.more_calls(20)
+            await asyncio.to_thread(
+                wait_until,
+                lambda: node.api.get("/captures", method="tools/call", limit=1)["captures"] or None,
+                "a call to be recorded",
+                said=node.report,
+            )
             node.edit("hello", bad)
             row = await asyncio.to_thread(node.wait_for_state, "hello", 2, "ROLLED_BACK", "ACTIVE", timeout_s=90)
             assert (row["state"], row["replay"]["found"]) == ("ROLLED_BACK", "fails")

@@ -23,6 +23,7 @@ from henslowe.actors.messages import Publish, SourceChanged
 from henslowe.actors.watcher import Watcher
 from henslowe.actors.watcher.hints import HintBox
 from henslowe.config.settings import WatcherSettings
+from henslowe.node_garbage import put_off
 
 WATCH_LIMIT: Final = Path("/proc/sys/user/max_inotify_watches")
 """Of the user namespace that reads it."""
@@ -83,4 +84,5 @@ async def live(workspace: Path) -> None:
 if __name__ == "__main__":
     if len(sys.argv) > 2:
         WATCH_LIMIT.write_text(sys.argv[2])
+    put_off()  # as the node does
     asyncio.run(live(Path(sys.argv[1])))

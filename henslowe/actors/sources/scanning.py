@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,9 @@ FILES_MAX: Final = 50_000
 """Most source files of one service. More means that an environment or a data set is not ignored."""
 FOLDERS_MAX: Final = 100_000
 """Links to folders full of links to folders could be walked for ever."""
+BREATH_FILES: Final = 200
+BREATH_S: Final = 0.000_2
+"""After so many files a scan, a millisecond of work, rests for so long; see `_Breath`."""
 BYTES_MAX: Final = 2 * 1024**3
 RACY_NS: Final = 50_000_000
 """A file hashed this soon after its change is hashed again at the next scan: the clock of file systems ticks every
@@ -97,7 +101,9 @@ def scan(
     found = walk.run()
     files: dict[str, SourceFile] = {}
     torn: set[str] = set()
+    breath = _Breath()
     for path, status in sorted(found.items()):
+        breath.after(1)
         known = before.files.get(path)
         if known is not None and known.is_still(status):
             files[path] = known
@@ -155,6 +161,26 @@ def unsettled_s(before: Tree, after: Tree, now_ns: int, patience_s: float) -> fl
     return max(waits, default=0.0)
 
 
+class _Breath:
+    """Lets other threads run now and then.
+
+    A walk makes a system call per file, after which it takes the interpreter's lock again before any thread that waits
+    for it wakes up: those would wait 5 ms at every step of theirs.
+    """
+
+    __slots__ = ("_count",)
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def after(self, files: int) -> None:
+        """So many more files were looked at."""
+        self._count += files
+        if self._count >= BREATH_FILES:
+            self._count = 0
+            time.sleep(BREATH_S)
+
+
 _Identity = tuple[int, int]
 """Device and inode."""
 _Pending = tuple[str, tuple[_Identity, ...]]
@@ -173,6 +199,7 @@ class _Walk:
         self._ignore = ignore
         self._files_max = files_max
         self._bytes = 0
+        self._breath = _Breath()
         self._before = before
         self._found: dict[str, os.stat_result] = {}
         self.folders: set[str] = set()
@@ -204,6 +231,7 @@ class _Walk:
         if prefix:
             self._read_rules(prefix + GIT_IGNORE, any(entry.name == GIT_IGNORE for entry in entries))
         deeper = []
+        self._breath.after(len(entries) + 1)
         for entry in entries:
             path = prefix + entry.name
             try:

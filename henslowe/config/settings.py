@@ -74,7 +74,7 @@ class WatcherSettings(Section):
     """Interval of the full scan that heals what the kernel did not report; longer where scans take more than 0.3 %."""
     polling: Literal["auto", "always", "never"] = "auto"
     """`auto` polls only when the kernel's watch limit is reached."""
-    poll_s: Annotated[float, Field(ge=0.1, le=60)] = 1.0
+    poll_s: Annotated[float, Field(ge=0.1, le=60)] = 0.75
     ignore: tuple[str, ...] = ()
     """More gitignore patterns, beside `.gitignore`, `.henslowe-ignore` and the built-in ones."""
 

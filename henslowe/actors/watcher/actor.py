@@ -151,8 +151,11 @@ class Watcher(ThreadActor):
         elif message == _TICK:
             self._ticking = False
         elif message == _POLL:
+            began_s = time.monotonic()
             self._poll()
-            self.send_after(self._settings.poll_s, _POLL)
+            took_s = time.monotonic() - began_s
+            # From start to start, and at most half of a processor.
+            self.send_after(max(self._settings.poll_s - took_s, took_s), _POLL)
         elif message == _RESCAN:
             self._rescan()
             self._rescan_next()

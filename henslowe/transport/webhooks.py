@@ -26,6 +26,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from henslowe.actors.hooks import Answer
 from henslowe.errors import Forbidden, Unavailable
+from henslowe.transport import outgoing
 
 ANSWER_BYTES_MAX: Final = 4_096
 """Read of an answer; the connection is closed behind it."""
@@ -61,11 +62,7 @@ class Webhooks:
         try:
             async with (
                 asyncio.timeout(timeout_s),
-                aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(resolver=resolver, force_close=True),
-                    cookie_jar=aiohttp.DummyCookieJar(),
-                    auto_decompress=False,
-                ) as http,
+                outgoing.session(resolver) as http,
                 http.post(
                     url,
                     data=body,

@@ -19,6 +19,7 @@ import orjson
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from henslowe.errors import Unavailable
+from henslowe.transport import outgoing
 
 BYTES_MAX: Final = 512 * 1024
 TIMEOUT_S: Final = 5.0
@@ -60,11 +61,7 @@ async def fetch_json(
     try:
         async with (
             asyncio.timeout(TIMEOUT_S),
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(resolver=resolver, force_close=True),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-            ) as http,
+            outgoing.session(resolver) as http,
             http.request(
                 "GET" if form is None else "POST",
                 url,

@@ -241,6 +241,8 @@ class GatewaySettings(Section):
     """Most calls of one service that wait for an instance, or for room at one; further ones fail at once."""
     repeats_percent: Percent = 20.0
     """Calls that are made again after a lost connection, per hundred calls of a service (50 in ten seconds always)."""
+    hedge_percent: Percent = 0.0
+    """Reads that a second instance is asked when the first is slower than usual, per hundred calls; 0: none."""
     range_idle_s: Annotated[float, Field(gt=0)] = 300.0
     """How long a version that only `/mcp/SERVICE@RANGE` leads to runs on after its last call."""
     replay_s: Annotated[float, Field(ge=0, le=3600)] = 300.0

@@ -13,7 +13,7 @@ from henslowe.actors.health.breaker import Window
 
 WINDOW_S: Final = 10.0
 LEAST: Final = 50
-"""Repeats in the window that are always allowed: what a crash interrupts at once with little traffic around it."""
+"""Repeats that are always allowed: what a crash interrupts at once with little traffic around it."""
 SERVICES_MAX: Final = 10_000
 
 
@@ -24,10 +24,12 @@ class RepeatBudget:
     Args:
         percent: Repeats per hundred calls of the window.
         now_s: Monotonic seconds.
+        least: Repeats in the window that are always allowed.
     """
 
     percent: float
     now_s: Callable[[], float]
+    least: int = LEAST
     _windows: dict[str, Window] = field(default_factory=dict)
 
     def called(self, service: str) -> None:
@@ -38,7 +40,7 @@ class RepeatBudget:
         """Whether one more repeat of the service's calls is within the budget; then it is counted."""
         window, now_s = self._of(service), self.now_s()
         calls, repeats = window.seen(now_s)
-        if repeats >= max(LEAST, self.percent / 100 * (calls - repeats)):
+        if repeats >= max(self.least, self.percent / 100 * (calls - repeats)):
             return False
         window.add(True, now_s)
         return True

@@ -8,6 +8,7 @@ known here; who is chosen is `selection`'s business, the waiting `choosing`'s, w
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -19,6 +20,7 @@ from henslowe.transport.gateway import evidence
 from henslowe.transport.gateway.budget import RepeatBudget
 from henslowe.transport.gateway.choosing import Choosing, Progress
 from henslowe.transport.gateway.dialogue import Ask, Dialogues, Way
+from henslowe.transport.gateway.hedging import Hedging, first_of, may_hedge
 from henslowe.transport.gateway.pins import Pin, Pins
 from henslowe.transport.gateway.protocol import NODE_ERROR, node_error
 from henslowe.transport.gateway.recording import Recording
@@ -64,6 +66,11 @@ class CallLimits(Protocol):
         """Calls made again, per hundred calls of a service."""
         ...
 
+    @property
+    def hedge_percent(self) -> float:
+        """Calls tried a second time while the first try runs, per hundred calls of a service."""
+        ...
+
 
 class Caller:
     """Makes calls. One per gateway, on the node's loop.
@@ -99,6 +106,7 @@ class Caller:
         self._wait_s = limits.wait_for_instance_s
         self._pins = Pins()
         self._budget = RepeatBudget(limits.repeats_percent, time.monotonic)
+        self._hedging = Hedging(limits.hedge_percent, time.monotonic)
         self.in_flight = 0
 
     def close(self) -> None:
@@ -135,6 +143,8 @@ class Caller:
         """
         self.in_flight += 1
         self._budget.called(service_of(target))
+        if self._hedging.on:
+            self._hedging.called(service_of(target))
         try:
             return await self._attempts(target, ask, pin)
         except (LimitReached, Unavailable) as error:
@@ -169,7 +179,11 @@ class Caller:
             pin = resumed = None
             attempt = _Attempt(choice, way.endpoint, time.monotonic(), ask.thinking_s(), self._ticket(choice, way))
             try:
-                answer = await self._dialogues.run(way, ask, timeout_s=progress.deadline_s - attempt.began_s)
+                timeout_s = progress.deadline_s - attempt.began_s
+                if attempt.ticket is None or not self._hedging.on:
+                    answer = await self._dialogues.run(way, ask, timeout_s=timeout_s)
+                else:
+                    answer = await self._hedged(attempt, ask, timeout_s)
             except UpstreamLost as lost:
                 failure = await self._after_loss(ask, attempt, lost, progress)
                 if failure is not None:
@@ -185,8 +199,47 @@ class Caller:
             else:
                 self._ended(ask, attempt, evidence.outcome_of(answer), evidence.error_text(answer), answer)
                 if ask.era is Era.MODERN:
-                    answer = self._pins.wrap(answer, way.endpoint, ask.principal)
-                return answer, way.endpoint
+                    answer = self._pins.wrap(answer, attempt.endpoint, ask.principal)
+                return answer, attempt.endpoint
+
+    async def _hedged(self, attempt: _Attempt, ask: Ask, timeout_s: float) -> JsonObject:
+        """The answer of the first try, or of a second one at another instance; the attempt is then that one's.
+
+        Raises:
+            UpstreamLost, LimitReached, TimeoutError: As `Dialogues.run`.
+        """
+        first, version = attempt.endpoint, attempt.endpoint.version
+        running = self._dialogues.run(Way(first), ask, timeout_s=timeout_s)
+        if not may_hedge(ask, first.contract):
+            return await running
+        subject, service = evidence.subject_of(ask.method, ask.params), attempt.choice.route.service
+        patience_s = self._hedging.patience_s(version, subject)
+        again: list[tuple[Endpoint, Ticket]] = []
+
+        def second() -> Awaitable[JsonObject] | None:
+            other = self._selection.other(first, ask.unit)
+            if other is None or not self._hedging.take(service):
+                return None
+            again.append((other, self._health.began(other)))
+            self._recording.metrics.hedge(service)
+            left_s = max(0.0, attempt.began_s + timeout_s - time.monotonic())
+            return self._dialogues.run(Way(other), replace(ask, on_notification=None), timeout_s=left_s)
+
+        try:
+            if patience_s is None:
+                answer = await running
+            else:
+                answer, by_second = await first_of(running, patience_s, second)
+                if by_second:
+                    endpoint, ticket = again.pop()
+                    self._give_back(attempt, None)  # it was given up, and nothing is known of it
+                    attempt.choice = replace(attempt.choice, endpoint=endpoint)
+                    attempt.endpoint, attempt.ticket = endpoint, ticket
+        finally:
+            for _, ticket in again:
+                self._health.ended(ticket, None)
+        self._hedging.answered(version, subject, time.monotonic() - attempt.began_s)
+        return answer
 
     async def _after_loss(
         self, ask: Ask, attempt: _Attempt, lost: UpstreamLost, progress: Progress

@@ -5,6 +5,7 @@
 | henslowe_gateway_calls_total | service, version, outcome | attempts at a server that ended |
 | henslowe_gateway_call_seconds | service | how long they took |
 | henslowe_gateway_retries_total | service | attempts made again after a lost connection |
+| henslowe_gateway_hedges_total | service | calls tried at a second instance while the first still worked on them |
 | henslowe_gateway_breaker_changes_total | service, state | breakers of instances that opened, half-opened or closed |
 | henslowe_gateway_refused_total | status | requests that ended at the gateway |
 | henslowe_gateway_in_flight | | calls under way |
@@ -35,6 +36,7 @@ class GatewayMetrics:
         self.call = calls.ended
         """Counts one attempt that ended: its version, its outcome, its seconds."""
         self._retries = Counter("henslowe_gateway_retries", "Attempts made again.", ("service",), registry=registry)
+        self._hedges = Counter("henslowe_gateway_hedges", "Calls tried twice at once.", ("service",), registry=registry)
         self._breakers = Counter(
             "henslowe_gateway_breaker_changes", "Breakers that changed.", ("service", "state"), registry=registry
         )
@@ -76,6 +78,10 @@ class GatewayMetrics:
     def retry(self, service: str) -> None:
         """Count an attempt made again."""
         self._retries.labels(service).inc()
+
+    def hedge(self, service: str) -> None:
+        """Count a second try beside the first."""
+        self._hedges.labels(service).inc()
 
     def breaker(self, health: InstanceHealth) -> None:
         """Count a breaker that changed its state."""

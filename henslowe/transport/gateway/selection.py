@@ -79,6 +79,10 @@ class Selection:
             return endpoint
         return Choice(route, None if "@" in target else arm, endpoint)
 
+    def other(self, endpoint: Endpoint, unit: Unit) -> Endpoint | None:
+        """Another instance of the same version that could take the unit's call as well; None for one with a home."""
+        return self._spreading.other(endpoint, unit)
+
     def sessions_at(self, instance: InstanceId) -> int:
         """How many sessions are at home at an instance."""
         return self._spreading.sessions_at(instance)

@@ -70,13 +70,21 @@ class Spreading:
             return Absence(version, Why.OPEN, health.retry_s(only))
         return only if health.has_room(only) else Absence(version, Why.FULL)
 
+    def other(self, endpoint: Endpoint, unit: Unit) -> Endpoint | None:
+        """Another instance that does well and has room, for a call of this unit; None for a session with a home."""
+        if _has_home(endpoint, unit):
+            return None
+        others = tuple(each for each in self._directory.of(endpoint.version) if each.instance != endpoint.instance)
+        well = tuple(each for each in others if not self._health.is_doubtful(each))
+        found = self._least_busy(endpoint.version, well)
+        return None if isinstance(found, Absence) else found
+
     def sessions_at(self, instance: InstanceId) -> int:
         """How many sessions are at home at an instance."""
         return self._guests[instance]
 
     def _one_of(self, version: VersionKey, up: tuple[Endpoint, ...], unit: Unit) -> Endpoint | Absence:
-        stays = unit.is_session and bool(up) and up[0].facts.era is Era.LEGACY
-        if not stays:
+        if not up or not _has_home(up[0], unit):
             return self._least_busy(version, up)
         key = (unit.key, version)
         home = self._homes.get(key)
@@ -127,3 +135,8 @@ class Spreading:
         self._guests[instance] -= 1
         if not self._guests[instance]:
             del self._guests[instance]
+
+
+def _has_home(endpoint: Endpoint, unit: Unit) -> bool:
+    """Whether a server may keep something between the calls of a unit."""
+    return unit.is_session and endpoint.facts.era is Era.LEGACY

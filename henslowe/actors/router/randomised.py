@@ -44,10 +44,11 @@ Source: Ville (1939); Grünwald, de Heide, Koolen, "Safe Testing" (2024); Fisher
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -60,6 +61,8 @@ UNITS_MAX: Final = 2_048
 """Units followed at a time; beyond it the one unseen longest is counted as it is."""
 SPENT_MAX: Final = 8_192
 """Units remembered, as hashes, that were counted at all levels, so that none of their coins is counted twice."""
+HASHES_MAX: Final = 4_096
+"""Of names, remembered: each call asks for one in several streams, and a unit's again when it is spent."""
 RATE_MIN: Final = 0.002
 """The baseline is never taken to be lower: with less, a single failure would decide."""
 RATE_MAX: Final = 0.9
@@ -123,16 +126,18 @@ class Unit:
     """The segment in which it was on the new version first, -1 for in none."""
     log_r: list[float] = field(default_factory=_nothing)
     """Of the segment of now."""
-    before: list[tuple[float, list[float]]] = field(default_factory=list)
+    before: tuple[tuple[float, list[float]], ...] = ()
     """Share and `log_r` of the segments before."""
     calls: int = 0
     failures: int = 0
     level: int = 0
+    said: tuple[float, ...] | None = None
+    """`log_factors` as they were computed last; None after another call."""
 
     def meets(self, share: float, *, new: bool) -> list[float]:
         """The segment to which a call belongs that was routed with this share; a new one where the share has grown."""
         if share > self.share:
-            self.before.append((self.share, self.log_r))
+            self.before = (*self.before, (self.share, self.log_r))
             self.share, self.log_r = share, _nothing()
             if new and self.new_at < 0:
                 self.new_at = len(self.before)
@@ -140,9 +145,19 @@ class Unit:
             return next((log_r for was, log_r in reversed(self.before) if was <= share), self.log_r)
         return self.log_r
 
-    def log_factor(self, k: int) -> float:
-        """Logarithm of what the unit says for the k-th of the odds."""
-        segments = [*self.before, (self.share, self.log_r)]
+    def log_factors(self) -> tuple[float, ...]:
+        """Logarithm of what the unit says by now, for each of the odds."""
+        if self.said is None:
+            alone = not self.before and not self.floor  # as nearly all are
+            self.said = (
+                _one_segment(self.log_r, self.share, new=self.new_at == 0)
+                if alone
+                else tuple(self._log_factor(k) for k in range(len(ODDS)))
+            )
+        return self.said
+
+    def _log_factor(self, k: int) -> float:
+        segments = (*self.before, (self.share, self.log_r))
         left, said, log_r = 1.0 - self.floor, 0.0, 0.0
         mean = (1.0 - self.share) / left
         for at in range(len(segments) - 1, -1, -1):
@@ -155,6 +170,15 @@ class Unit:
         return said - math.log(mean)
 
 
+def _one_segment(log_r: Sequence[float], share: float, *, new: bool) -> tuple[float, ...]:
+    """As `Unit.log_factors` for one that met a single share."""
+    said = []
+    for value in log_r:
+        clipped = -LOG_RATIO_MAX if value < -LOG_RATIO_MAX else min(value, LOG_RATIO_MAX)
+        said.append((clipped if new else 0.0) - math.log(1.0 - share + share * math.exp(clipped)))
+    return tuple(said)
+
+
 class RandomisedStream:
     """The products of one kind of failure during one rollout.
 
@@ -164,7 +188,7 @@ class RandomisedStream:
         baseline: What is known of the stable version.
     """
 
-    __slots__ = ("_log_shares", "_rate", "_share", "_spent", "_steps", "baseline", "log_e", "units")
+    __slots__ = ("_first", "_known", "_log_shares", "_rate", "_share", "_spent", "_steps", "baseline", "log_e", "units")
 
     def __init__(self, share_new: float, *, long_units: bool = False, baseline: Baseline | None = None) -> None:
         self._share = share_new
@@ -172,10 +196,14 @@ class RandomisedStream:
         self._log_shares = [math.log(share) for share in (SHARES_LONG if long_units else SHARES_SHORT)]
         self._rate = self.baseline.rate
         self._steps = _steps(self._rate)
+        self._first: dict[tuple[bool, bool, float], tuple[float, ...]] = {}
+        """What a unit says with its first call: by whether it failed, which version it met, and the share."""
         self.units: OrderedDict[str, Unit] = OrderedDict()
         self._spent: OrderedDict[int, float] = OrderedDict()
         """Units that were counted at all levels, with the share up to which their coin is known."""
         self.log_e: list[list[float]] = [[0.0] * len(ODDS) for _ in LEVELS]
+        self._known: float | None = None
+        """The evidence as it was computed last; None once a unit was counted since."""
 
     def add(self, name: str, *, new: bool, failed: bool, time_s: float, share: float | None = None) -> None:
         """One finished call of a unit. As long as the share is the same, its arm is the one of its first call.
@@ -189,26 +217,28 @@ class RandomisedStream:
         """
         if share is None:
             share = self._share
+        step = self._steps[failed]
         unit = self.units.get(name)
         if unit is None:
-            floor = self._spent.get(_hash(name), 0.0)
+            floor = self._spent.get(_hash(name), 0.0) if self._spent else 0.0
             if floor >= share:
                 self._learn(failed)
                 return
-            unit = self.units[name] = Unit(time_s, share, floor, 0 if new else -1)
+            said = None if floor else self._first_said(step, share, new=new, failed=failed)
+            unit = self.units[name] = Unit(time_s, share, floor, 0 if new else -1, list(step), said=said)
             if len(self.units) > UNITS_MAX:
                 self._spend(next(iter(self.units)))
         else:
             self.units.move_to_end(name)
-        step = self._steps[failed]
-        log_r = unit.log_r if share == unit.share else unit.meets(share, new=new)
-        for k, more in enumerate(step):
-            log_r[k] += more
+            log_r = unit.log_r if share == unit.share else unit.meets(share, new=new)
+            for k, more in enumerate(step):
+                log_r[k] += more
+            unit.said = None
         unit.calls += 1
         unit.failures += failed
         while unit.level < len(LEVELS):
-            level = LEVELS[unit.level]
-            if unit.calls < level.calls and unit.failures < level.failures:
+            calls, failures = LEVELS[unit.level]
+            if unit.calls < calls and unit.failures < failures:
                 break
             self._count(unit)
         if unit.level == len(LEVELS):
@@ -223,16 +253,25 @@ class RandomisedStream:
     @property
     def log_evidence(self) -> float:
         """Natural logarithm of the evidence against the new version, comparable with log(1/alpha) at any time."""
-        return max(
-            log_share + _log_mean_exp(products)
-            for log_share, products in zip(self._log_shares, self.log_e, strict=True)
-        )
+        if self._known is None:
+            self._known = max(
+                log_share + _log_mean_exp(products)
+                for log_share, products in zip(self._log_shares, self.log_e, strict=True)
+            )
+        return self._known
+
+    def _first_said(self, step: Sequence[float], share: float, *, new: bool, failed: bool) -> tuple[float, ...]:
+        key = failed, new, share
+        said = self._first.get(key)
+        if said is None:
+            said = self._first[key] = _one_segment(step, share, new=new)
+        return said
 
     def _count(self, unit: Unit) -> None:
-        products = self.log_e[unit.level]
-        for k in range(len(ODDS)):
-            products[k] += unit.log_factor(k)
+        factors = zip(self.log_e[unit.level], unit.log_factors(), strict=True)
+        self.log_e[unit.level] = [log_e + more for log_e, more in factors]
         unit.level += 1
+        self._known = None
 
     def _spend(self, name: str) -> None:
         unit = self.units.pop(name)
@@ -243,12 +282,17 @@ class RandomisedStream:
             self._spent.popitem(last=False)
 
     def _learn(self, failed: bool) -> None:
-        self.baseline.add(failed)
-        rate = self.baseline.rate
+        baseline = self.baseline
+        baseline.add(failed)
+        rate = baseline.rate
         # A finer baseline would cost a third of the time and change nothing.
         if abs(rate - self._rate) > 0.02 * self._rate:
-            self._rate = rate
-            self._steps = _steps(rate)
+            self._set_rate(rate)
+
+    def _set_rate(self, rate: float) -> None:
+        self._rate = rate
+        self._steps = _steps(rate)
+        self._first.clear()
 
     def dump(self) -> dict[str, Any]:
         """What was learned so far, as plain data for `load`."""
@@ -266,11 +310,11 @@ class RandomisedStream:
     def load(self, dumped: dict[str, Any]) -> None:
         """Goes on from where `dump` was called, on a stream that was made with the same arguments."""
         self.baseline = Baseline(*dumped["baseline"])
-        self._rate = dumped["rate"]
-        self._steps = _steps(self._rate)
+        self._set_rate(dumped["rate"])
         self.log_e = [list(products) for products in dumped["log_e"]]
+        self._known = None
         for name, first_s, share, floor, new_at, log_r, before, calls, failures, level in dumped["units"]:
-            segments = [(was, list(values)) for was, values in before]
+            segments = tuple((was, list(values)) for was, values in before)
             self.units[name] = Unit(first_s, share, floor, new_at, list(log_r), segments, calls, failures, level)
         self._spent.update((hashed, floor) for hashed, floor in dumped["spent"])
 
@@ -289,10 +333,11 @@ def _steps(rate: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
     )
 
 
+@functools.lru_cache(maxsize=HASHES_MAX)
 def _hash(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
 
 
 def _log_mean_exp(values: list[float]) -> float:
     top = max(values)
-    return top + math.log(sum(math.exp(value - top) for value in values) / len(values))
+    return top + math.log(sum([math.exp(value - top) for value in values]) / len(values))

@@ -50,7 +50,9 @@ class Trial:
         """The share in an epoch; None for one that is not of this trial."""
         if not self.since <= epoch <= self.epoch:
             return None
-        return next((share for since, share in reversed(self.ramp) if since <= epoch), self.share_new)
+        if not self.ramp or epoch >= self.ramp[-1][0]:  # nearly always
+            return self.ramp[-1][1] if self.ramp else self.share_new
+        return next(share for since, share in reversed(self.ramp) if since <= epoch)
 
     @property
     def step_since(self) -> int:

@@ -130,6 +130,8 @@ class Evidence:
         all_past.seed(self.past.failures, self.past.calls)
         hard_past.seed(self.past.hard_failures, self.past.calls)
         self._streams: dict[str, tuple[float, RandomisedStream]] = {}
+        self._tools: dict[str, RandomisedStream] = {}
+        """The same streams by the tool alone: each call looks one up."""
         if 0.0 < (trial.share_at(trial.since) or trial.share_new) < 1.0:
             self._streams[ALL] = (math.log(SHARE_ALL), self._stream(all_past))
             self._streams[OWN] = (math.log(SHARE_HARD), self._stream(hard_past))
@@ -342,14 +344,12 @@ class Evidence:
         return self._streams[name][1]
 
     def _tool(self, tool: str) -> RandomisedStream | None:
-        name = f"tool {tool}"
-        found = self._streams.get(name)
-        if found is None:
-            place = len(self._streams) - 2
-            if place > TOOLS_MAX:
-                return None
-            found = self._streams[name] = (math.log(SHARE_TOOLS / (place * (place + 1))), self._stream(Baseline()))
-        return found[1]
+        found = self._tools.get(tool)
+        if found is None and len(self._tools) < TOOLS_MAX:
+            place = len(self._tools) + 1
+            found = self._tools[tool] = self._stream(Baseline())
+            self._streams[f"tool {tool}"] = (math.log(SHARE_TOOLS / (place * (place + 1))), found)
+        return found
 
     # -- across a restart ----------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.canary_sim import paired_runs
+from bench.verdict_proof.replays import paired_runs
 from henslowe.actors.pairing import PairedEvidence, PairedTest
 
 NEEDED = 100.0

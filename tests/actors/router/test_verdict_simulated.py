@@ -7,20 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.canary_sim import (
-    CALLS_PER_S,
-    FEW,
-    FORTY,
-    NEVER,
-    RUSH,
-    SHORT,
-    STAYING,
-    long_sessions,
-    quantile,
-    run,
-    short_sessions,
-    single_calls,
-)
+from bench.verdict_proof.rollouts import NEVER, quantile, run
+from bench.verdict_proof.scenarios import CALLS_PER_S, FEW, FORTY, RUSH, SHORT, STAYING
+from bench.verdict_proof.traffic import long_sessions, short_sessions, single_calls
 
 
 def test_a_version_that_fails_one_call_in_ten_is_rolled_back_within_tens_of_canary_calls() -> None:

@@ -1,0 +1,1 @@
+"""Parts of `bench/canary_sim.py`: simulated traffic, rollouts and replays judged by the code that ships, scenarios."""

@@ -14,7 +14,8 @@ from collections.abc import Callable
 
 from henslowe.config.provenance import Loaded
 from henslowe.node import Node
-from henslowe.node_garbage import collect_in_quiet, put_off, settle
+from henslowe.node_garbage import collect_in_quiet, settle
+from henslowe.transport.mcp import sdk
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,6 @@ def run(loaded: Loaded, *, on_ready: Callable[[Node], None] | None = None) -> in
         HensloweError: It cannot start.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    put_off()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_main(loaded, on_ready))
@@ -53,6 +53,7 @@ async def _main(loaded: Loaded, on_ready: Callable[[Node], None] | None) -> int:
         loop.add_signal_handler(signal.SIGHUP, node.stopping.set)
     if on_ready is not None:
         on_ready(node)
+    await asyncio.to_thread(sdk.warm)
     settle()
     collecting = asyncio.create_task(collect_in_quiet())
     fallen = asyncio.Event()

@@ -49,6 +49,9 @@ def up_command(
     Stays in the foreground; Ctrl-C drains and stops it. With --json one object says when it is ready, and the node's
     own log on standard error is JSON lines.
     """
+    from henslowe.node_garbage import put_off
+
+    put_off()  # before the imports: they make nothing that is dropped
     from henslowe.log import setup_logging
 
     loaded = prepare(

@@ -21,7 +21,6 @@ from henslowe.config.settings import Settings
 from henslowe.transport.access import (
     Authenticator,
     Door,
-    Issuer,
     LiveRequests,
     Resources,
     add_resource_metadata,
@@ -113,7 +112,11 @@ def _access(
     access = settings.access
     resources = resources_of(settings)
     failures = RateLimiter(access.failures_per_minute / 60, burst=access.failures_per_minute)
-    issuer = Issuer(resources.oauth, secrets=secrets) if resources.oauth is not None else None
+    issuer = None
+    if resources.oauth is not None:
+        from henslowe.transport.access.issuer import Issuer  # and the cryptography under it
+
+        issuer = Issuer(resources.oauth, secrets=secrets)
     authenticator = Authenticator(token, board, issuer=issuer, failures=failures)
     rate_per_s = access.rate_per_s or (0.0 if address.loopback else REMOTE_RATE_PER_S)
     door = Door(

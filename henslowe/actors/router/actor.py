@@ -75,6 +75,8 @@ class _Watched:
     """What the router keeps of one service."""
 
     counter: ServiceCounter
+    row: RoutedService | None = None
+    """The service's row that the trial was last derived from."""
     evidence: Evidence | None = None
     copies: Mirrorings | None = None
     finding: Finding | None = None
@@ -210,7 +212,10 @@ class CanaryRouter(LoopActor):
                     epoch=route.epoch,
                 )
         for row in rows:
-            self._set_trial(row)
+            watched = self._of(row.service)
+            if watched.row is not row:  # most are what they were
+                watched.row = row
+                self._set_trial(row)
 
     def _set_trial(self, row: RoutedService) -> None:
         """Begins, goes on with, or ends the trial of a service, as its row says."""

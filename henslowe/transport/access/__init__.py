@@ -4,6 +4,8 @@
 (`jwks` has its keys, `fetch` gets documents from elsewhere), `resources` is what this node says of itself as an OAuth
 resource server, `live` ends what a token opened when the token ends. What a scope or a policy means is decided in
 `henslowe.actors.access`.
+
+A node without an issuer does without `issuer` and the cryptography under it: who has one imports it there.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ from __future__ import annotations
 from henslowe.transport.access.authenticator import ROOT, Authenticator
 from henslowe.transport.access.denied import Denied
 from henslowe.transport.access.door import Door
-from henslowe.transport.access.issuer import Issuer
 from henslowe.transport.access.live import LiveRequests
 from henslowe.transport.access.resources import Resources, add_resource_metadata, resources_of
 
@@ -20,7 +21,6 @@ __all__ = [
     "Authenticator",
     "Denied",
     "Door",
-    "Issuer",
     "LiveRequests",
     "Resources",
     "add_resource_metadata",

@@ -12,7 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from henslowe.actors.access.board import AccessBoard
 from henslowe.actors.access.credentials import PREFIX
@@ -20,8 +20,10 @@ from henslowe.actors.access.principal import Principal
 from henslowe.actors.access.scopes import EVERYTHING
 from henslowe.errors import HensloweError, Unauthorised
 from henslowe.transport.access.denied import Denied
-from henslowe.transport.access.issuer import Issuer
 from henslowe.transport.rate_limit import RateLimiter
+
+if TYPE_CHECKING:
+    from henslowe.transport.access.issuer import Issuer
 
 log = logging.getLogger(__name__)
 

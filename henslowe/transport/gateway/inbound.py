@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from aiohttp import hdrs, web
-from mcp.shared.inbound import InboundLadderRejection, InboundModernRoute, classify_inbound_request, decode_header_value
 
 from henslowe.actors.endpoints import JsonObject
 from henslowe.transport.gateway.protocol import Refused
 from henslowe.transport.mcp import eras, jsonrpc
+from henslowe.transport.mcp.sdk import pure
+
+if TYPE_CHECKING:
+    from mcp.shared.inbound import InboundModernRoute
 
 _LEGACY_VERSIONS: Final = frozenset(eras.LEGACY_VERSIONS)
 _MODERN_ONLY: Final = frozenset({"server/discover", "subscriptions/listen"})
@@ -154,12 +157,12 @@ def check_modern(message: JsonObject, headers: Mapping[str, str]) -> InboundMode
     Raises:
         Refused: 400 with -32602, -32020 or -32022, as the specification's ladder says.
     """
-    verdict = classify_inbound_request(message, headers=headers)
-    if isinstance(verdict, InboundLadderRejection):
+    verdict = pure.classify_inbound_request(message, headers=headers)
+    if isinstance(verdict, pure.InboundLadderRejection):
         raise Refused(400, verdict.code, verdict.message, verdict.data)
     if message["method"] in _OF_TASKS:
         task_id, name = message["params"].get("taskId"), headers.get("Mcp-Name")
-        if task_id is not None and (name is None or decode_header_value(name) != task_id):
+        if task_id is not None and (name is None or pure.decode_header_value(name) != task_id):
             raise Refused(
                 400, jsonrpc.HEADER_MISMATCH, "Mcp-Name header does not match the request body's 'taskId' parameter"
             )

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import orjson
 from aiohttp import web
-from mcp.shared.inbound import validate_mcp_param_headers
 
 from henslowe.actors.endpoints import Era, JsonObject
 from henslowe.transport.access.asker import asker
@@ -28,6 +27,7 @@ from henslowe.transport.gateway.streams import PROMPTS, RESOURCES, TOOLS, Change
 from henslowe.transport.gateway.task_news import TaskNews
 from henslowe.transport.gateway.tasks import declares, missing_extension
 from henslowe.transport.mcp import eras, jsonrpc
+from henslowe.transport.mcp.sdk import pure
 
 _GONE: Final = frozenset({"initialize", "logging/setLevel", "ping", "resources/subscribe", "resources/unsubscribe"})
 """Methods that this era no longer has; a legacy server behind the gateway would answer them."""
@@ -224,6 +224,6 @@ def _check_params(request: web.Request, scope: Scope, unit: Unit, params: JsonOb
     schema = scope.input_schema(unit, name)
     if schema is None:
         return
-    rejection = validate_mcp_param_headers(schema, arguments or {}, request.headers)
+    rejection = pure.validate_mcp_param_headers(schema, arguments or {}, request.headers)
     if rejection is not None:
         raise Refused(400, rejection.code, rejection.message, rejection.data)

@@ -14,6 +14,7 @@ import orjson
 
 from henslowe.actors.endpoints import Contract, JsonObject
 from henslowe.errors import ConfigError
+from henslowe.transport.mcp.sdk import pure
 
 TRACING: Final = frozenset({"traceparent", "tracestate", "baggage"})
 PARAM_PREFIX: Final = "mcp-param-"
@@ -60,9 +61,7 @@ def header_value(value: str) -> str:
     """The value as a header can carry it: plain, or in MCP's base64 form."""
     if _PLAIN.fullmatch(value):
         return value
-    from mcp.shared.inbound import encode_header_value
-
-    return encode_header_value(value)
+    return pure.encode_header_value(value)
 
 
 def param_headers_of(contract: Contract) -> ParamHeaders:
@@ -70,12 +69,10 @@ def param_headers_of(contract: Contract) -> ParamHeaders:
     annotated = [tool for tool in contract.tools if b"x-mcp-header" in orjson.dumps(tool.get("inputSchema"))]
     if not annotated:
         return {}
-    from mcp.shared.inbound import find_invalid_x_mcp_header, x_mcp_header_map
-
     return {
-        tool["name"]: x_mcp_header_map(tool["inputSchema"])
+        tool["name"]: pure.x_mcp_header_map(tool["inputSchema"])
         for tool in annotated
-        if find_invalid_x_mcp_header(tool["inputSchema"]) is None
+        if pure.find_invalid_x_mcp_header(tool["inputSchema"]) is None
     }
 
 
@@ -86,6 +83,4 @@ def param_headers(wanted: ParamHeaders, params: JsonObject | None) -> dict[str, 
     arguments = sent.get("arguments")
     if not paths or not isinstance(arguments, dict):
         return {}
-    from mcp.shared.inbound import mcp_param_headers
-
-    return mcp_param_headers(paths, arguments)
+    return pure.mcp_param_headers(paths, arguments)

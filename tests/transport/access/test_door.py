@@ -11,7 +11,8 @@ from henslowe.actors.access import ANONYMOUS, AccessBoard, Principal
 from henslowe.actors.access.board import Grant
 from henslowe.actors.access.credentials import digest, mint
 from henslowe.config.settings import OAuthSettings
-from henslowe.transport.access import ROOT, Authenticator, Denied, Door, Issuer, Resources
+from henslowe.transport.access import ROOT, Authenticator, Denied, Door, Resources
+from henslowe.transport.access.issuer import Issuer
 from henslowe.transport.rate_limit import RateLimiter
 from tests.transport.access.doors import ROOT_TOKEN, door_of
 from tests.transport.access.issuers import IssuerServer

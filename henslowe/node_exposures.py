@@ -9,7 +9,7 @@ from henslowe.actors.ids import VersionKey
 from henslowe.actors.traffic import ServiceTraffic
 from henslowe.actors.versions import ServiceRow, VersionRow
 from henslowe.config.exposure import AbTest, Mirror
-from henslowe.transport.admin.models import ArmReply, ComparisonReply, ReplayReply
+from henslowe.transport.admin.models.figures import ArmReply, ComparisonReply, ReplayReply
 
 REPLAYING = "replaying captured calls"
 

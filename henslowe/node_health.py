@@ -14,7 +14,7 @@ from henslowe.actors.instances import Crew, Duty, InstanceBoard, Member
 from henslowe.actors.tasks import TaskRow
 from henslowe.actors.traffic import ServiceTraffic
 from henslowe.actors.versions import ServiceRow
-from henslowe.transport.admin.models import InstanceReply, ScaleReply, VersionHealthReply, WindowReply
+from henslowe.transport.admin.models.figures import InstanceReply, ScaleReply, VersionHealthReply, WindowReply
 
 
 def instance_replies(

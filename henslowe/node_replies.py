@@ -14,17 +14,10 @@ from henslowe.actors.traffic import ServiceTraffic
 from henslowe.actors.versions import ServiceRow, VersionRow, VersionState
 from henslowe.node_exposures import replay_reply
 from henslowe.supervisors import TreeNode
-from henslowe.transport.admin.models import (
-    ActorReply,
-    CallsReply,
-    ContractReply,
-    FailureReply,
-    HealthCheckReply,
-    HealthReply,
-    SlotReply,
-    StageReply,
-    VersionReply,
-)
+from henslowe.transport.admin.models.figures import CallsReply, SlotReply
+from henslowe.transport.admin.models.node import ActorReply, HealthCheckReply, HealthReply
+from henslowe.transport.admin.models.services import FailureReply
+from henslowe.transport.admin.models.versions import ContractReply, StageReply, VersionReply
 
 REASON_CHARS = 200
 """Of the reason why a service has no active version, for those who call it; `status` has more."""

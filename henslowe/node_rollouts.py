@@ -12,7 +12,7 @@ from henslowe.actors.traffic import ServiceTraffic
 from henslowe.actors.versions import Halt, Halts, ServiceRow, VersionRow
 from henslowe.actors.versions.waiting import Cause, Wait, at_step, kept
 from henslowe.config.freeze import window_at
-from henslowe.transport.admin.models import HaltReply, RolloutReply
+from henslowe.transport.admin.models.services import HaltReply, RolloutReply
 
 
 def rollout_reply(

@@ -63,16 +63,10 @@ from henslowe.node_replies import (
 from henslowe.node_rollouts import freeze_reply, halt_reply, node_freeze_reply, rollout_reply, waiting_detail
 from henslowe.storage import Store
 from henslowe.supervisors import tree_snapshot
-from henslowe.transport.admin.models import (
-    ActionName,
-    ActorReply,
-    HealthCheckReply,
-    HealthReply,
-    LineName,
-    NodeReply,
-    ServiceReply,
-    VersionsReply,
-)
+from henslowe.transport.admin.models.base import ActionName, LineName
+from henslowe.transport.admin.models.node import ActorReply, HealthCheckReply, HealthReply, NodeReply
+from henslowe.transport.admin.models.services import ServiceReply
+from henslowe.transport.admin.models.versions import VersionsReply
 
 COMMAND_TIMEOUT_S = 60.0
 NOTICED_S = 5.0

@@ -13,7 +13,7 @@ from henslowe.actors.versions import Halt, Halts, LineRow, ServiceRow, VersionRo
 from henslowe.config.freeze import Window
 from henslowe.config.ramp import Plan, Step
 from henslowe.node_rollouts import freeze_reply, node_freeze_reply, rollout_reply, waiting_detail
-from henslowe.transport.admin.models import RolloutReply
+from henslowe.transport.admin.models.services import RolloutReply
 
 HELLO = ServiceName("hello")
 PLAN = Plan(

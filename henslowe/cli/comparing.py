@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from henslowe.cli.console import clean
-from henslowe.transport.admin.models import ArmReply, ComparisonReply, ReplayReply
+
+if TYPE_CHECKING:
+    from henslowe.transport.admin.models.figures import ArmReply, ComparisonReply, ReplayReply
 
 
 def replay_lines(replay: ReplayReply) -> Iterator[str]:

@@ -63,7 +63,7 @@ def events_command(
         return
     node = find_node(workspace, data)
     from henslowe.cli.render import event_line
-    from henslowe.transport.admin.models import EventReply
+    from henslowe.transport.admin.models.events import EventReply
 
     client = NodeClient(node)
     filters: dict[str, Any] = {"service": service, "type": tuple(map(str.upper, types)), "stream": stream}
@@ -140,7 +140,7 @@ def logs_command(
 ) -> None:
     """What the stages and instances of a service printed."""
     from henslowe.cli.render import line_line
-    from henslowe.transport.admin.models import LineReply
+    from henslowe.transport.admin.models.events import LineReply
 
     client = NodeClient(node)
     page = client.get(f"{service_path(service)}/logs", version=version, stage=stage, limit=limit)

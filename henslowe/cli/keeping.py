@@ -21,7 +21,7 @@ from henslowe.config.settings import Settings
 if TYPE_CHECKING:
     from henslowe.storage import Store
     from henslowe.transport.admin.keeping import Keeping
-    from henslowe.transport.admin.models import Reply
+    from henslowe.transport.admin.models.base import Reply
 
 RATE_ALONE: Final = 1e9
 """Rows per second of a migration that disturbs nobody: no limit."""
@@ -148,7 +148,7 @@ class _Alone:
 
     def _work(self, path: str, body: dict[str, Any]) -> Callable[[], Awaitable[Reply]]:
         from henslowe.storage.sealing import Secret
-        from henslowe.transport.admin.models import MigrateRequest
+        from henslowe.transport.admin.models.keeping import MigrateRequest
 
         keeping, by = self._keeping, self._by
         *_, name, verb = ("", *path.split("/"))

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from henslowe.cli.comparing import comparison_lines, replay_lines
 from henslowe.cli.console import clean, clock, dim, duration, moment, table
-from henslowe.transport.admin.models import (
-    ActorReply,
-    EventReply,
-    FailureReply,
-    HaltReply,
-    LineReply,
-    NodeReply,
-    ReplayReply,
-    ServiceReply,
-    SlotReply,
-    StageReply,
-    TestsReply,
-    VersionReply,
-    VersionsReply,
-    WindowReply,
-)
-from henslowe.transport.admin.models.artifacts import VersionFactsReply
+
+if TYPE_CHECKING:
+    from henslowe.transport.admin.models.artifacts import VersionFactsReply
+    from henslowe.transport.admin.models.events import EventReply, LineReply
+    from henslowe.transport.admin.models.figures import SlotReply, WindowReply
+    from henslowe.transport.admin.models.node import ActorReply, NodeReply
+    from henslowe.transport.admin.models.services import FailureReply, HaltReply, ServiceReply, TestsReply
+    from henslowe.transport.admin.models.versions import StageReply, VersionReply, VersionsReply
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 DIGEST_CHARS = 12
@@ -230,6 +221,9 @@ def versions_lines(reply: VersionsReply) -> Iterator[str]:
 
 def facts_lines(version: VersionFactsReply) -> Iterator[str]:
     """The screen of `henslowe versions SERVICE N`."""
+    from henslowe.transport.admin.models.figures import ReplayReply
+    from henslowe.transport.admin.models.versions import StageReply
+
     facts = version.facts
     stages: dict[str, dict[str, Any]] = facts.get("stages", {})
     yield f"{click.style(f'{version.service} v{version.version}', bold=True)}  {coloured(version.state)}"

@@ -37,7 +37,7 @@ def status_command(*, service: str | None, watch: bool, console: Console, node: 
 def tree_command(*, console: Console, node: NodeFile) -> None:
     """The supervision tree: every actor, what it is, and how often it was restarted."""
     from henslowe.cli.render import tree_lines
-    from henslowe.transport.admin.models import ActorReply
+    from henslowe.transport.admin.models.node import ActorReply
 
     raw = NodeClient(node).get("/tree")
     console.show(raw, tree_lines(ActorReply.model_validate(raw)), "henslowe events --type ACTOR_CRASHED")
@@ -49,7 +49,7 @@ def tree_command(*, console: Console, node: NodeFile) -> None:
 def health_command(*, service: str | None, console: Console, node: NodeFile) -> None:
     """Success, response times and memory of the last minutes, by version and instance."""
     from henslowe.cli.render import health_lines
-    from henslowe.transport.admin.models import NodeReply
+    from henslowe.transport.admin.models.node import NodeReply
 
     raw = _only(NodeClient(node).get("/status"), service)
     wanted = ("name", "healthy", "health", "scale", "instances")
@@ -59,7 +59,7 @@ def health_command(*, service: str | None, console: Console, node: NodeFile) -> 
 
 def _show(raw: dict[str, Any], console: Console, service: str | None) -> int:
     from henslowe.cli.render import next_step, node_lines
-    from henslowe.transport.admin.models import NodeReply
+    from henslowe.transport.admin.models.node import NodeReply
 
     raw = _only(raw, service)
     node = NodeReply.model_validate(raw)
@@ -113,7 +113,7 @@ def _redraw(client: NodeClient, service: str | None) -> NoReturn:
     from rich.text import Text
 
     from henslowe.cli.render import node_lines
-    from henslowe.transport.admin.models import NodeReply
+    from henslowe.transport.admin.models.node import NodeReply
 
     with Live(screen=False, auto_refresh=False) as live:
         while True:

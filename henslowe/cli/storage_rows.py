@@ -81,7 +81,7 @@ def tail_command(
     """Events as they are committed, from the files: also when the node does not answer. Until Ctrl-C."""
     from henslowe.cli.render import event_line
     from henslowe.storage import open_readonly
-    from henslowe.transport.admin.models import EventReply
+    from henslowe.transport.admin.models.events import EventReply
 
     filters: dict[str, Any] = {
         "streams": stream or STREAMS,

@@ -22,7 +22,7 @@ from henslowe.errors import ConfigError
 
 if TYPE_CHECKING:
     from henslowe.transport.access.managed import ManagedTokens
-    from henslowe.transport.admin.models import Reply
+    from henslowe.transport.admin.models.base import Reply
 
 UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
 _DURATION: Final = re.compile(r"(\d{1,9})([smhdwy])", re.ASCII)
@@ -149,7 +149,7 @@ def _offline(data_dir: Path, method: str, path: str, body: dict[str, Any]) -> di
 
     from henslowe.actors.access.principal import Principal
     from henslowe.actors.access.scopes import EVERYTHING
-    from henslowe.transport.admin.models import TokensReply
+    from henslowe.transport.admin.models.tokens import TokensReply
     from henslowe.transport.admin.tokens import minted_reply, token_reply
 
     who = Principal(f"local:{getpass.getuser()}", EVERYTHING)

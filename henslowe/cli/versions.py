@@ -23,7 +23,7 @@ def versions_command(*, service: str, version: int | None, console: Console, nod
         _one(service, version, console, NodeClient(node))
         return
     from henslowe.cli.render import versions_lines
-    from henslowe.transport.admin.models import VersionsReply
+    from henslowe.transport.admin.models.versions import VersionsReply
 
     raw = NodeClient(node).get(f"{service_path(service)}/versions")
     reply = VersionsReply.model_validate(raw)

@@ -48,7 +48,7 @@ def _head(event: dict[str, Any]) -> str:
 
 def _replay_lines(event: dict[str, Any]) -> Iterator[str]:
     from henslowe.cli.comparing import replay_lines
-    from henslowe.transport.admin.models import ReplayReply
+    from henslowe.transport.admin.models.figures import ReplayReply
 
     found = event["data"]["row"]["rehearsal"]
     words = {"version": event["version"], "found": found["found"], "words": found["why"]}

@@ -157,7 +157,7 @@ def test_followed_logs_have_the_same_shape_before_and_after_now(node: Background
 
 def test_an_events_line_leaves_out_what_says_nothing_and_shortens_digests() -> None:
     from henslowe.cli.render import event_line
-    from henslowe.transport.admin.models import EventReply
+    from henslowe.transport.admin.models.events import EventReply
 
     data = {"semver": "", "changed": [], "stages": ["lint", "test"], "build": "ab" * 32, "duration_ms": 0}
     event = EventReply(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from henslowe.cli.render import health_lines, service_lines
-from henslowe.transport.admin.models import InstanceReply, ScaleReply, ServiceReply, VersionHealthReply, WindowReply
+from henslowe.transport.admin.models.figures import InstanceReply, ScaleReply, VersionHealthReply, WindowReply
+from henslowe.transport.admin.models.services import ServiceReply
 from tests.cli.conftest import Henslowe
 from tests.cli.test_looking import next_step
 from tests.transport.admin.small_node import Background

@@ -246,7 +246,8 @@ def test_a_node_that_ended_without_saying_so_is_told_apart(workspace: Path, hens
 )
 def test_the_next_step_after_a_failure_leads_to_where_it_can_be_mended(kind: str, stage: str, step: str) -> None:
     from henslowe.cli.render import next_step
-    from henslowe.transport.admin.models import FailureReply, HealthReply, NodeReply, ServiceReply
+    from henslowe.transport.admin.models.node import HealthReply, NodeReply
+    from henslowe.transport.admin.models.services import FailureReply, ServiceReply
 
     failure = FailureReply(version=5, stage=stage, reason="it broke")
     service = ServiceReply(name="hello", state="failed", healthy=True, kind=kind, path="/mcp/hello", failure=failure)

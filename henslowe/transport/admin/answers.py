@@ -11,7 +11,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from henslowe.errors import Forbidden, HensloweError, RateLimited, Unauthorised, Unavailable
-from henslowe.transport.admin.models import Reply
+from henslowe.transport.admin.models.base import Reply
 
 STATUS: Final[Mapping[str, int]] = {
     "bad_request": 400,

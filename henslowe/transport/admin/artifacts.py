@@ -14,8 +14,8 @@ from henslowe.actors.versions import VERSIONS, VersionRow
 from henslowe.errors import BadRequest, NotFound
 from henslowe.storage import EntryKind, Store
 from henslowe.transport.admin.edge import Call
-from henslowe.transport.admin.models import Reply
 from henslowe.transport.admin.models.artifacts import ArtifactQuery, ArtifactReply, ArtifactsReply, VersionFactsReply
+from henslowe.transport.admin.models.base import Reply
 
 
 class KeptVersions:

@@ -11,7 +11,7 @@ from henslowe.actors.kernel import ActorExit, CallTimeout, names
 from henslowe.errors import BadRequest, NotFound
 from henslowe.storage.capture import FLUSH, WRITER_NAME, Capture
 from henslowe.transport.admin.edge import Call
-from henslowe.transport.admin.models import Reply
+from henslowe.transport.admin.models.base import Reply
 from henslowe.transport.admin.models.captures import CaptureReply, CapturesQuery, CapturesReply
 
 FLUSH_S_MAX: Final = 2.0

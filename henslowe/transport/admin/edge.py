@@ -21,7 +21,7 @@ from henslowe.transport.access.asker import asker
 from henslowe.transport.access.managed import ManagedTokens
 from henslowe.transport.admin.answers import error_response, json_response
 from henslowe.transport.admin.inputs import parse_body, parse_query
-from henslowe.transport.admin.models import Reply, Request
+from henslowe.transport.admin.models.base import Reply, Request
 from henslowe.transport.admin.ports import CaptureSource, EventSource, NodeView
 from henslowe.transport.admin.workings import Workings
 from henslowe.transport.rate_limit import RateLimiter

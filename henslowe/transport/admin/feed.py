@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from henslowe.storage import Event
-from henslowe.transport.admin.models import EventFilter, EventReply, LineReply
+from henslowe.transport.admin.models.events import EventFilter, EventReply, LineReply
 from henslowe.transport.admin.ports import EventSource
 
 PAGE = 256

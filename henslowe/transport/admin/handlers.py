@@ -15,26 +15,17 @@ from henslowe.errors import NotFound
 from henslowe.transport.admin.answers import json_response
 from henslowe.transport.admin.edge import Call
 from henslowe.transport.admin.feed import Page, line_of, read_after, read_newest, reply_of
-from henslowe.transport.admin.models import (
-    ActionName,
+from henslowe.transport.admin.models.base import ActionName, LineName, Reply
+from henslowe.transport.admin.models.commands import (
     AllServicesReply,
     AllServicesRequest,
     BuildReply,
     CommandReply,
     CommandRequest,
-    ConfigReply,
-    EventFilter,
-    EventsQuery,
-    EventsReply,
-    LineName,
-    LinesReply,
-    LogsQuery,
-    Reply,
-    ServiceReply,
-    ServicesReply,
-    SettingReply,
-    StopReply,
 )
+from henslowe.transport.admin.models.events import EventFilter, EventsQuery, EventsReply, LinesReply, LogsQuery
+from henslowe.transport.admin.models.node import ConfigReply, SettingReply, StopReply
+from henslowe.transport.admin.models.services import ServiceReply, ServicesReply
 
 Answer = Reply | web.StreamResponse
 ACTIONS: Final[dict[str, ActionName]] = {name: name for name in get_args(ActionName)}

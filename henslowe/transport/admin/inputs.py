@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from henslowe.config.problems import expected_of, shown
 from henslowe.errors import BadRequest, TooLarge
-from henslowe.transport.admin.models import Request
+from henslowe.transport.admin.models.base import Request
 
 BODY_BYTES_MAX: Final = 64 * 1024
 BODY_S: Final = 30.0

@@ -19,12 +19,12 @@ from henslowe.storage.migrations.runner import RUNNER_NAME, Migrate, RollBack, R
 from henslowe.storage.sealing import Secret
 from henslowe.storage.secrets import references
 from henslowe.transport.admin.edge import Call
-from henslowe.transport.admin.models import (
+from henslowe.transport.admin.models.base import Reply
+from henslowe.transport.admin.models.keeping import (
     MigrateRequest,
     MigrationReply,
     MigrationsReply,
     PlannedMigrationReply,
-    Reply,
     SecretReply,
     SecretsReply,
     SetSecretRequest,

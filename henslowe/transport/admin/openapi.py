@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 
 from henslowe import __version__
 from henslowe.transport.admin.edge import Route
-from henslowe.transport.admin.models import ActionName, ErrorReply, LineName, Reply, Request
+from henslowe.transport.admin.models.base import ActionName, ErrorReply, LineName, Reply, Request
 
 _REFERENCE = "#/components/schemas/{model}"
 _PATH_SCHEMAS: dict[str, dict[str, Any]] = {

@@ -13,7 +13,9 @@ from typing import Any, Protocol
 from henslowe.config.provenance import Loaded
 from henslowe.storage import Event
 from henslowe.storage.capture import Capture, CaptureInfo
-from henslowe.transport.admin.models import ActionName, ActorReply, HealthReply, LineName, NodeReply, VersionsReply
+from henslowe.transport.admin.models.base import ActionName, LineName
+from henslowe.transport.admin.models.node import ActorReply, HealthReply, NodeReply
+from henslowe.transport.admin.models.versions import VersionsReply
 
 
 class EventSource(Protocol):

@@ -20,7 +20,7 @@ from henslowe.config.manifest import ServiceFolders, ServiceText
 from henslowe.errors import BadRequest, Conflict, NotFound
 from henslowe.transport.admin.answers import json_response
 from henslowe.transport.admin.edge import Call
-from henslowe.transport.admin.models import Reply
+from henslowe.transport.admin.models.base import Reply
 from henslowe.transport.admin.models.manifests import (
     ManifestReply,
     PatchManifestRequest,

@@ -18,7 +18,7 @@ from henslowe.storage.export import Form, Wanted, exported, window
 from henslowe.transport.admin.answers import dump_json
 from henslowe.transport.admin.edge import Admin, Call
 from henslowe.transport.admin.feed import Feed, reply_of
-from henslowe.transport.admin.models import ExportQuery, FollowQuery
+from henslowe.transport.admin.models.events import ExportQuery, FollowQuery
 
 RETRY_MS = 1_000
 """How long a browser waits before it comes back."""

@@ -11,10 +11,10 @@ from henslowe.actors.access.keeper import Minted
 from henslowe.actors.access.rows import TokenRow
 from henslowe.transport.admin.answers import json_response
 from henslowe.transport.admin.edge import Call
-from henslowe.transport.admin.models import (
+from henslowe.transport.admin.models.base import Reply
+from henslowe.transport.admin.models.tokens import (
     CreateTokenRequest,
     MintedReply,
-    Reply,
     RotateTokenRequest,
     TokenReply,
     TokensReply,

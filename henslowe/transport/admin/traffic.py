@@ -10,7 +10,7 @@ from henslowe.actors.sessions import SessionRow
 from henslowe.actors.tasks import TaskRow
 from henslowe.storage import Table
 from henslowe.transport.admin.edge import Call
-from henslowe.transport.admin.models import Reply
+from henslowe.transport.admin.models.base import Reply
 from henslowe.transport.admin.models.traffic import (
     PurgeReply,
     PurgeRequest,

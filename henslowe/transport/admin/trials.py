@@ -12,7 +12,7 @@ from pydantic import Field
 
 from henslowe.transport.admin.answers import dump_json
 from henslowe.transport.admin.edge import Call
-from henslowe.transport.admin.models import Reply, Request
+from henslowe.transport.admin.models.base import Reply, Request
 
 LEFT_S: Final = 0.5
 """How often it is seen whether the client of a silent stage is still there."""

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from henslowe.actors.hooks import HookRow
 from henslowe.actors.modules import ModuleBoard
-from henslowe.transport.admin.models import Reply
+from henslowe.transport.admin.models.base import Reply
 from henslowe.transport.admin.models.traffic import RowsQuery
 
 if TYPE_CHECKING:

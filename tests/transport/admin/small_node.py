@@ -44,22 +44,11 @@ from henslowe.transport.access.managed import ManagedTokens
 from henslowe.transport.admin.api import Admin, add_admin
 from henslowe.transport.admin.artifacts import KeptVersions
 from henslowe.transport.admin.keeping import Keeping
-from henslowe.transport.admin.models import (
-    ActionName,
-    ActorReply,
-    CallsReply,
-    FailureReply,
-    HealthCheckReply,
-    HealthReply,
-    InstanceReply,
-    LineName,
-    NodeReply,
-    ServiceReply,
-    SlotReply,
-    StageReply,
-    VersionReply,
-    VersionsReply,
-)
+from henslowe.transport.admin.models.base import ActionName, LineName
+from henslowe.transport.admin.models.figures import CallsReply, InstanceReply, SlotReply
+from henslowe.transport.admin.models.node import ActorReply, HealthCheckReply, HealthReply, NodeReply
+from henslowe.transport.admin.models.services import FailureReply, ServiceReply
+from henslowe.transport.admin.models.versions import StageReply, VersionReply, VersionsReply
 from henslowe.transport.admin.traffic import TrafficTables
 from henslowe.transport.connections import Runner
 from henslowe.transport.gateway import Gateway, MemorySessions

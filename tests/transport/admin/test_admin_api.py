@@ -13,7 +13,7 @@ import pytest
 
 from henslowe.actors.messages import Action
 from henslowe.errors import StorageDegraded
-from henslowe.transport.admin.models import ActionName
+from henslowe.transport.admin.models.base import ActionName
 from tests.transport.admin.small_node import Served, serve
 
 V1 = "/admin/v1"

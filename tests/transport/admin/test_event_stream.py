@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from henslowe.transport.admin.feed import Feed
-from henslowe.transport.admin.models import EventFilter
+from henslowe.transport.admin.models.events import EventFilter
 from tests.transport.admin.small_node import Served
 
 STREAM = "/admin/v1/events/stream"

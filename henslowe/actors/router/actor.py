@@ -143,6 +143,8 @@ class CanaryRouter(LoopActor):
         self._upkeep = upkeep or Upkeep(Settings())
         self._now_s = now_s
         self._watched: dict[ServiceName, _Watched] = {}
+        self._routed: tuple[RoutedService, ...] | None = None
+        """The rows that the routes were last derived from."""
         self._woken = False
         self._published_s = 0.0
         self._saved_s = 0.0
@@ -198,6 +200,9 @@ class CanaryRouter(LoopActor):
 
     def _publish_routes(self) -> None:
         rows: tuple[RoutedService, ...] = self._services.rows()
+        if rows == self._routed:  # the rows of a start are told service by service
+            return
+        self._routed = rows
         before, after = self._routes.current, routes_of(rows)
         self._routes.publish(after)
         for service, route in after.items():

@@ -166,7 +166,8 @@ class VersionMachine(LoopActor):
         if rebuilt:
             # The router derived its routes without them.
             await registry.via(names.ROUTER).call(RoutesChanged(tuple(sorted(rebuilt))), timeout_s=ROUTES_TIMEOUT_S)
-        unclean = self._store.recovered and self._store not in _booted
+        first = self._store not in _booted
+        unclean = self._store.recovered and first
         _booted.add(self._store)
         for row in self._services.rows():
             try:
@@ -176,7 +177,7 @@ class VersionMachine(LoopActor):
                 log.warning("boot_not_stored service=%s reason=%s", row.service, error)
             self._arm(row.service)
         await self._drive(in_order(self._ledger.outbox.rows()))
-        await self._ensure_all()
+        await self._ensure_all(unwanted=not first)  # in a node that just began nothing runs yet
         if self._sweep is not None:
             # No pipeline runs yet: each starts after this actor, and ends with it.
             known = frozenset((str(row.service), row.folder) for row in self._versions.rows())
@@ -241,7 +242,7 @@ class VersionMachine(LoopActor):
             case _:
                 await self.handle_cast(message)
 
-    async def _ensure_all(self) -> None:
+    async def _ensure_all(self, *, unwanted: bool = True) -> None:
         """Tell an instance manager everything, as soon as there is one: who was to hear it before may have died of it.
 
         What is not wanted is told as well: an instance whose release died with a manager would run for ever.
@@ -251,7 +252,7 @@ class VersionMachine(LoopActor):
             return
         done = True
         for row in self._services.rows():
-            versions = self._versions.by("service", row.service)
+            versions = self._versions.by("service", row.service) if unwanted else ()
             done &= await self._drive([*everything_of(row.service, row), *unwanted_of(row, versions)])
         if not done:  # these effects are in no outbox
             self.send_after(RETRY_S, EnsureAll())

@@ -222,7 +222,7 @@ def staying() -> Iterator[Scenario]:
 
 def climbing() -> Iterator[Scenario]:
     """Rollouts in steps: the promise holds while the weights grow, and a bad version is found no later."""
-    soon = (calls_found(0.5, 80), calls_found(0.95, 200), missed(0.02))
+    soon = (calls_found(0.5, 60), calls_found(0.95, 150), missed(0.02))
     yield Scenario("steps, 1 % -> 10 %", rollouts(single_calls(0.01, 0.10), calls_max=4_000, steps=CLIMB), soon, 5)
     good = rollouts(single_calls(0.01, 0.01), calls_max=6_000, steps=CLIMB)
     yield Scenario("steps, good, 1 % fail", good, (calls_promoted(0.95, 300), rolled_back()), 2)

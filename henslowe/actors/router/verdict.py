@@ -19,6 +19,7 @@ that their arm has no say in, so its promise holds for any dependence inside a u
 
 **Streams of evidence.** All failures together, the server's own failures (`HARD`), each tool by itself (one broken tool
 of twenty drowns in the sum) and calls that are slow (`latency`) look at the same coins, so each has its share of alpha.
+What the first two say of a unit's first call is added, since it is the same moment; elsewhere the strongest decides.
 Callers' bad arguments are no failure; a tool's `isError` is one, but only ever in comparison: a language model's calls
 fail for reasons of their own.
 
@@ -38,7 +39,8 @@ calls in a row, of two clients or of one that was known to be well.
 
 **Steps.** A rollout in steps is one trial with one verdict: what was learned at 5 % counts at 50 %, each unit weighed
 with the share that it met. A step is over when the new version has answered the calls that it asks for and nothing
-speaks against it (evidence below the half of the way, in logarithms); promotion is decided at the last one.
+speaks against it: evidence below the half of the way, in logarithms, and its calls no likelier for a bad version than
+for a good one. Promotion is decided at the last one.
 
 **Promotion needs units too**: `units_min` of them, or as many as there are where there are fewer, and one unit speaks
 for itself with 50 calls (more where units are few). It is not the last word: the version is then on probation, with a
@@ -204,7 +206,11 @@ class Evidence:
         """Natural logarithm of the evidence against the new version from the comparison of arms."""
         if not self._streams:
             return 0.0
-        return math.log(self.trial.balance) + max(share + one.log_evidence for share, one in self._streams.values())
+        (share_all, together), (share_own, own) = self._streams[ALL], self._streams[OWN]
+        # The first call of a unit is the same moment in both, so that there the two may be added.
+        first = _log_sum(share_all + together.log_levels[0], share_own + own.log_levels[0])
+        best = max(share + one.log_evidence for share, one in self._streams.values())
+        return math.log(self.trial.balance) + max(first, best)
 
     def find(self) -> Finding:
         """What to do now, why in words, and the numbers behind it."""
@@ -325,8 +331,12 @@ class Evidence:
         return self.new.calls >= self.rules.units_min and self._acceptance.accepts
 
     def _undoubted(self, log_evidence: float) -> bool:
-        """Half of the way to a rollback is no time to promote, nor to go on to the next step."""
-        return log_evidence < -math.log(self.rules.alpha) / 2
+        """Half of the way to a rollback is no time to promote, nor to go on to the next step.
+
+        Nor are calls that look more like a bad version's than like a good one's. At a greater weight each call of the
+        canary says less, so a version that is in doubt is found soonest where it is.
+        """
+        return log_evidence < -math.log(self.rules.alpha) / 2 and self._acceptance.llr <= 0.0
 
     @property
     def _uses_absolute(self) -> bool:
@@ -385,6 +395,10 @@ class Evidence:
         step, calls = dumped["step"]
         evidence.step_calls = calls if step == trial.step else 0
         return evidence
+
+
+def _log_sum(a: float, b: float) -> float:
+    return max(a, b) + math.log1p(math.exp(-abs(a - b)))
 
 
 def _chosen(side: Side) -> str:

@@ -117,6 +117,7 @@ class Listener(LoopActor):
         self._sockets = tuple(sockets)
         self._shutdown_s = shutdown_s
         self._runner: web.AppRunner | None = None
+        self._accepting: list[socket.socket] = []
         self._closing: asyncio.Task[None] | None = None
         """Held here, since the loop does not."""
 
@@ -135,8 +136,9 @@ class Listener(LoopActor):
         await self._runner.setup()
         tls = self._certificate.context if self._certificate is not None else None
         for sock in self._sockets:
-            local = sock.family == socket.AF_UNIX
-            await web.SockSite(self._runner, sock.dup(), ssl_context=None if local else tls).start()
+            local, accepting = sock.family == socket.AF_UNIX, sock.dup()
+            self._accepting.append(accepting)
+            await web.SockSite(self._runner, accepting, ssl_context=None if local else tls).start()
         if self._certificate is not None:
             self.send_after(POLL_S, Look())
         self.ref.watch(functools.partial(self._gone, asyncio.get_running_loop()))
@@ -154,6 +156,9 @@ class Listener(LoopActor):
     async def _close(self) -> None:
         runner, self._runner = self._runner, None
         if runner is not None:
+            # Of a server that closes asyncio drops the connections that it just accepted. They are left in the backlog.
+            for accepting in self._accepting:
+                asyncio.get_running_loop().remove_reader(accepting)
             # What has arrived on idle connections is read before these are closed: it would be lost with them.
             for _ in range(TURNS):
                 await asyncio.sleep(0)

@@ -11,7 +11,7 @@ from henslowe.actors.access.rows import TOKENS
 from henslowe.actors.hooks.rows import HOOKS
 from henslowe.actors.replay.rows import REPLAY
 from henslowe.actors.results.rows import RESULTS
-from henslowe.actors.router.rows import EVIDENCE
+from henslowe.actors.router.rows import EVIDENCE, TRAFFIC
 from henslowe.actors.sessions.rows import SESSIONS
 from henslowe.actors.tasks.rows import TASKS
 from henslowe.actors.versions.contracts import CONTRACTS
@@ -30,5 +30,6 @@ TABLES: Final[tuple[TableSpec[Any], ...]] = (
     SESSIONS,
     TASKS,
     TOKENS,
+    TRAFFIC,
     VERSIONS,
 )

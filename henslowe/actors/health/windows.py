@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from ddsketch import DDSketch
 
-from henslowe.actors.ids import InstanceId, VersionKey
+from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
 
 SLICES: Final = 10
 """Parts of a window: it is between nine and ten of them long."""
@@ -61,6 +61,22 @@ class _Slice:
     failures: int = 0
     latencies_ms: DDSketch = field(default_factory=lambda: DDSketch(ACCURACY))
 
+    def merge(self, other: _Slice) -> None:
+        self.calls += other.calls
+        self.failures += other.failures
+        self.latencies_ms.merge(other.latencies_ms)
+
+    def dump(self) -> list[Any]:
+        return [self.number, self.calls, self.failures, _bins(self.latencies_ms)]
+
+    @classmethod
+    def load(cls, dumped: list[Any]) -> _Slice:
+        number, calls, failures, bins = dumped
+        found = cls(number, calls, failures)
+        for value_ms, count in bins:
+            found.latencies_ms.add(value_ms, count)
+        return found
+
 
 @dataclass(slots=True)
 class RollingWindow:
@@ -95,6 +111,11 @@ class RollingWindow:
         oldest = self._number(now_s) - SLICES
         return (each for each in self._slices if each.number > oldest)
 
+    def refill(self, slices: Iterable[_Slice]) -> None:
+        """Goes on with these, oldest first."""
+        self._slices.extend(slices)
+        self._added += 1
+
     def _number(self, now_s: float) -> int:
         return int(now_s * SLICES / self.span_s)
 
@@ -109,6 +130,16 @@ def merged(windows: Iterable[RollingWindow], span_s: float, now_s: float) -> Win
             latencies_ms.merge(each.latencies_ms)
     p50, p95, p99 = (_rounded(latencies_ms.get_quantile_value(quantile)) for quantile in (0.5, 0.95, 0.99))
     return WindowFigures(span_s, calls, failures, p50, p95, p99)
+
+
+def _bins(sketch: DDSketch) -> list[tuple[float, float]]:
+    """Values with their counts, of which the same sketch can be made again.
+
+    The library's own form needs a library of its own (protobuf), so this looks inside.
+    """
+    store, mapping = sketch._store, sketch._mapping
+    zero = [(0.0, sketch._zero_count)] if sketch._zero_count else []
+    return zero + [(mapping.value(at + store.offset), count) for at, count in enumerate(store.bins) if count]
 
 
 def _rounded(value: float | None) -> float | None:
@@ -151,3 +182,22 @@ class ServiceWindows:
             elif instance:
                 found[instance] = figures
         return found
+
+    def dump(self, now_s: float) -> list[Any]:
+        """What the windows hold, merged by version, as plain data for `load`: instances do not outlive their node."""
+        merged_by: dict[tuple[VersionKey, float], dict[int, _Slice]] = {}
+        for (version, _), window in self._of.items():
+            slices = merged_by.setdefault((version, window.span_s), {})
+            for each in window.slices(now_s):
+                slices.setdefault(each.number, _Slice(each.number)).merge(each)
+        return [
+            [version.number, span_s, [slices[number].dump() for number in sorted(slices)]]
+            for (version, span_s), slices in merged_by.items()
+            if slices
+        ]
+
+    def load(self, service: ServiceName, dumped: list[Any]) -> None:
+        """Goes on with what `dump` gave, as calls of an instance that is gone."""
+        for number, span_s, slices in dumped:
+            window = self._of[VersionKey(service, number), InstanceId("")] = RollingWindow(span_s)
+            window.refill(map(_Slice.load, slices))

@@ -21,6 +21,10 @@ VALUE_CHARS_MAX: Final = 120
 PATH_CHARS_MAX: Final = 160
 
 
+COUNTS: Final = ("calls", "alike", "failed_new", "failed_old", "failed_both", "refused_new", "differing")
+"""Of a ledger."""
+
+
 def _failed(answer: Answer) -> bool:
     return answer.failed
 
@@ -95,6 +99,23 @@ class Ledger:
     def different_paths(self) -> dict[tuple[str, str], int]:
         """Places, by tool, where the new version differed and copies of the other never did from each other."""
         return {place: count.new for place, count in self.paths.items() if count.new and not count.noise}
+
+    def dump(self) -> dict[str, Any]:
+        """What was seen so far, as plain data for `load`; values in it were cleaned before."""
+        return {
+            "counts": {name: getattr(self, name) for name in COUNTS},
+            "evidence": self.evidence.dump(),
+            "paths": [[tool, path, count.new, count.noise] for (tool, path), count in self.paths.items()],
+            "examples": self.examples,
+        }
+
+    def load(self, dumped: dict[str, Any]) -> None:
+        """Goes on from where `dump` was called."""
+        for name in COUNTS:
+            setattr(self, name, dumped["counts"][name])
+        self.evidence = PairedEvidence.load(dumped["evidence"])
+        self.paths = {(tool, path): PathCount(new, noise) for tool, path, new, noise in dumped["paths"]}
+        self.examples = [dict(example) for example in dumped["examples"]]
 
     def _compare(self, asked: Asked) -> None:
         first, *more = (*asked.others, *asked.beside)

@@ -19,7 +19,7 @@ Runs in: the loop. Source: Ville (1939); McNemar (1947); Grünwald, de Heide, Ko
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 ODDS: Final = (4.0, 12.0, 2_000.0)
 """Alternatives: how many times the odds of failing. The middle one is about that of 1 % -> 10 %."""
@@ -59,6 +59,18 @@ class PairedTest:
         """How many times likelier it is that the new version fails more; 1/alpha is enough."""
         return sum(share * math.exp(min(600.0, log_e)) for share, log_e in zip(SHARES, self._log_e, strict=True))
 
+    def dump(self) -> list[Any]:
+        """Plain data for `load`."""
+        return [self._log_e, self.discordant, self.against]
+
+    @classmethod
+    def load(cls, dumped: list[Any]) -> PairedTest:
+        """The test that `dump` described."""
+        test = cls()
+        log_e, test.discordant, test.against = dumped
+        test._log_e = list(log_e)
+        return test
+
 
 class PairedEvidence:
     """All calls together and each tool by itself: an average of e-values is one, and one broken tool does not drown."""
@@ -92,3 +104,15 @@ class PairedEvidence:
             left -= share
             total += (1.0 - POOLED) * share * test.evidence
         return total + (1.0 - POOLED) * left
+
+    def dump(self) -> dict[str, Any]:
+        """What was learned so far, as plain data for `load`; tools keep their places."""
+        return {"all": self._all.dump(), "tools": [[tool, test.dump()] for tool, test in self._tools.items()]}
+
+    @classmethod
+    def load(cls, dumped: dict[str, Any]) -> PairedEvidence:
+        """The evidence that `dump` described."""
+        evidence = cls()
+        evidence._all = PairedTest.load(dumped["all"])
+        evidence._tools = {tool: PairedTest.load(test) for tool, test in dumped["tools"]}
+        return evidence

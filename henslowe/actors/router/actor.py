@@ -10,17 +10,15 @@ Not here: the reasoning (`henslowe.actors.router.verdict`), the rows (`henslowe.
 
 from __future__ import annotations
 
-import asyncio
-import logging
+import heapq
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import Any, Final
 
 from henslowe.actors import names
-from henslowe.actors.health import Breach, ServiceWindows, WindowFigures, breach, has_limits
-from henslowe.actors.ids import ServiceName, VersionKey
+from henslowe.actors.health import Breach, WindowFigures, breach, has_limits
+from henslowe.actors.ids import ServiceName
 from henslowe.actors.journal import say
 from henslowe.actors.kernel import LoopActor, Reply, Timer
 from henslowe.actors.kernel import names as registry
@@ -28,19 +26,17 @@ from henslowe.actors.messages import Decision, InstanceUp, Mirrored, RoutesChang
 from henslowe.actors.router.copies import Mirrorings
 from henslowe.actors.router.counters import ServiceCounter
 from henslowe.actors.router.derive import RoutedService, routes_of, trial_of
-from henslowe.actors.router.reasons import FailingCalls, log_tail
-from henslowe.actors.router.rows import EVIDENCE, EvidenceRow
+from henslowe.actors.router.keeping import Keeping
+from henslowe.actors.router.reasons import log_tail
 from henslowe.actors.router.trial import Rules, Trial
 from henslowe.actors.router.verdict import Evidence, Finding
-from henslowe.actors.routes import FAILURES, CallRecord, Observations, Outcome, RouteTable
-from henslowe.actors.traffic import TrafficStats, TrialStatus
+from henslowe.actors.router.watched import Watched, finding_is_well
+from henslowe.actors.routes import FAILURES, CallRecord, Observations, RouteTable
+from henslowe.actors.traffic import TrafficStats
 from henslowe.actors.upkeep import Upkeep
 from henslowe.actors.vocabulary import EventType, Status
 from henslowe.config.settings import DeliverySettings, Settings
-from henslowe.errors import LimitReached, StorageError
 from henslowe.storage import Store, Table
-
-log = logging.getLogger("henslowe.router")
 
 TRIAL_TICK_S: Final = 0.1
 IDLE_TICK_S: Final = 1.0
@@ -48,11 +44,13 @@ PUBLISH_S: Final = 1.0
 """How often at most statistics are published and health is said, per service."""
 SAVE_S: Final = 5.0
 """How often at most evidence is written: what a crash of the node may cost."""
+SAVE_TRAFFIC_S: Final = 30.0
+"""The same of a service's traffic."""
+TRAFFIC_SAVES_MAX: Final = 4
+"""Services whose traffic is written at a time: a busy one takes half a millisecond."""
 FAILED_CALLS_SAID_PER_S: Final = 5
 """CALL_FAILED events per service and second; the rest is counted in the next one."""
 EXAMPLE_BYTES_MAX: Final = 1_024
-DOUBT: Final = 3.0
-"""Evidence from which a trial is shown as degraded."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -70,43 +68,8 @@ class Pile:
     """Info to ROUTER: many calls wait to be counted."""
 
 
-@dataclass(slots=True)
-class _Watched:
-    """What the router keeps of one service."""
-
-    counter: ServiceCounter
-    row: RoutedService | None = None
-    """The service's row that the trial was last derived from."""
-    evidence: Evidence | None = None
-    copies: Mirrorings | None = None
-    finding: Finding | None = None
-    fresh: bool = False
-    """Calls came since health was said."""
-    unsaved: bool = False
-    said: tuple[int, Decision] | None = None
-    """Epoch and decision of the last verdict that was said."""
-    sent_s: float = 0.0
-    failures_said: int = 0
-    failures_silent: int = 0
-    windows: ServiceWindows = field(default_factory=ServiceWindows)
-    failing: FailingCalls = field(default_factory=FailingCalls)
-    """Of the version on trial."""
-    passed: dict[VersionKey, Breach] = field(default_factory=dict)
-    """Versions that serve for good, and are beyond a limit of their own."""
-    seen_up: set[int] = field(default_factory=set)
-    """Versions that answered in this life of the router: after a restart of the node, a version that is still starting
-    is not one that crashed."""
-
-    def may_blame(self, record: CallRecord) -> bool:
-        """Whether a call says something about its version."""
-        number = record.version.number
-        if record.outcome is not Outcome.CRASH:
-            self.seen_up.add(number)
-        return number in self.seen_up
-
-
 class CanaryRouter(LoopActor):
-    """Owner of the route table, the traffic statistics and the table `EVIDENCE`.
+    """Owner of the route table, the traffic statistics and the tables in which both are kept (`Keeping`).
 
     Args:
         store: Has the service rows and the evidence.
@@ -133,7 +96,7 @@ class CanaryRouter(LoopActor):
     ) -> None:
         super().__init__()
         self._store = store
-        self._evidence_rows = store.table(EVIDENCE)
+        self._kept = Keeping(store)
         self._services = services
         self._settings = settings
         self._rules = rules_of(settings)
@@ -142,7 +105,7 @@ class CanaryRouter(LoopActor):
         self._traffic = traffic
         self._upkeep = upkeep or Upkeep(Settings())
         self._now_s = now_s
-        self._watched: dict[ServiceName, _Watched] = {}
+        self._watched: dict[ServiceName, Watched] = {}
         self._routed: tuple[RoutedService, ...] | None = None
         """The rows that the routes were last derived from."""
         self._woken = False
@@ -151,8 +114,9 @@ class CanaryRouter(LoopActor):
         self._timer: Timer | None = None
 
     def init(self) -> None:
-        """Routes first: the gateway may be waiting."""
+        """Routes first: the gateway may be waiting. Then the traffic of before, by which a deploy chooses its way."""
         self._publish_routes()
+        self._recall_traffic()
         self._observations.wake_with(self._wake)
         self._arm()
 
@@ -160,7 +124,11 @@ class CanaryRouter(LoopActor):
         """Leaves the routes as they are: traffic goes on while the router restarts."""
         self._observations.wake_with(None)
         self._take()
-        self._save(self._now_s())
+        now_s = self._now_s()
+        self._save(now_s)
+        for service, watched in self._watched.items():
+            if watched.traffic_unsaved:
+                self._save_traffic_of(service, now_s)
 
     def handle_call(self, message: RoutesChanged, _sender: Reply) -> None:
         """The rows changed; the answer comes once the new routes are published."""
@@ -193,6 +161,7 @@ class CanaryRouter(LoopActor):
             self._publish_traffic(now_s)
         if _due(now_s, self._saved_s, SAVE_S):
             self._save(now_s)
+        self._save_traffic(now_s)
         if isinstance(message, Tick):
             self._arm()
 
@@ -234,28 +203,21 @@ class CanaryRouter(LoopActor):
         watched.evidence = watched.finding = watched.copies = None
         watched.failing.clear()
         watched.seen_up &= {row.active, row.canary, row.previous}
-        saved = self._evidence_rows.lookup(row.service)
         if trial is None:
-            if saved is not None:
-                self._store_evidence(row.service, None)
-        elif saved is not None and (saved.epoch, saved.new) == (trial.since, trial.new.number):
-            watched.evidence = self._learned(trial, saved.learned)
-        if trial is not None and watched.evidence is None:
+            self._kept.forget_evidence(row.service)
+            return
+        watched.evidence = self._kept.evidence(trial, self._rules)
+        watched.copies = self._kept.copies(trial, Mirrorings(self._clean))
+        if watched.evidence is None:
             old = trial.old or trial.new._replace(number=row.previous)
             watched.evidence = Evidence(trial, self._rules, watched.counter.past(old, self._rules.slow_factor))
 
-    def _learned(self, trial: Trial, saved: dict[str, Any]) -> Evidence | None:
-        """The evidence of before a restart; None when another Henslowe wrote it, and it has to be learned again."""
-        try:
-            return Evidence.load(trial, self._rules, saved)
-        except (KeyError, TypeError, ValueError) as error:
-            log.warning("evidence_not_understood service=%s reason=%s", trial.service, error)
-            return None
-
-    def _of(self, service: ServiceName) -> _Watched:
+    def _of(self, service: ServiceName) -> Watched:
         watched = self._watched.get(service)
         if watched is None:
-            watched = self._watched[service] = _Watched(ServiceCounter(service, self._settings.auto_window_s))
+            watched = self._watched[service] = Watched(ServiceCounter(service, self._settings.auto_window_s))
+            self._kept.recall_traffic(service, watched.counter, watched.windows)
+            watched.counter.forget_old(self._now_s())
         return watched
 
     # -- calls ----------------
@@ -271,6 +233,7 @@ class CanaryRouter(LoopActor):
         for record in self._observations.take():
             watched = self._of(record.version.service)
             watched.counter.add(record)
+            watched.traffic_unsaved = True
             if record.outcome in FAILURES:
                 self._say_failed(watched, record)
             blamed = watched.may_blame(record)
@@ -280,7 +243,7 @@ class CanaryRouter(LoopActor):
                 watched.evidence.update(record)
                 watched.fresh = watched.unsaved = True
 
-    def _count(self, watched: _Watched, record: CallRecord) -> None:
+    def _count(self, watched: Watched, record: CallRecord) -> None:
         failed = record.outcome in FAILURES
         watched.windows.add(
             record.version,
@@ -301,12 +264,12 @@ class CanaryRouter(LoopActor):
         if watched.copies is None:
             watched.copies = Mirrorings(self._clean)
         watched.copies.add(copy.asked, copy.dropped)
-        watched.fresh = True
+        watched.fresh = watched.unsaved = True
 
     def _clean(self, value: Any) -> Any:
         return self._store.captures.redactor.redact(value, bytes_max=EXAMPLE_BYTES_MAX).value
 
-    def _judge(self, service: ServiceName, watched: _Watched, now_s: float) -> None:
+    def _judge(self, service: ServiceName, watched: Watched, now_s: float) -> None:
         evidence = watched.evidence
         if evidence is None:
             return
@@ -329,7 +292,7 @@ class CanaryRouter(LoopActor):
             Verdict(service, trial.new, trial.epoch, finding.decision, finding.why, finding.numbers)
         )
 
-    def _limited(self, watched: _Watched, trial: Trial, finding: Finding, now_s: float) -> Finding:
+    def _limited(self, watched: Watched, trial: Trial, finding: Finding, now_s: float) -> Finding:
         """The finding, or that a limit of the version's own was passed: whichever speaks against it first."""
         limits = self._upkeep.health(trial.new)
         if finding.decision is Decision.ROLL_BACK or not has_limits(limits):
@@ -340,7 +303,7 @@ class CanaryRouter(LoopActor):
             return finding
         return Finding(Decision.ROLL_BACK, passed.why, {**finding.numbers, **_limit_numbers(passed, seen)})
 
-    def _say_failed(self, watched: _Watched, record: CallRecord) -> None:
+    def _say_failed(self, watched: Watched, record: CallRecord) -> None:
         if watched.failures_said >= FAILED_CALLS_SAID_PER_S:
             watched.failures_silent += 1
             return
@@ -372,10 +335,10 @@ class CanaryRouter(LoopActor):
             if not watched.fresh:
                 continue
             watched.fresh = False
-            status = Status.HEALTHY if _healthy(finding) else Status.DEGRADED
+            status = Status.HEALTHY if finding_is_well(finding) else Status.DEGRADED
             say(EventType.CANARY_HEALTH, status, key=evidence.trial.new, why=finding.why, **finding.numbers)
 
-    def _say_limits(self, service: ServiceName, watched: _Watched, now_s: float) -> None:
+    def _say_limits(self, service: ServiceName, watched: Watched, now_s: float) -> None:
         """A version that serves for good has nothing to fail over to: its limits are an alarm, said when it changes."""
         route = self._routes.current.get(service)
         serving = {route.stable} if route is not None and watched.evidence is None else set()
@@ -397,38 +360,37 @@ class CanaryRouter(LoopActor):
         for service, watched in self._watched.items():
             watched.counter.forget_old(now_s)
             published[service] = watched.counter.frozen(
-                _status(watched), self._now_s(), windows=watched.windows, passed=watched.passed
+                watched.status, self._now_s(), windows=watched.windows, passed=watched.passed
             )
         self._traffic.publish(published)
 
     def _save(self, now_s: float) -> None:
         self._saved_s = now_s
-        for service, watched in self._watched.items():
+        for watched in self._watched.values():
             if watched.evidence is not None and watched.unsaved:
                 watched.unsaved = False
-                self._store_evidence(service, watched.evidence)
+                self._kept.save_evidence(watched.evidence, watched.copies, now_s)
 
-    def _store_evidence(self, service: ServiceName, evidence: Evidence | None) -> None:
-        """Writes without waiting: evidence that is lost is learned again."""
-        txn = self._store.transaction()
-        if evidence is None:
-            txn.delete(self._evidence_rows, service)
-        else:
-            trial = evidence.trial
-            txn.put(
-                self._evidence_rows,
-                EvidenceRow(
-                    service=service,
-                    epoch=trial.since,
-                    new=trial.new.number,
-                    learned=evidence.dump(),
-                    saved_s=self._now_s(),
-                ),
-            )
-        try:
-            txn.submit().add_done_callback(_noticed)
-        except (StorageError, LimitReached) as error:
-            log.warning("evidence_not_saved service=%s reason=%s", service, error)
+    def _save_traffic(self, now_s: float) -> None:
+        """Of a few services at a time, those first whose turn was longest ago."""
+        due = (
+            (watched.traffic_saved_s, service)
+            for service, watched in self._watched.items()
+            if watched.traffic_unsaved and _due(now_s, watched.traffic_saved_s, SAVE_TRAFFIC_S)
+        )
+        for _, service in heapq.nsmallest(TRAFFIC_SAVES_MAX, due):
+            self._save_traffic_of(service, now_s)
+
+    def _save_traffic_of(self, service: ServiceName, now_s: float) -> None:
+        watched = self._watched[service]
+        watched.traffic_unsaved, watched.traffic_saved_s = False, now_s
+        self._kept.save_traffic(service, watched.counter, watched.windows, now_s)
+
+    def _recall_traffic(self) -> None:
+        for service in self._kept.services:
+            if not self._of(service).counter.has_units:
+                self._kept.forget_traffic(service)
+        self._publish_traffic(self._now_s())
 
     # -- time ----------------
 
@@ -471,28 +433,3 @@ def _limit_numbers(passed: Breach, seen: WindowFigures) -> dict[str, Any]:
 def _due(now_s: float, last_s: float, every_s: float) -> bool:
     """Whether it is time again; also when the clock was set back, or nothing would happen until it has caught up."""
     return not 0 <= now_s - last_s < every_s
-
-
-def _healthy(finding: Finding) -> bool:
-    return finding.decision is not Decision.ROLL_BACK and finding.numbers["evidence"] < DOUBT
-
-
-def _status(watched: _Watched) -> TrialStatus | None:
-    evidence, finding = watched.evidence, watched.finding
-    if evidence is None or finding is None:
-        return None
-    trial = evidence.trial
-    return TrialStatus(
-        trial.new,
-        trial.old,
-        trial.probation,
-        finding.decision.value,
-        finding.why,
-        _healthy(finding),
-        MappingProxyType(finding.numbers),
-    )
-
-
-def _noticed(saved: asyncio.Future[Any]) -> None:
-    if not saved.cancelled() and saved.exception() is not None:
-        log.warning("evidence_not_saved reason=%s", saved.exception())

@@ -25,13 +25,24 @@ class Mirrorings:
         self._ledger = Ledger(clean, blames=lambda answer: answer.broke)
         self._dropped_before: int | None = None
         self.dropped = 0
+        self._dropped_earlier = 0
+        """In lives of the node before this one: the gateway counts from its start."""
 
     def add(self, asked: Asked, dropped: int) -> None:
         """One more copy; `dropped` counts those that were not made, since the gateway's start."""
         if self._dropped_before is None:
             self._dropped_before = dropped
-        self.dropped = max(0, dropped - self._dropped_before)
+        self.dropped = self._dropped_earlier + max(0, dropped - self._dropped_before)
         self._ledger.add(asked)
+
+    def dump(self) -> dict[str, Any]:
+        """What the copies have shown, as plain data for `load`."""
+        return {"dropped": self.dropped, "ledger": self._ledger.dump()}
+
+    def load(self, dumped: dict[str, Any]) -> None:
+        """Goes on from where `dump` was called."""
+        self.dropped = self._dropped_earlier = dumped["dropped"]
+        self._ledger.load(dumped["ledger"])
 
     def beside(self, finding: Finding, *, alpha: float) -> Finding:
         """The finding on the canary's own calls, with what its copies say: they may speak against it, too."""

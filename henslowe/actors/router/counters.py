@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from henslowe.actors.health import Breach, ServiceWindows, WindowFigures
 from henslowe.actors.ids import ServiceName, VersionKey
@@ -30,6 +31,10 @@ HEALTHY_CALLS_MIN: Final = 5
 """Calls without a failure after which a unit is known to be well."""
 PAST_CALLS_MAX: Final = 2_000
 """The past that sets up a trial: the last calls of the service, whatever version answered."""
+UNITS_KEPT_MAX: Final = 300
+RECENT_KEPT_MAX: Final = 300
+"""Units and calls that outlive the node: enough to choose a strategy and a salt, and as many calls as a baseline takes
+from the past."""
 
 
 @dataclass(slots=True)
@@ -158,3 +163,30 @@ class ServiceCounter:
             MappingProxyType(instances),
             MappingProxyType(dict(passed)),
         )
+
+    # -- across a restart ----------------
+
+    def dump(self) -> dict[str, Any]:
+        """The latest units and calls, as plain data for `load`. What is counted since the node's start is left out."""
+        units = islice(self._units.items(), max(0, len(self._units) - UNITS_KEPT_MAX), None)
+        recent = islice(self._recent, max(0, len(self._recent) - RECENT_KEPT_MAX), None)
+        return {
+            "units": [[name, unit.calls, unit.failures, unit.last_call_s] for name, unit in units],
+            "recent": [
+                [version.number, tool, outcome.value, latency_s] for version, tool, outcome, latency_s in recent
+            ],
+        }
+
+    def load(self, dumped: dict[str, Any]) -> None:
+        """Goes on from where `dump` was called."""
+        for name, calls, failures, last_call_s in dumped["units"]:
+            self._units[name] = _Unit(calls, failures, last_call_s)
+        self._recent.extend(
+            (VersionKey(self._service, number), tool, Outcome(outcome), latency_s)
+            for number, tool, outcome, latency_s in dumped["recent"]
+        )
+
+    @property
+    def has_units(self) -> bool:
+        """Whether anybody called in the window, as of the last `forget_old`."""
+        return bool(self._units)

@@ -1,4 +1,7 @@
-"""The router's table: what a trial has learned, so that a restart of the router or of the node goes on with it."""
+"""The router's tables: what outlives it and the node, so that a restart goes on with what was learned.
+
+What is in the rows is made by the parts themselves (`dump` and `load`). Who writes: `henslowe.actors.router.keeping`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from henslowe.actors.ids import ServiceName
 from henslowe.storage import TableSpec
+
+SERVICES_MAX: Final = 10_000
 
 
 class EvidenceRow(BaseModel):
@@ -22,7 +27,23 @@ class EvidenceRow(BaseModel):
     """Number of the version that is judged."""
     learned: dict[str, Any]
     """As `Evidence.dump` gives it."""
+    copies: dict[str, Any] = {}
+    """As `Mirrorings.dump` does; empty where no live calls are mirrored."""
     saved_s: float
 
 
-EVIDENCE: Final = TableSpec(name="evidence", row_type=EvidenceRow, key="service", rows_max=10_000)
+class TrafficRow(BaseModel):
+    """A service's traffic of the last minutes, in short: who called, and how calls ended."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    service: ServiceName
+    counted: dict[str, Any]
+    """As `ServiceCounter.dump` gives it."""
+    windows: list[Any]
+    """As `ServiceWindows.dump` does."""
+    saved_s: float
+
+
+EVIDENCE: Final = TableSpec(name="evidence", row_type=EvidenceRow, key="service", rows_max=SERVICES_MAX)
+TRAFFIC: Final = TableSpec(name="traffic", row_type=TrafficRow, key="service", rows_max=SERVICES_MAX)

@@ -5,8 +5,8 @@ import os
 import signal
 from pathlib import Path
 
-from tests.e2e.harness import Node, wait_until
-from tests.e2e.load import Load
+from tests.e2e.harness import Node, quick, wait_until
+from tests.e2e.load import LEGACY, Load
 
 CLIENTS = 8
 
@@ -52,6 +52,21 @@ async def test_a_node_killed_twice_comes_back_with_its_sessions_and_its_history(
         after = {event["seq"]: event for event in node.events(stream="lifecycle", limit=1_000)}
         assert [after.get(event["seq"]) for event in history] == history, "what was acknowledged is there"
         assert node.stop() == 0
+
+
+async def test_a_node_that_was_busy_when_it_was_killed_makes_canaries_at_once_when_it_is_back(
+    quick_workspace: Path,
+) -> None:
+    with Node(quick_workspace, "delivery.strategy=auto") as node:
+        await asyncio.to_thread(node.wait_for_active, "hello", 1)
+        async with Load(node.mcp("hello"), clients=24, eras=(LEGACY,), calls_per_s=60) as load:
+            await load.more_calls(100)  # two seconds of the router, which writes within one that there are so many
+        await asyncio.to_thread(node.kill)
+        await asyncio.to_thread(node.start)
+        await asyncio.to_thread(node.wait_for_active, "hello", 1)
+        node.edit("hello", quick("Hi"))
+        row = await asyncio.to_thread(node.wait_for_state, "hello", 2, "CANARY", "ACTIVE")
+        assert row["state"] == "CANARY", "nobody has called since the restart, but many did just before"
 
 
 def test_a_node_that_is_asked_to_stop_leaves_nothing_behind(quick_workspace: Path) -> None:

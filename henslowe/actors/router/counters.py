@@ -187,6 +187,6 @@ class ServiceCounter:
         )
 
     @property
-    def has_units(self) -> bool:
-        """Whether anybody called in the window, as of the last `forget_old`."""
-        return bool(self._units)
+    def units(self) -> int:
+        """How many called in the window, as of the last `forget_old`."""
+        return len(self._units)

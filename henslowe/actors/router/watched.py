@@ -39,6 +39,8 @@ class Watched:
     unsaved: bool = False
     traffic_unsaved: bool = False
     traffic_saved_s: float = 0.0
+    saved_busy: bool = False
+    """Whether it had enough units for a canary, as of then."""
     said: tuple[int, Decision] | None = None
     """Epoch and decision of the last verdict that was said."""
     sent_s: float = 0.0

@@ -108,6 +108,17 @@ async def test_traffic_is_written_now_and_then_and_at_the_end(store: Store, tmp_
     await plane.stop()
 
 
+async def test_that_a_service_came_to_be_busy_is_written_at_once(store: Store, tmp_path: Path, clock: Clock) -> None:
+    plane = Delivery(store, tmp_path / "workspace", clock)
+    await plane.start()
+    await plane.ship("a")
+    for at in range(1, 21):
+        plane.serve(f"session-{at}", session=True)
+        await tick(plane, clock)
+    await until(lambda: traffic_is_kept(store, 20))
+    await plane.stop()
+
+
 async def test_a_limit_looks_at_the_minutes_before_a_restart_too(
     open_store: OpenStore, tmp_path: Path, clock: Clock
 ) -> None:

@@ -28,8 +28,10 @@ from henslowe.transport.access import (
 )
 from henslowe.transport.admin.api import add_admin
 from henslowe.transport.admin.edge import Admin
+from henslowe.transport.connections import DIRECT, INLINE
 from henslowe.transport.gateway import Gateway, add_gateway
 from henslowe.transport.http_guard import Guard, guard_middleware
+from henslowe.transport.inline import InlineDoor
 from henslowe.transport.rate_limit import RateLimiter
 
 log = logging.getLogger(__name__)
@@ -98,6 +100,7 @@ def application_maker(
         )
         add_resource_metadata(app, resources)
         add_gateway(app, gateway)
+        app[INLINE] = InlineDoor(app[DIRECT], guard, door, live, gateway.inline)
         add_admin(app, admin)
         app.router.add_get("/", _places)
         return app

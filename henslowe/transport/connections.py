@@ -5,6 +5,10 @@ the application's middlewares before it and no router, in one task, as soon as t
 unusual about a request (another verb, an old HTTP, a compressed body, requests in a queue) leaves it to aiohttp. Such a
 handler may also outlive its connection (`ClientConnection.keep_going`).
 
+Most of these need not even a task: `INLINE` names who is asked first, with the bytes of a whole request in hand, on a
+connection that rests (`Inline`). It may begin a call and answer it later by a function call, hand it over to a direct
+handler in the middle, or leave it alone.
+
 aiohttp keeps every piece that arrives after bytes it could not read, quotes them in its answer and logs a traceback
 for each: a few dozen clients that send heads of many megabytes cost the node hundreds of them. Here the first broken
 piece ends the reading. How long a head may take and how large it may be is the listener's (`listener`).
@@ -20,12 +24,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from aiohttp import HttpVersion11, StreamReader, hdrs, web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.http_writer import StreamWriter
 from aiohttp.web_protocol import _ErrInfo
+
+from henslowe.transport.heads import Heads, owed
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +63,29 @@ class Direct:
         return path.startswith(self.root) and path.rfind("/") == end < len(path) - 1
 
 
+class InlineCall(Protocol):
+    """A request that is being served without a task; it ends in `ClientConnection.reply`, or is handed over."""
+
+    def lost(self) -> None:
+        """The client is gone; called at most once, and not after `taken_over`."""
+        ...
+
+
+class Inline(Protocol):
+    """Serves requests without a task."""
+
+    @property
+    def heads(self) -> Heads[Any]:
+        """What it has made of heads."""
+        ...
+
+    def begin(self, client: ClientConnection, head: Any, raw: bytes, at: int) -> InlineCall | None:
+        """Begin with a request whose body begins at `at`; None, and nothing was done, to leave it to others."""
+        ...
+
+
+INLINE: Final = web.AppKey("henslowe_inline", Inline)
+"""Set on an application before it runs; without it every request has a task."""
 DIRECT: Final = web.AppKey("henslowe_direct", Direct)
 """Set on an application before it runs; without it every request goes through the router."""
 
@@ -68,11 +97,19 @@ class ClientConnection(web.RequestHandler):
     (`_waiter`) that is put aside until then, and requests that come meanwhile wait in its queue.
     """
 
-    __slots__ = ("_at_work", "_direct", "_left", "_resting", "_unreadable")
+    __slots__ = ("_at_work", "_direct", "_inline", "_inline_call", "_left", "_owed", "_resting", "_unreadable", "peer")
 
-    def __init__(self, manager: web.Server, *, direct: Direct | None = None, **settings: Any) -> None:
+    def __init__(
+        self, manager: web.Server, *, direct: Direct | None = None, inline: Inline | None = None, **settings: Any
+    ) -> None:
         super().__init__(manager, **settings)
         self._direct = direct
+        self._inline = inline
+        self._inline_call: InlineCall | None = None
+        self._owed: int | None = 0
+        """Bytes that the parser expects of its request; None once that is not known any more."""
+        self.peer = ""
+        """The client's address; "" for one without."""
         self._unreadable = False
         self._at_work: asyncio.Task[None] | None = None
         self._resting: asyncio.Future[None] | None = None
@@ -85,20 +122,35 @@ class ClientConnection(web.RequestHandler):
         """
         self._left = left
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is there."""
+        super().connection_made(transport)
+        peername = transport.get_extra_info("peername")
+        if isinstance(peername, tuple | list):
+            self.peer = str(peername[0])
+        else:
+            self._inline = None  # who that is takes a closer look
+
     def data_received(self, data: bytes) -> None:
         """Take bytes until some of them are no HTTP: what comes after those is dropped."""
         if self._unreadable:
             return
-        if self._at_work is None:
+        rests = self._at_work is None and self._inline_call is None
+        if rests:
+            if self._inline is not None and self._waiter is not None and self._begin(self._inline, data):
+                return
             self._resting, self._waiter = self._waiter, None
+        if self._owed is not None:
+            self._owed = owed(self._owed, data)
         super().data_received(data)
         if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
             self._unreadable = True
-        if self._at_work is None:
+        if rests:
             self._next()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The client is gone: what is being done for it ends, unless it can go on."""
+        self._lose_inline()
         left, self._left = self._left, None
         goes_on = left is not None and left()
         if goes_on and self._at_work is None:
@@ -112,8 +164,57 @@ class ClientConnection(web.RequestHandler):
         try:
             await super().shutdown(timeout)
         finally:
+            self._lose_inline()
             if self._at_work is not None:
                 self._at_work.cancel()
+
+    # -- without a task ----------------
+
+    def reply(self, answer: bytes) -> None:
+        """End the inline call with a whole response."""
+        self._inline_call = None
+        transport = self.transport
+        if transport is not None and not transport.is_closing():
+            transport.write(answer)
+        self._request_in_progress = False
+        if self._handler_waiter is not None and not self._handler_waiter.done():
+            self._handler_waiter.set_result(None)
+        self._rest(stays=True)
+
+    def hand_over(self, raw: bytes, handler: Handler) -> None:
+        """Go on with the inline call's request in a handler, which calls `taken_over` first."""
+        assert self._inline is not None
+        parsed = self._inline.heads.parse(raw, self)
+        assert parsed is not None, "it was parsed before"
+        if self._manager is not None:
+            self._manager.requests_count -= 1  # else it counts twice
+        self._at_work = self._loop.create_task(self._work(handler, *parsed))
+
+    def taken_over(self) -> None:
+        """The handler is at work: it is told what becomes of the connection as any handler is."""
+        self._inline_call = None
+
+    def _begin(self, inline: Inline, data: bytes) -> bool:
+        """Whether a piece is a request that is now being served without a task."""
+        usual = not (self._owed != 0 or self._messages or self._upgraded or self._paused or self._close)
+        found = inline.heads.find(data, self) if usual and not self._force_close else None
+        if found is None:
+            return False
+        head, at = found
+        call = inline.begin(self, head, data, at)
+        if call is None:
+            return False
+        self._inline_call = call
+        self._resting, self._waiter = self._waiter, None
+        self._request_in_progress = True
+        if self._manager is not None:
+            self._manager.requests_count += 1
+        return True
+
+    def _lose_inline(self) -> None:
+        call, self._inline_call = self._inline_call, None
+        if call is not None:
+            call.lost()
 
     # -- direct handlers ----------------
 
@@ -204,10 +305,11 @@ class ClientConnection(web.RequestHandler):
 
 class _Server(web.Server):
     direct: Direct | None = None
+    inline: Inline | None = None
 
     def __call__(self) -> web.RequestHandler:
         """A handler for one connection."""
-        return ClientConnection(self, loop=self._loop, direct=self.direct, **self._kwargs)
+        return ClientConnection(self, loop=self._loop, direct=self.direct, inline=self.inline, **self._kwargs)
 
 
 class Runner(web.AppRunner):
@@ -228,4 +330,5 @@ class Runner(web.AppRunner):
             for middleware in reversed(self.app.middlewares):
                 handler = functools.partial(middleware, handler=handler)
             server.direct = Direct(direct.root, handler)
+        server.inline = self.app.get(INLINE)
         return server

@@ -127,7 +127,7 @@ def guard_middleware(
             on_denied(who)
             return response_of(path, who)
         request[WHO] = who
-        if not _ends(who):
+        if not ends(who):
             return await handler(request)
         with live.hold(request, who):
             return await handler(request)
@@ -157,7 +157,7 @@ def guard_middleware(
     return middleware
 
 
-def _ends(who: Principal) -> bool:
+def ends(who: Principal) -> bool:
     """Whether the token that was shown can end before the request does."""
     return who is not ANONYMOUS and bool(who.digest)
 

@@ -19,6 +19,16 @@ CONTENT_TYPE: Final = "application/json"
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
+def whole(body: bytes, status: int = 200) -> bytes:
+    """A response with a JSON body on the wire, on a connection that goes on."""
+    head = (
+        f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\nContent-Type: {CONTENT_TYPE}\r\n"
+        f"Content-Length: {len(body)}\r\nDate: {rfc822_formatted_time()}\r\n"
+        f"Server: {web_response.SERVER_SOFTWARE}\r\n\r\n"  # type: ignore[attr-defined]  # it imports the name
+    )
+    return head.encode() + body
+
+
 class JsonReply(web.Response):
     """A response with a JSON body. Runs in: the node's loop.
 
@@ -63,12 +73,7 @@ class JsonReply(web.Response):
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("Cannot write to closing transport")
         self._eof_sent = True
-        head = (
-            f"HTTP/1.1 {self._status} {_REASONS.get(self._status, '')}\r\nContent-Type: {CONTENT_TYPE}\r\n"
-            f"Content-Length: {len(body)}\r\nDate: {rfc822_formatted_time()}\r\n"
-            f"Server: {web_response.SERVER_SOFTWARE}\r\n\r\n"  # type: ignore[attr-defined]  # it imports the name
-        )
-        transport.write(head.encode() + body)
+        transport.write(whole(body, self._status))
         await request.writer.drain()
         return None
 

@@ -64,18 +64,28 @@ class Authenticator:
         """Who shows this header; None for no header, `Denied` for one that is not good."""
         if header is None:
             return None
-        scheme, _, token = header.partition(" ")
-        token = token.strip()
-        if scheme.lower() != "bearer" or not token or len(token) > TOKEN_CHARS_MAX:
+        found = self.known(header)
+        if found is not None:
+            return found
+        token = _token_of(header)
+        if not token:
             return self._failed(peer, "expected Authorization: Bearer and a token")
+        if token.startswith(PREFIX):
+            return self._failed(peer, "the token is not known here: revoked, expired, or of another node")
+        if self._issuer is None:
+            return self._failed(peer, "the token is neither the admin token nor one that this node made")
+        return await self._verified(self._issuer, token, peer)
+
+    def known(self, header: str) -> Principal | None:
+        """Who shows this header, where nobody has to be asked for it; None for any other, good or not."""
+        token = _token_of(header)
+        if not token:
+            return None
         if hmac.compare_digest(token.encode(errors="replace"), self._root):
             return ROOT
         if token.startswith(PREFIX):
-            found = self._board.find(token, self._now_s())
-            return found or self._failed(peer, "the token is not known here: revoked, expired, or of another node")
-        if self._issuer is None:
-            return self._failed(peer, "the token is neither the admin token nor one that this node made")
-        return self._issuer.known(token) or await self._verified(self._issuer, token, peer)
+            return self._board.find(token, self._now_s())
+        return None if self._issuer is None else self._issuer.known(token)
 
     def holds(self, principal: Principal) -> bool:
         """Whether somebody who was let in would be let in now."""
@@ -97,6 +107,13 @@ class Authenticator:
         if (wait_s := self._failures.take(peer)) > 0:
             return _too_many(wait_s)
         return Denied(401, "unauthorised", message, HINT)
+
+
+def _token_of(header: str) -> str:
+    """The bearer token in an `Authorization` header; "" for one that has none."""
+    scheme, _, token = header.partition(" ")
+    token = token.strip()
+    return token if scheme.lower() == "bearer" and len(token) <= TOKEN_CHARS_MAX else ""
 
 
 def _too_many(wait_s: float) -> Denied:

@@ -55,12 +55,27 @@ class Door:
         """Whether somebody whose token was found good, or who showed none, is let in."""
         if path.startswith("/admin/"):
             return found or ANONYMOUS  # its routes ask for a scope, which nobody lacks as much as nobody
-        if self.limiter is not None and (wait_s := self.limiter.take(found.name if found else f"peer:{peer}")) > 0:
+        if self.limiter is not None and (wait_s := self.limiter.take(_client(found, peer))) > 0:
             retry = (("Retry-After", str(max(1, math.ceil(wait_s)))),)
             return Denied(429, "rate_limited", "too many requests from this client", "wait as Retry-After says", retry)
-        if found is None:
-            return self._anonymous(host, path)
-        return self._judged(found, host, path)
+        return self._anonymous(host, path) if found is None else self._judged(found, host, path)
+
+    def foresee(self, host: str, path: str, header: str | None, peer: str) -> Principal | None:
+        """Who would be let in to an MCP endpoint without anybody being asked; None for any other. Changes nothing."""
+        found = None
+        if header is not None:
+            found = self.authenticator.known(header)
+            if found is None:
+                return None
+        if self.limiter is not None and self.limiter.wait_s(_client(found, peer)) > 0:
+            return None
+        judged = self._anonymous(host, path) if found is None else self._judged(found, host, path)
+        return None if isinstance(judged, Denied) else judged
+
+    def count(self, who: Principal, peer: str) -> None:
+        """A request that was foreseen came in."""
+        if self.limiter is not None:
+            self.limiter.take(_client(None if who is ANONYMOUS else who, peer))
 
     def _anonymous(self, host: str, path: str) -> Principal | Denied:
         if self.open_mcp if is_mcp(path) else (self.open_rest or path.startswith(WELL_KNOWN)):
@@ -93,6 +108,11 @@ class Door:
         else:
             header = self.resources.challenge(host, path, error=error, scopes=(scope_of(path),))
         return Denied(denied.status, denied.code, denied.message, denied.hint, (*denied.headers, header))
+
+
+def _client(found: Principal | None, peer: str) -> str:
+    """Whose requests are counted together."""
+    return found.name if found else f"peer:{peer}"
 
 
 def is_mcp(path: str) -> bool:

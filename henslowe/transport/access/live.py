@@ -11,13 +11,20 @@ import asyncio
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
-
-from aiohttp import web
+from typing import Final, Protocol
 
 from henslowe.actors.access.principal import Principal
 
 TICK_S: Final = 1.0
+
+
+class Held(Protocol):
+    """A request, or who stands for one."""
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """Its connection; None when that has ended."""
+        ...
 
 
 class LiveRequests:
@@ -29,7 +36,7 @@ class LiveRequests:
 
     def __init__(self, holds: Callable[[Principal], bool]) -> None:
         self._holds = holds
-        self._open: dict[int, tuple[web.BaseRequest, Principal]] = {}
+        self._open: dict[int, tuple[Held, Principal]] = {}
         self._numbers = itertools.count()
         self._ticking: asyncio.TimerHandle | None = None
         self.cut = 0
@@ -39,16 +46,25 @@ class LiveRequests:
         return len(self._open)
 
     @contextmanager
-    def hold(self, request: web.BaseRequest, principal: Principal) -> Iterator[None]:
+    def hold(self, request: Held, principal: Principal) -> Iterator[None]:
         """Keep the request among the open ones while its handler runs."""
+        number = self.begin(request, principal)
+        try:
+            yield
+        finally:
+            self.end(number)
+
+    def begin(self, request: Held, principal: Principal) -> int:
+        """Keep the request among the open ones until its `end`."""
         number = next(self._numbers)
         self._open[number] = (request, principal)
         if self._ticking is None:
             self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)
-        try:
-            yield
-        finally:
-            del self._open[number]
+        return number
+
+    def end(self, number: int) -> None:
+        """It is over."""
+        del self._open[number]
 
     def review(self) -> None:
         """Cut off whoever would not be let in any more."""

@@ -8,9 +8,9 @@ known here; who is chosen is `selection`'s business, the waiting `choosing`'s, w
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from henslowe.actors.endpoints import Endpoint, EndpointState, Era, JsonObject
 from henslowe.actors.health import HealthBoard, Ticket
@@ -27,7 +27,8 @@ from henslowe.transport.gateway.recording import Recording
 from henslowe.transport.gateway.selection import Choice, Selection, Target, service_of
 from henslowe.transport.gateway.sticky import Unit
 from henslowe.transport.gateway.waiting import Waiting
-from henslowe.transport.mcp import jsonrpc
+from henslowe.transport.mcp import McpEndpoint, jsonrpc
+from henslowe.transport.mcp.begun import Begun, Told
 
 REPEATS_MAX: Final = 3
 """Repeats of a call that may have run. More would hammer a server that dies of this very call."""
@@ -36,8 +37,8 @@ PAUSE_MAX_S: Final = 1.0
 
 
 @dataclass(slots=True)
-class _Attempt:
-    """One of its attempts. Not frozen, see `henslowe.actors.routes.CallRecord`."""
+class Attempt:
+    """One attempt at a call. Not frozen, see `henslowe.actors.routes.CallRecord`."""
 
     choice: Choice
     endpoint: Endpoint
@@ -69,6 +70,14 @@ class CallLimits(Protocol):
     @property
     def hedge_percent(self) -> float:
         """Calls tried a second time while the first try runs, per hundred calls of a service."""
+        ...
+
+
+class Beginner(Told, Protocol):
+    """Whoever begins a call without a task."""
+
+    def may_go_to(self, endpoint: Endpoint) -> bool:
+        """Whether it is to be sent to this endpoint; asked right before it is."""
         ...
 
 
@@ -141,16 +150,63 @@ class Caller:
         Raises:
             NotFound: No such service.
         """
-        self.in_flight += 1
-        self._budget.called(service_of(target))
-        if self._hedging.on:
-            self._hedging.called(service_of(target))
+        if ask.begun is None:
+            self.in_flight += 1
+            self._budget.called(service_of(target))
+            if self._hedging.on:
+                self._hedging.called(service_of(target))
         try:
             return await self._attempts(target, ask, pin)
         except (LimitReached, Unavailable) as error:
             return node_error(error, NODE_ERROR), None
         finally:
             self.in_flight -= 1
+
+    # -- without a task, see `inline` ----------------
+
+    def begin(self, target: Target, ask: Ask, told: Beginner) -> tuple[Attempt, Begun] | None:
+        """Make the first attempt at once, without waiting for anything; None, and nothing was done, if that cannot be.
+
+        It is ended by `finish` or `give_up`, or goes on in a `call` with `ask.begun`.
+        """
+        route = None if self._hedging.on else self._selection.route(target)
+        if route is None:
+            return None
+        choice = self._selection.choose(target, route, ask.unit, stable_only=False)
+        if not isinstance(choice, Choice):
+            return None
+        endpoint = choice.endpoint
+        if not isinstance(endpoint, McpEndpoint) or not self._dialogues.shares(endpoint, ask):
+            return None
+        if not told.may_go_to(endpoint):
+            return None
+        began_s = time.monotonic()
+        begun = endpoint.begin(
+            ask.method,
+            ask.params,
+            era=ask.era,
+            headers=ask.headers,
+            timeout_s=self._call_timeout_s,
+            on_notification=ask.on_notification,
+            told=told,
+        )
+        if begun is None:
+            return None
+        self.in_flight += 1
+        self._budget.called(service_of(target))
+        return Attempt(choice, endpoint, began_s, ask.thinking_s(), self._health.began(endpoint)), begun
+
+    def finish(self, ask: Ask, attempt: Attempt, answer: JsonObject) -> JsonObject:
+        """The answer for the client, of an attempt that was answered."""
+        self.in_flight -= 1
+        return self._answered(ask, attempt, answer)
+
+    def give_up(self, attempt: Attempt) -> None:
+        """Nobody waits any more for an attempt, which was abandoned."""
+        self.in_flight -= 1
+        self._give_back(attempt, None)
+
+    # -- with one ----------------
 
     async def _attempts(self, target: Target, ask: Ask, pin: Pin | None) -> tuple[JsonObject, Endpoint | None]:
         resumed: Way | None = None
@@ -166,24 +222,18 @@ class Caller:
                     return _invalid("the call of this requestState is over; call again"), None
         elif pin is not None:
             resumed = self._dialogues.own(pin.instance)
-        began_s = time.monotonic()
+        begun = ask.begun
+        began_s = time.monotonic() if begun is None else begun.attempt.began_s
         deadline_s = began_s + self._call_timeout_s
         progress = Progress(deadline_s, min(deadline_s, began_s + self._wait_s))
         while True:
-            choice = self._chosen(target, pin, resumed) or await self._choosing.choose(target, ask, progress)
-            if resumed is None and self._dialogues.shares(choice.endpoint, ask):
-                way = Way(choice.endpoint)
+            if begun is None:
+                attempt, running = await self._attempt(target, ask, progress, pin, resumed)
             else:
-                left_s = progress.deadline_s - time.monotonic()
-                way = resumed or await self._dialogues.prepare(choice.endpoint, ask, timeout_s=left_s)
-            pin = resumed = None
-            attempt = _Attempt(choice, way.endpoint, time.monotonic(), ask.thinking_s(), self._ticket(choice, way))
+                attempt, running = begun.attempt, begun.answer()
+            pin = resumed = begun = None
             try:
-                timeout_s = progress.deadline_s - attempt.began_s
-                if attempt.ticket is None or not self._hedging.on:
-                    answer = await self._dialogues.run(way, ask, timeout_s=timeout_s)
-                else:
-                    answer = await self._hedged(attempt, ask, timeout_s)
+                answer = await running
             except UpstreamLost as lost:
                 failure = await self._after_loss(ask, attempt, lost, progress)
                 if failure is not None:
@@ -197,12 +247,25 @@ class Caller:
                 self._give_back(attempt, None)
                 raise
             else:
-                self._ended(ask, attempt, evidence.outcome_of(answer), evidence.error_text(answer), answer)
-                if ask.era is Era.MODERN:
-                    answer = self._pins.wrap(answer, attempt.endpoint, ask.principal)
-                return answer, attempt.endpoint
+                return self._answered(ask, attempt, answer), attempt.endpoint
 
-    async def _hedged(self, attempt: _Attempt, ask: Ask, timeout_s: float) -> JsonObject:
+    async def _attempt(
+        self, target: Target, ask: Ask, progress: Progress, pin: Pin | None, resumed: Way | None
+    ) -> tuple[Attempt, Coroutine[Any, Any, JsonObject]]:
+        """The next attempt and its answer to be, as soon as there is an endpoint for it."""
+        choice = self._chosen(target, pin, resumed) or await self._choosing.choose(target, ask, progress)
+        if resumed is None and self._dialogues.shares(choice.endpoint, ask):
+            way = Way(choice.endpoint)
+        else:
+            left_s = progress.deadline_s - time.monotonic()
+            way = resumed or await self._dialogues.prepare(choice.endpoint, ask, timeout_s=left_s)
+        attempt = Attempt(choice, way.endpoint, time.monotonic(), ask.thinking_s(), self._ticket(choice, way))
+        timeout_s = progress.deadline_s - attempt.began_s
+        if attempt.ticket is None or not self._hedging.on:
+            return attempt, self._dialogues.run(way, ask, timeout_s=timeout_s)
+        return attempt, self._hedged(attempt, ask, timeout_s)
+
+    async def _hedged(self, attempt: Attempt, ask: Ask, timeout_s: float) -> JsonObject:
         """The answer of the first try, or of a second one at another instance; the attempt is then that one's.
 
         Raises:
@@ -242,7 +305,7 @@ class Caller:
         return answer
 
     async def _after_loss(
-        self, ask: Ask, attempt: _Attempt, lost: UpstreamLost, progress: Progress
+        self, ask: Ask, attempt: Attempt, lost: UpstreamLost, progress: Progress
     ) -> JsonObject | None:
         """The answer to a call whose connection was lost, or None when it may be made again, perhaps after a pause."""
         choice, endpoint = attempt.choice, attempt.endpoint
@@ -276,15 +339,20 @@ class Caller:
     def _ticket(self, choice: Choice, way: Way) -> Ticket | None:
         return self._health.began(choice.endpoint) if way.endpoint is choice.endpoint else None
 
+    def _answered(self, ask: Ask, attempt: Attempt, answer: JsonObject) -> JsonObject:
+        """The answer for the client, once it is recorded."""
+        self._ended(ask, attempt, evidence.outcome_of(answer), evidence.error_text(answer), answer)
+        return self._pins.wrap(answer, attempt.endpoint, ask.principal) if ask.era is Era.MODERN else answer
+
     def _ended(
-        self, ask: Ask, attempt: _Attempt, outcome: Outcome, error: str, answer: JsonObject | None = None
+        self, ask: Ask, attempt: Attempt, outcome: Outcome, error: str, answer: JsonObject | None = None
     ) -> None:
         """An attempt ended in a way that says something."""
         began_s = attempt.began_s + ask.thinking_s() - attempt.thought_s  # thinking is not the server's time
         self._recording.attempt(ask, attempt.choice, began_s, outcome, error, answer=answer)
         self._give_back(attempt, outcome)
 
-    def _give_back(self, attempt: _Attempt, outcome: Outcome | None) -> None:
+    def _give_back(self, attempt: Attempt, outcome: Outcome | None) -> None:
         """An attempt is over; None for one that says nothing: its client is gone, or its instance was told to go."""
         if attempt.ticket is not None:
             self._health.ended(attempt.ticket, outcome)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from henslowe.actors.endpoints import Endpoint, Era, JsonObject, OnNotification
 from henslowe.actors.ids import InstanceId
@@ -31,6 +31,17 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 def _never() -> float:
     return 0.0
+
+
+class BegunAttempt(Protocol):
+    """A call whose first attempt was begun without a task (`inline`)."""
+
+    attempt: Any
+    """The caller's own record of it."""
+
+    async def answer(self) -> JsonObject:
+        """The rest of it. Raises as `Dialogues.run`."""
+        ...
 
 
 @dataclass(slots=True)
@@ -57,6 +68,8 @@ class Ask:
     """How long its client has thought about questions so far, in this and earlier calls: no server's time."""
     request_id: Any = None
     """The client's own, for the record."""
+    begun: BegunAttempt | None = None
+    """Its first attempt, where that is under way already."""
 
 
 @dataclass(slots=True)

@@ -34,6 +34,7 @@ from henslowe.transport.gateway.choosing import Choosing
 from henslowe.transport.gateway.dialogue import Dialogues
 from henslowe.transport.gateway.exchange import json_response
 from henslowe.transport.gateway.extra import ExtraMethods, NoMethods
+from henslowe.transport.gateway.inline import InlineCalls
 from henslowe.transport.gateway.legacy import Legacy
 from henslowe.transport.gateway.memory import Memory
 from henslowe.transport.gateway.metrics import GatewayMetrics
@@ -165,6 +166,16 @@ class Gateway:
         self._policy = policy or Policy()
         self._resources = resources or Resources()
         self._scopes: dict[Target, ServiceScope] = {}
+        self.inline = InlineCalls(
+            self._scopes,
+            self._policy,
+            legacy=self._legacy,
+            modern=self._modern,
+            caller=self._caller,
+            results=self.results,
+            serving=serving,
+            refusal=self._failed,
+        )
         self._metrics.watch(
             in_flight=lambda: self._caller.in_flight,
             waiting=lambda: len(waiting),
@@ -314,11 +325,15 @@ class Gateway:
                     return await self._modern.post(request, scope, message, sse=takes_sse)
                 return await self._legacy.post(request, scope, message, sse=takes_sse)
             return await self._serve_verb(request, scope)
-        except HensloweError as error:
+        except Exception as error:  # noqa: BLE001 - the HTTP edge
+            return self._failed(error, scope, message)
+
+    def _failed(self, error: Exception, scope: Scope, message: Any) -> web.Response:
+        """The response for a request that ends with an error, or with a defect of ours."""
+        if isinstance(error, HensloweError):
             return self._refusal(error, message)
-        except Exception:
-            log.exception("gateway_failed", extra={"scope": scope.name})
-            return self._refusal(HensloweError("the gateway failed; the node's log says why"), message)
+        log.error("gateway_failed", extra={"scope": scope.name}, exc_info=error)
+        return self._refusal(HensloweError("the gateway failed; the node's log says why"), message)
 
     async def _serve_verb(self, request: web.Request, scope: Scope) -> web.StreamResponse:
         version = request.headers.get(VERSION_HEADER)

@@ -28,6 +28,7 @@ _OF_TASKS: Final = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
 """Methods of an extension, whose name-bearing header the SDK's ladder does not know."""
 _TRACING: Final = frozenset({b"traceparent", b"tracestate", b"baggage"})
 _PARAM_PREFIX: Final = b"mcp-param-"
+JSON_TYPE: Final = "application/json"
 _JSON_TYPES: Final = ("application/json", "application/*", "*/*")
 _SSE_TYPES: Final = ("text/event-stream", "text/*", "*/*")
 DEPTH_MAX: Final = 128
@@ -45,7 +46,7 @@ async def read_body(request: web.Request, limit: int, timeout_s: float) -> bytes
             it is not compressed as it says.
     """
     content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
-    if content_type != "application/json" and request.content_type != "application/json":
+    if JSON_TYPE not in (content_type, request.content_type):
         raise Refused(415, jsonrpc.INVALID_REQUEST, f"expected Content-Type application/json, got: {content_type!r}")
     length = request.content_length
     if length is not None:
@@ -136,6 +137,12 @@ def check_shape(message: JsonObject) -> None:
             raise Refused(400, jsonrpc.INVALID_PARAMS, f"expected params to be an object, got: {_short(params)}")
     elif "id" not in message or ("result" not in message and "error" not in message):
         raise Refused(400, jsonrpc.INVALID_REQUEST, "expected a request, a notification or a response")
+
+
+def wants_progress(params: JsonObject | None) -> bool:
+    """Whether a request carries a progress token."""
+    meta = None if params is None else params.get("_meta")
+    return isinstance(meta, dict) and "progressToken" in meta
 
 
 def accepted(accept: str | None) -> tuple[bool, bool]:

@@ -21,6 +21,7 @@ from henslowe.transport.access.asker import asker
 from henslowe.transport.gateway import inbound
 from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.exchange import Exchange, json_response
+from henslowe.transport.gateway.head import Head, Knocking
 from henslowe.transport.gateway.listening import Listening
 from henslowe.transport.gateway.private import SessionClient
 from henslowe.transport.gateway.protocol import (
@@ -34,7 +35,7 @@ from henslowe.transport.gateway.protocol import (
 from henslowe.transport.gateway.questions import AskedClient
 from henslowe.transport.gateway.resumable import ResumableExchange
 from henslowe.transport.gateway.scopes import Scope
-from henslowe.transport.gateway.serving import Serving, offered
+from henslowe.transport.gateway.serving import Begun, Serving, offered
 from henslowe.transport.gateway.sessions import Session
 from henslowe.transport.gateway.streams import LIST_CHANGES, UPDATED
 from henslowe.transport.gateway.tasks import STATUS
@@ -79,6 +80,36 @@ class Legacy:
             return web.Response(status=202)
         return await self._request(request, scope, session, message, sse=sse)
 
+    def plain(
+        self, head: Head, scope: Scope, message: JsonObject, caller: Knocking
+    ) -> tuple[Ask | None, Session | None]:
+        """What a request asks that needs nothing but its server; None for any other, and for one to be refused."""
+        inbound.check_shape(message)
+        method, params = message["method"], message.get("params")
+        if method == "initialize" or method in _OURS or method in self._serving.extra:
+            return None, None
+        session = self._found(head.session_id, scope, caller.who.name)
+        if session is None or (head.sse and eras.askable(session.capabilities)) or inbound.wants_progress(params):
+            return None, None
+        self._serving.sessions.seen(session.id)
+        ask = Ask(
+            self._serving.visitors.session(session.id),
+            method,
+            params,
+            Era.LEGACY,
+            principal=caller.who.name,
+            size=caller.size,
+            thinking_s=partial(self._serving.thinking.total_s, session.id),
+            request_id=message["id"],
+        )
+        return ask, session
+
+    async def go_on(
+        self, request: web.Request, scope: Scope, session: Session, message: JsonObject, begun: Begun, *, sse: bool
+    ) -> web.StreamResponse:
+        """Serve a request that was begun without a task."""
+        return await self._request(request, scope, session, message, sse=sse, begun=begun)
+
     async def get(self, request: web.Request, scope: Scope) -> web.StreamResponse:
         """Serve the session's change stream, or a stream that its client takes up again."""
         return await self._listening.get(request, scope, self._session(request, scope))
@@ -105,11 +136,20 @@ class Legacy:
         session_id = request.headers.get(SESSION_HEADER)
         if not session_id:
             raise Refused(400, jsonrpc.INVALID_REQUEST, f"expected a {SESSION_HEADER} header; send initialize first")
-        session = self._serving.sessions.get(session_id) if len(session_id) <= _SESSION_ID_CHARS_MAX else None
-        if session is None or session.scope != scope.name or session.principal != asker(request).name:
+        session = self._found(session_id, scope, asker(request).name)
+        if session is None:
             raise Refused(404, SESSION_NOT_FOUND, "Session not found")
         self._serving.sessions.seen(session_id)
         self._serving.visitors.seen(session_id, request, session.client_info)
+        return session
+
+    def _found(self, session_id: str, scope: Scope, principal: str) -> Session | None:
+        """The session of this endpoint and principal."""
+        if not 0 < len(session_id) <= _SESSION_ID_CHARS_MAX:
+            return None
+        session = self._serving.sessions.get(session_id)
+        if session is None or session.scope != scope.name or session.principal != principal:
+            return None
         return session
 
     async def _initialize(self, request: web.Request, scope: Scope, message: JsonObject) -> web.StreamResponse:
@@ -149,7 +189,14 @@ class Legacy:
             self._serving.privates.notify(session.id, method, params)
 
     async def _request(
-        self, request: web.Request, scope: Scope, session: Session, message: JsonObject, *, sse: bool
+        self,
+        request: web.Request,
+        scope: Scope,
+        session: Session,
+        message: JsonObject,
+        *,
+        sse: bool,
+        begun: Begun | None = None,
     ) -> web.StreamResponse:
         params = message.get("params")
         token = None
@@ -159,7 +206,9 @@ class Legacy:
         if session.log_level:  # this may be a new life of the node
             self._serving.wishes.level(scope.name, session.log_level, scope.routed)
         exchange = self._exchange(request, session, message, sse=sse, token=token)
-        work = self._answer(scope, session, message, exchange)
+        if begun is not None:
+            begun.go_on(exchange)
+        work = self._answer(scope, session, message, exchange, begun)
         return await self._serving.run(exchange, work, session_id=session.id)
 
     def _exchange(
@@ -188,7 +237,12 @@ class Legacy:
         )
 
     def _answer(
-        self, scope: Scope, session: Session, message: JsonObject, exchange: Exchange | None
+        self,
+        scope: Scope,
+        session: Session,
+        message: JsonObject,
+        exchange: Exchange | None,
+        begun: Begun | None = None,
     ) -> Awaitable[JsonObject]:
         """The answer to be: the gateway's own for what belongs to the session, else the server's."""
         method, params = message["method"], message.get("params")
@@ -218,6 +272,7 @@ class Legacy:
                 size=0 if exchange is None else exchange.size,
                 thinking_s=partial(self._serving.thinking.total_s, session.id),
                 request_id=None if exchange is None else exchange.request_id,
+                begun=begun,
             )
         )
 

@@ -7,7 +7,7 @@ Headers and body must agree (the SDK's ladder), `server/discover` is answered fr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -18,9 +18,10 @@ from henslowe.transport.access.asker import asker
 from henslowe.transport.gateway import inbound, task_news
 from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.exchange import Exchange, json_response
+from henslowe.transport.gateway.head import Head, Knocking
 from henslowe.transport.gateway.protocol import LOG_RANK, MODERN_STATUS, VERSION_HEADER, Refused, sse_frame
 from henslowe.transport.gateway.scopes import Scope, cache_policy
-from henslowe.transport.gateway.serving import Serving, event_frame, offered
+from henslowe.transport.gateway.serving import Begun, Serving, event_frame, offered
 from henslowe.transport.gateway.sessions import SUBSCRIPTIONS_MAX
 from henslowe.transport.gateway.sticky import Unit
 from henslowe.transport.gateway.streams import PROMPTS, RESOURCES, TOOLS, ChangeStream
@@ -32,6 +33,8 @@ from henslowe.transport.mcp.sdk import pure
 _GONE: Final = frozenset({"initialize", "logging/setLevel", "ping", "resources/subscribe", "resources/unsubscribe"})
 """Methods that this era no longer has; a legacy server behind the gateway would answer them."""
 _FILTERS: Final = {"toolsListChanged": TOOLS, "promptsListChanged": PROMPTS, "resourcesListChanged": RESOURCES}
+_OWN: Final = frozenset({"server/discover", "subscriptions/listen"})
+"""Methods that the gateway answers itself."""
 _ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 
 
@@ -70,6 +73,53 @@ class Modern:
             raise Refused(404, jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}")
         elif method in self._serving.extra:
             return await self._extra(request, scope, message, sse=sse)
+        return await self._request(request, scope, message, unit, forwarded, sse=sse)
+
+    def plain(self, head: Head, scope: Scope, message: JsonObject, caller: Knocking) -> Ask | None:
+        """What a request asks that needs nothing but its server; None for any other, and for one to be refused."""
+        inbound.check_shape(message)
+        method, params = message["method"], message.get("params")
+        if head.forwarded is None or method in _OWN or method in _GONE or method in eras.CACHEABLE:
+            return None
+        envelope = inbound.check_modern(message, head.routing)
+        assert params is not None, "the envelope is in it"
+        meta = params["_meta"]
+        if method in self._serving.extra or "progressToken" in meta or eras.LOG_LEVEL_META in meta:
+            return None
+        unit = self._serving.visitors.unasked(caller.who.name, envelope.client_info, caller.peer)
+        if "requestState" in params or (method == "tools/call" and _schema_of(scope, unit, params) is not None):
+            return None
+        return Ask(
+            unit,
+            method,
+            params,
+            Era.MODERN,
+            head.forwarded,
+            capabilities=eras.askable(envelope.client_capabilities),
+            principal=caller.who.name,
+            size=caller.size,
+            request_id=message["id"],
+        )
+
+    async def go_on(
+        self, request: web.Request, scope: Scope, message: JsonObject, ask: Ask, begun: Begun, *, sse: bool
+    ) -> web.StreamResponse:
+        """Serve a request that was begun without a task."""
+        return await self._request(request, scope, message, ask.unit, ask.headers, sse=sse, begun=begun)
+
+    async def _request(
+        self,
+        request: web.Request,
+        scope: Scope,
+        message: JsonObject,
+        unit: Unit,
+        forwarded: Mapping[str, str],
+        *,
+        sse: bool,
+        begun: Begun | None = None,
+    ) -> web.StreamResponse:
+        """The response to what is the server's to answer."""
+        method, params = message["method"], message["params"]
         meta = params["_meta"]
         level = meta.get(eras.LOG_LEVEL_META)
         if isinstance(level, str) and level in LOG_RANK:
@@ -82,6 +132,8 @@ class Modern:
             log_rank_min=LOG_RANK.get(level) if isinstance(level, str) else None,
             keepalive_s=self._serving.settings.sse_keepalive_s,
         )
+        if begun is not None:
+            begun.go_on(exchange)
         work = scope.call(
             Ask(
                 unit,
@@ -94,6 +146,7 @@ class Modern:
                 principal=asker(request).name,
                 size=request.content_length or 0,
                 request_id=exchange.request_id,
+                begun=begun,
             )
         )
         if method not in eras.CACHEABLE:
@@ -218,12 +271,18 @@ def _filter_of(requested: Any, readable: Callable[[str], bool]) -> tuple[JsonObj
 
 def _check_params(request: web.Request, scope: Scope, unit: Unit, params: JsonObject) -> None:
     """Refuse a tool call whose `Mcp-Param-*` headers and arguments disagree, where the tool's schema declares any."""
-    name, arguments = params.get("name"), params.get("arguments")
-    if not isinstance(name, str) or not (arguments is None or isinstance(arguments, dict)):
-        return
-    schema = scope.input_schema(unit, name)
+    schema = _schema_of(scope, unit, params)
     if schema is None:
         return
+    arguments = params.get("arguments")
     rejection = pure.validate_mcp_param_headers(schema, arguments or {}, request.headers)
     if rejection is not None:
         raise Refused(400, rejection.code, rejection.message, rejection.data)
+
+
+def _schema_of(scope: Scope, unit: Unit, params: JsonObject) -> Any:
+    """The input schema of a tool call, where any of its arguments travels in a header too; else None."""
+    name, arguments = params.get("name"), params.get("arguments")
+    if not isinstance(name, str) or not (arguments is None or isinstance(arguments, dict)):
+        return None
+    return scope.input_schema(unit, name)

@@ -137,12 +137,23 @@ class Results:
         endpoint = None if name is None else self._selection.peek(target, ask.unit)
         if name is None or endpoint is None or not _may_keep(ask, name, endpoint.contract):
             return await self._tasks.call(target, ask)
-        found = self._find(endpoint, ask)
+        found = self._find(endpoint, ask) if ask.begun is None else None
         if found is not None:
             return found
         answer = await self._tasks.call(target, ask)
         self._keep(endpoint, ask, name, answer)
         return answer
+
+    def kept_as(self, ask: Ask, contract: Contract) -> str | None:
+        """The name under which an answer may be kept; "" for one that never is, None where it may be kept already."""
+        name = self._name(ask) if self._limits.cache else None
+        if name is None or not _may_keep(ask, name, contract):
+            return ""
+        return None if self._rows else name
+
+    def keep(self, endpoint: Endpoint, ask: Ask, name: str, answer: JsonObject) -> None:
+        """Keep an answer that its server says is good for a while."""
+        self._keep(endpoint, ask, name, answer)
 
     async def about(self, target: Target, ask: Ask) -> tuple[JsonObject, ServiceName | None]:
         """See `Tasks.about`: tasks are never kept here."""

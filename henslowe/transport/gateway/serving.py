@@ -13,13 +13,14 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 from aiohttp import web
 
 from henslowe.actors.endpoints import JsonObject, ServerFacts
 from henslowe.config.settings import GatewaySettings
+from henslowe.transport.gateway.dialogue import BegunAttempt
 from henslowe.transport.gateway.exchange import Exchange
 from henslowe.transport.gateway.extra import ExtraMethods, NoMethods
 from henslowe.transport.gateway.metrics import GatewayMetrics
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 
 DETACHED_MAX: Final = 1_000
 """Calls that go on without their clients; beyond it, one whose client goes away is cancelled."""
-_CANCELLED: Final = jsonrpc.error(NODE_ERROR, "the client cancelled this request", {"code": "cancelled"})
+CANCELLED: Final = jsonrpc.error(NODE_ERROR, "the client cancelled this request", {"code": "cancelled"})
 
 StatusOf = Callable[[JsonObject], int]
 
@@ -48,6 +49,26 @@ StatusOf = Callable[[JsonObject], int]
 def always_ok(_answer: JsonObject) -> int:
     """The status of answers in the handshake era, errors included."""
     return 200
+
+
+class Inline(Protocol):
+    """A call that is under way without a task (`inline`)."""
+
+    def keep_alive(self) -> None:
+        """It has been silent for an interval."""
+        ...
+
+    def cancel(self) -> None:
+        """Its client cancelled it."""
+        ...
+
+
+class Begun(BegunAttempt, Protocol):
+    """Such a call that goes on as an exchange."""
+
+    def go_on(self, exchange: Exchange) -> None:
+        """Hand over what was said and what became of it meanwhile."""
+        ...
 
 
 @dataclass(slots=True)
@@ -69,8 +90,9 @@ class Serving:
     """See `Tasks.announced`."""
     unsent: Unsent = field(init=False)
     thinking: Thinking = field(default_factory=lambda: Thinking(time.monotonic))
-    _open: dict[Exchange, float] = field(default_factory=dict)
+    _open: dict[Exchange | Inline, float] = field(default_factory=dict)
     _by_request: dict[tuple[str, Any], Exchange] = field(default_factory=dict)
+    _inline: dict[tuple[str, Any], Inline] = field(default_factory=dict)
     _questions: dict[tuple[str, str], asyncio.Future[JsonObject]] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _ticking: asyncio.TimerHandle | None = None
@@ -113,7 +135,7 @@ class Serving:
             except asyncio.CancelledError:
                 if not exchange.cancelled_by_client or exchange.task is None or exchange.task.uncancel() > 0:
                     raise
-                answer = _CANCELLED
+                answer = CANCELLED
             exchange.task = None  # from here on a cancellation by the client comes too late
             if finish is not None:
                 answer = finish(answer)
@@ -129,6 +151,20 @@ class Serving:
             if self._by_request.get(key) is exchange:
                 del self._by_request[key]
 
+    def opened(self, call: Inline, began_s: float, session_id: str, request_id: Any) -> None:
+        """A call is under way without a task; with a session's id, its client may cancel it."""
+        self._open[call] = began_s
+        if self._ticking is None:
+            self._tick()
+        if session_id:
+            self._inline[session_id, request_id] = call
+
+    def closed(self, call: Inline, session_id: str, request_id: Any) -> None:
+        """It is over, or goes on as an exchange."""
+        del self._open[call]
+        if session_id and self._inline.get((session_id, request_id)) is call:
+            del self._inline[session_id, request_id]
+
     def may_detach(self, exchange: Exchange) -> bool:
         """Whether a call goes on whose client went away; then it is counted until it ends."""
         if self._closed or len(self._detached) >= DETACHED_MAX:
@@ -138,7 +174,13 @@ class Serving:
 
     def cancel(self, session_id: str, request_id: Any) -> None:
         """Cancel a request of a session on behalf of its client; nothing happens if there is none."""
-        exchange = self._by_request.get((session_id, request_id)) if isinstance(request_id, str | int) else None
+        if not isinstance(request_id, str | int):
+            return
+        call = self._inline.get((session_id, request_id))
+        if call is not None:
+            call.cancel()
+            return
+        exchange = self._by_request.get((session_id, request_id))
         if exchange is not None and exchange.task is not None and not exchange.cancelled_by_client:
             exchange.cancelled_by_client = True
             exchange.task.cancel()

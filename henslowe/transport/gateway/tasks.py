@@ -163,7 +163,7 @@ class Tasks:
         if ask.method in METHODS:
             return (await self.about(target, ask))[0]
         answer, endpoint = await self._caller.call(target, ask)
-        if endpoint is None or (task := _made(answer, ask)) is None:
+        if endpoint is None or (task := made(answer, ask)) is None:
             return answer
         return await self._keep(answer, task, ask, endpoint)
 
@@ -337,7 +337,7 @@ def _refusal(ask: Ask) -> JsonObject | None:
     return None
 
 
-def _made(answer: JsonObject, ask: Ask) -> JsonObject | None:
+def made(answer: JsonObject, ask: Ask) -> JsonObject | None:
     """The task that an answer hands out, in either form; None for every other answer."""
     result = answer.get("result")
     if not isinstance(result, dict):

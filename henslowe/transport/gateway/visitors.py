@@ -36,8 +36,17 @@ class Visitors:
 
     def stateless(self, request: web.Request, client_info: Any) -> Unit:
         """The unit of a stateless request."""
-        unit = self._sticky.unit(asker(request).name, client_info, request.remote or "")
+        unit = self.unasked(asker(request).name, client_info, request.remote or "")
         return unit._replace(visitor=self._visitor(request, client_info)) if self._routes.ruled else unit
+
+    @property
+    def asked(self) -> bool:
+        """Whether any route asks who calls."""
+        return self._routes.ruled
+
+    def unasked(self, principal: str, client_info: Any, peer: str) -> Unit:
+        """The unit of a stateless request where no route asks."""
+        return self._sticky.unit(principal, client_info, peer)
 
     def seen(self, session_id: str, request: web.Request, client_info: Any) -> None:
         """A request of a session came."""

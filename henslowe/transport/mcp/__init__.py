@@ -10,5 +10,6 @@ from __future__ import annotations
 
 from henslowe.transport.mcp.connector import McpConnector
 from henslowe.transport.mcp.dormant import DormantEndpoint
+from henslowe.transport.mcp.endpoint import McpEndpoint
 
-__all__ = ["DormantEndpoint", "McpConnector"]
+__all__ = ["DormantEndpoint", "McpConnector", "McpEndpoint"]

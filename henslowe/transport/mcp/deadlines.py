@@ -8,12 +8,24 @@ wait itself is the waiter's business.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 NEVER_S: Final = float("inf")
 """As a time: no limit."""
 EARLY_S: Final = 0.001
 """A loop's timers may ring so much too early."""
+
+
+class Timed(Protocol):
+    """A future, or what takes a failure as one does."""
+
+    def done(self) -> bool:
+        """Whether it is over."""
+        ...
+
+    def set_exception(self, failure: Exception, /) -> None:
+        """Fail it."""
+        ...
 
 
 class Deadlines:
@@ -27,7 +39,7 @@ class Deadlines:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._until_s: dict[asyncio.Future[Any], float] = {}
+        self._until_s: dict[Timed, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._rings_s = 0.0
 
@@ -43,13 +55,21 @@ class Deadlines:
         until_s = self._loop.time() + timeout_s
         if until_s == NEVER_S:
             return await future
-        self._until_s[future] = until_s
-        if self._timer is None or until_s < self._rings_s:
-            self._set(until_s)
+        self.add(future, until_s)
         try:
             return await future
         finally:
-            del self._until_s[future]
+            self.remove(future)
+
+    def add(self, timed: Timed, until_s: float) -> None:
+        """Fail it with `TimeoutError` at this loop time, unless it is done or removed before."""
+        self._until_s[timed] = until_s
+        if self._timer is None or until_s < self._rings_s:
+            self._set(until_s)
+
+    def remove(self, timed: Timed) -> None:
+        """Leave it alone. Idempotent."""
+        self._until_s.pop(timed, None)
 
     def close(self) -> None:
         """Ring no more: whoever still waits does so without a limit. Idempotent."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Final
 
 from henslowe.actors.endpoints import (
     Contract,
@@ -21,9 +22,12 @@ from henslowe.actors.endpoints import (
 from henslowe.actors.ids import InstanceId, VersionKey
 from henslowe.errors import UpstreamLost
 from henslowe.transport.mcp import bridge, eras, jsonrpc
+from henslowe.transport.mcp.begun import Begun, Told
 from henslowe.transport.mcp.changes import Changes
 from henslowe.transport.mcp.headers import param_headers
 from henslowe.transport.mcp.link import NO_HEADERS, Link
+
+_NEVER_BEGUN: Final = bridge.LOCAL_METHODS | {"resources/subscribe", "resources/unsubscribe"}
 
 
 class McpEndpoint:
@@ -120,12 +124,50 @@ class McpEndpoint:
                 answer = await self._link.exchange(
                     method, sent, timeout_s=timeout_s, headers=headers, on_notification=on_notification
                 )
-            self.called_s = self.answered_s = asyncio.get_running_loop().time()
+            self._answered()
         finally:
-            self._in_flight -= 1
-            if self._in_flight == 0 and self._idle is not None:
-                self._idle.set()
+            self._left()
         return bridge.answer(answer, method, params, era, self._facts)
+
+    def begin(
+        self,
+        method: str,
+        params: JsonObject | None,
+        *,
+        era: Era,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        on_notification: OnNotification | None,
+        told: Told,
+    ) -> Begun | None:
+        """Send a request at once, if its kind and the connection allow it; None, and nothing was done, if not.
+
+        Answers are those of `request`. Not for requests with a progress token.
+        """
+        facts = self._facts
+        if self._state is not EndpointState.READY or method in _NEVER_BEGUN:
+            return None
+        if era is Era.LEGACY and facts.era is Era.MODERN:
+            return None  # tools may want headers, and the server may want to ask
+        call = _Begun(self, method, params, era, told)
+        sent = bridge.request_params(params, era, facts, self._node)
+        inner = self._link.begin(
+            method, sent, timeout_s=timeout_s, headers=headers, on_notification=on_notification, told=call
+        )
+        if inner is None:
+            return None
+        call.inner = inner
+        self._in_flight += 1
+        return call
+
+    def _left(self) -> None:
+        """A call is over."""
+        self._in_flight -= 1
+        if self._in_flight == 0 and self._idle is not None:
+            self._idle.set()
+
+    def _answered(self) -> None:
+        self.called_s = self.answered_s = asyncio.get_running_loop().time()
 
     async def _call_tool(
         self,
@@ -198,3 +240,43 @@ class McpEndpoint:
         await self._link.close()
         if self._idle is not None:
             self._idle.set()
+
+
+class _Begun:
+    """A call that was begun without a task: between its link and whoever began it. See `Begun`."""
+
+    __slots__ = ("_endpoint", "_era", "_method", "_params", "_told", "inner")
+
+    def __init__(self, endpoint: McpEndpoint, method: str, params: JsonObject | None, era: Era, told: Told) -> None:
+        self._endpoint = endpoint
+        self._method = method
+        self._params = params
+        self._era = era
+        self._told = told
+        self.inner: Begun
+
+    def answered(self, answer: JsonObject) -> None:
+        """See `Told.answered`."""
+        endpoint = self._endpoint
+        endpoint._answered()
+        endpoint._left()
+        self._told.answered(bridge.answer(answer, self._method, self._params, self._era, endpoint._facts))
+
+    def troubled(self) -> None:
+        """See `Told.troubled`."""
+        self._told.troubled()
+
+    async def answer(self) -> JsonObject:
+        """See `Begun.answer`."""
+        endpoint = self._endpoint
+        try:
+            answer = await self.inner.answer()
+            endpoint._answered()
+        finally:
+            endpoint._left()
+        return bridge.answer(answer, self._method, self._params, self._era, endpoint._facts)
+
+    def abandon(self) -> None:
+        """See `Begun.abandon`."""
+        self.inner.abandon()
+        self._endpoint._left()

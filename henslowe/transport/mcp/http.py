@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -18,6 +18,7 @@ from henslowe.actors.endpoints import Era, JsonObject, OnNotification, OnRequest
 from henslowe.errors import HensloweError, LimitReached, UpstreamLost
 from henslowe.transport.mcp import eras, jsonrpc
 from henslowe.transport.mcp.asked import Asked
+from henslowe.transport.mcp.begun import Begun, Reply, Told
 from henslowe.transport.mcp.deadlines import NEVER_S, Deadlines
 from henslowe.transport.mcp.headers import header_lines, header_value, passed_on
 from henslowe.transport.mcp.link import NEVER_CANCELLED, NO_HEADERS, too_large, with_own_token, with_token
@@ -53,6 +54,18 @@ class _Call:
     on_notification: OnNotification | None
     token: object
     answer: JsonObject | None = None
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What it takes to send a request once more. Not frozen, see `henslowe.actors.routes.CallRecord`."""
+
+    body: bytes
+    params: JsonObject | None
+    headers: Mapping[str, str]
+    session: str
+    """Ours at the server, when it was sent first."""
+    until_s: float
 
 
 class HttpLink:
@@ -154,16 +167,35 @@ class HttpLink:
             self._greeting = sent_params
         self._in_flight += 1
         try:
-            return await self._ask(call, body, sent_params, headers, self._loop.time() + timeout_s)
-        except (TimeoutError, asyncio.CancelledError):
-            if self._era is Era.LEGACY and method not in NEVER_CANCELLED:
-                # A modern server takes the closed connection as the cancellation; a legacy one must be told.
-                self.notify("notifications/cancelled", {"requestId": number})
-            raise
-        except LimitReached:
-            return too_large(self._message_bytes_max)
+            return await self._ended(call, self._ask(call, body, sent_params, headers, self._loop.time() + timeout_s))
         finally:
             self._in_flight -= 1
+
+    def begin(
+        self,
+        method: str,
+        params: JsonObject | None,
+        *,
+        timeout_s: float,
+        headers: Mapping[str, str],
+        on_notification: OnNotification | None,
+        told: Told,
+    ) -> Begun | None:
+        """See `Link.begin`: on a connection that rests, if there is one."""
+        if self._closed or self._in_flight >= self._in_flight_max or method == "initialize":
+            return None
+        now_s, number = self._loop.time(), self._last_id + 1
+        body = jsonrpc.request(number, method, params)
+        connection = self._pool.idle(now_s)
+        if connection is None:
+            return None
+        self._last_id = number
+        self._in_flight += 1
+        call = _Call(number, method, on_notification, None)
+        begun = _Begun(self, call, connection, _Sent(body, params, headers, self._session, now_s + timeout_s), told)
+        connection.begin(self._request("POST", body, self._era_lines(method, params, headers)), begun)
+        self._deadlines.add(begun, now_s + timeout_s)
+        return begun
 
     def notify(self, method: str, params: JsonObject | None) -> None:
         """Send a notification; dropped when too many are on their way."""
@@ -193,20 +225,45 @@ class HttpLink:
     async def _ask(
         self, call: _Call, body: bytes, params: JsonObject | None, headers: Mapping[str, str], until_s: float
     ) -> JsonObject:
-        session = self._session
+        sent = _Sent(body, params, headers, self._session, until_s)
         lines = self._era_lines(call.method, params, headers)
-        connection = await self._send("POST", body, lines, until_s, repeatable=call.method != "tools/call")
-        if connection.status == HTTPStatus.NOT_FOUND and session and call.method != "initialize":
+        connection = await self._send("POST", body, lines, until_s, repeatable=_is_repeatable(call))
+        return await self._received(call, connection, sent)
+
+    async def _received(self, call: _Call, connection: Connection, sent: _Sent) -> JsonObject:
+        """The answer, once a response's head is there."""
+        if self._is_forgotten(call, connection, sent):
             connection.discard()
-            async with asyncio.timeout_at(until_s):
-                await self._reopen(session)
-            connection = await self._send("POST", body, self._era_lines(call.method, params, headers), until_s)
+            async with asyncio.timeout_at(sent.until_s):
+                await self._reopen(sent.session)
+            lines = self._era_lines(call.method, sent.params, sent.headers)
+            connection = await self._send("POST", sent.body, lines, sent.until_s)
         if call.method == "initialize":
             self._session = connection.headers.get("mcp-session-id", "")
         if not connection.is_stream:
             return self._answer(call, connection)
-        async with asyncio.timeout_at(until_s):
+        async with asyncio.timeout_at(sent.until_s):
             return await self._streamed(call, connection)
+
+    async def _ended(self, call: _Call, answer: Awaitable[JsonObject]) -> JsonObject:
+        """The answer; what ends an exchange without one is told to the server, or the caller."""
+        try:
+            return await answer
+        except (TimeoutError, asyncio.CancelledError):
+            self._given_up(call)
+            raise
+        except LimitReached:
+            return too_large(self._message_bytes_max)
+
+    def _given_up(self, call: _Call) -> None:
+        """A modern server takes the closed connection as the cancellation; a legacy one must be told."""
+        if self._era is Era.LEGACY and call.method not in NEVER_CANCELLED:
+            self.notify("notifications/cancelled", {"requestId": call.number})
+
+    @staticmethod
+    def _is_forgotten(call: _Call, connection: Connection, sent: _Sent) -> bool:
+        """Whether the server does not know our session any more."""
+        return connection.status == HTTPStatus.NOT_FOUND and bool(sent.session) and call.method != "initialize"
 
     def _answer(self, call: _Call, connection: Connection) -> JsonObject:
         """The answer in a response that is no stream, or in its status."""
@@ -364,27 +421,30 @@ class HttpLink:
             UpstreamLost: See `Link.exchange`. A connection that the server had dropped while it rested is replaced
                 when the request is repeatable, or no byte of it was sent.
         """
-        content = f"Content-Length: {len(body)}\r\n" if verb == "POST" else ""
-        request = f"{self._heads[verb]}{content}{lines}\r\n".encode("latin-1") + body
+        request = self._request(verb, body, lines)
         now_s = self._loop.time()
+        connection = self._pool.idle(now_s) or await self._fresh(until_s)
         try:
-            connection = self._pool.idle(now_s) or await self._fresh(until_s)
-            try:
-                await connection.send(request, self._deadlines, until_s - now_s)
-            except UpstreamLost as lost:
-                if not (repeatable and connection.used and not lost.details.get("received")):
-                    raise
-                connection = await self._fresh(until_s)
-                await connection.send(request, self._deadlines, until_s - self._loop.time())
+            await connection.send(request, self._deadlines, until_s - now_s)
+        except UpstreamLost as lost:
+            if not (repeatable and connection.used and not lost.details.get("received")):
+                raise
+            connection = await self._fresh(until_s)
+            await connection.send(request, self._deadlines, until_s - self._loop.time())
+        return connection
+
+    def _request(self, verb: str, body: bytes, lines: str) -> bytes:
+        content = f"Content-Length: {len(body)}\r\n" if verb == "POST" else ""
+        return f"{self._heads[verb]}{content}{lines}\r\n".encode("latin-1") + body
+
+    async def _fresh(self, until_s: float) -> Connection:
+        try:
+            async with asyncio.timeout_at(None if until_s == NEVER_S else until_s):
+                return await self._pool.fresh()
         except UpstreamLost:
             if self._pool.refused >= REFUSED_MAX:
                 self._gone()
             raise
-        return connection
-
-    async def _fresh(self, until_s: float) -> Connection:
-        async with asyncio.timeout_at(None if until_s == NEVER_S else until_s):
-            return await self._pool.fresh()
 
     async def _tell(self, body: bytes, method: str = "") -> None:
         """Send a message to which there is no answer."""
@@ -409,3 +469,86 @@ class HttpLink:
             self._closed = True
             self._pool.close()
             self._on_closed(f"{self._peer} refuses connections")
+
+
+def _is_repeatable(call: _Call) -> bool:
+    """Whether a request may be sent again that no answer came to, on a connection that had rested."""
+    return call.method != "tools/call"
+
+
+class _Begun(Reply):
+    """An exchange that was begun without a task. See `Begun`."""
+
+    __slots__ = ("_answer", "_call", "_connection", "_counted", "_link", "_sent")
+
+    def __init__(self, link: HttpLink, call: _Call, connection: Connection, sent: _Sent, told: Told) -> None:
+        super().__init__(told)
+        self._link = link
+        self._call = call
+        self._connection = connection
+        self._sent = sent
+        self._counted = True
+        self._answer: JsonObject | UpstreamLost | None = None
+
+    def set_result(self, _result: None) -> None:
+        """The response's head is there, and of no stream all of it."""
+        if self._woken():
+            return
+        link, call, connection = self._link, self._call, self._connection
+        if connection.is_stream or link._is_forgotten(call, connection, self._sent):
+            self.told.troubled()
+            return
+        try:
+            answer = self._answer = link._answer(call, connection)
+        except UpstreamLost as lost:
+            self._answer = lost
+            self.told.troubled()
+            return
+        self._release()
+        self.told.answered(answer)
+
+    def set_exception(self, failure: Exception) -> None:
+        """There is none: the connection was lost, the response was too large, or the time is over."""
+        if isinstance(failure, TimeoutError):
+            self._connection.abort()
+        super().set_exception(failure)
+
+    async def answer(self) -> JsonObject:
+        """See `Begun.answer`."""
+        try:
+            return await self._link._ended(self._call, self._rest())
+        finally:
+            self._release()
+
+    def abandon(self) -> None:
+        """See `Begun.abandon`."""
+        self._over = True
+        self._connection.abort()
+        self._link._given_up(self._call)
+        self._release()
+
+    async def _rest(self) -> JsonObject:
+        if self._answer is not None:
+            if isinstance(self._answer, UpstreamLost):
+                raise self._answer
+            return self._answer
+        link, connection, until_s = self._link, self._connection, self._sent.until_s
+        try:
+            await self._came()
+        except asyncio.CancelledError:
+            connection.abort()
+            raise
+        except UpstreamLost as lost:
+            if not (_is_repeatable(self._call) and connection.used and not lost.details.get("received")):
+                raise
+            lines = link._era_lines(self._call.method, self._sent.params, self._sent.headers)
+            connection = await link._fresh(until_s)
+            request = link._request("POST", self._sent.body, lines)
+            await connection.send(request, link._deadlines, until_s - link._loop.time())
+        return await link._received(self._call, connection, self._sent)
+
+    def _release(self) -> None:
+        if self._counted:
+            self._counted = False
+            self._link._in_flight -= 1
+            self._link._deadlines.remove(self)

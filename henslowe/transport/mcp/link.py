@@ -11,6 +11,7 @@ from typing import Protocol
 
 from henslowe.actors.endpoints import Era, JsonObject, OnNotification
 from henslowe.transport.mcp import jsonrpc
+from henslowe.transport.mcp.begun import Begun, Told
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -55,6 +56,19 @@ class Link(Protocol):
             LimitReached: Too many exchanges at once.
             TimeoutError: No answer within `timeout_s`; the server was told to cancel.
         """
+        ...
+
+    def begin(
+        self,
+        method: str,
+        params: JsonObject | None,
+        *,
+        timeout_s: float,
+        headers: Mapping[str, str],
+        on_notification: OnNotification | None,
+        told: Told,
+    ) -> Begun | None:
+        """Send a request at once; None, and nothing was done, when that is not possible. Not for progress tokens."""
         ...
 
     def notify(self, method: str, params: JsonObject | None) -> None:

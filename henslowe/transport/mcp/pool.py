@@ -11,7 +11,7 @@ import contextlib
 import ssl
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final, cast
+from typing import Final, Protocol, cast
 from urllib.parse import urlsplit
 
 from henslowe.errors import ConfigError, LimitReached, UpstreamLost
@@ -27,6 +27,22 @@ BUFFERED_MAX: Final = 256 * 1024
 """Bytes of a stream that wait for their reader before the server is slowed down."""
 DISCARD_S: Final = 5.0
 """Longest wait for the rest of a stream whose answer has arrived."""
+
+
+class Head(Protocol):
+    """A future, or what takes the news as one does: the response's head is there (of no stream: all of it), or not."""
+
+    def done(self) -> bool:
+        """Whether it has the news."""
+        ...
+
+    def set_result(self, result: None, /) -> None:
+        """It is there."""
+        ...
+
+    def set_exception(self, failure: Exception, /) -> None:
+        """It will not come."""
+        ...
 
 
 class Connection(asyncio.Protocol):
@@ -50,7 +66,7 @@ class Connection(asyncio.Protocol):
         self._parser = ResponseParser()
         self._busy = False
         self._held = False
-        self._head: asyncio.Future[None] | None = None
+        self._head: Head | None = None
         self._more: asyncio.Future[None] | None = None
         self._buffer: list[bytes] = []
         self._buffered = 0
@@ -95,19 +111,25 @@ class Connection(asyncio.Protocol):
             UpstreamLost: `details["received"]` says whether any byte of the response came.
             LimitReached: The body is beyond the limit.
         """
-        assert not self._held
         if self._transport is None:
             raise UpstreamLost(f"cannot call {self._peer}: the connection ended before it was used", sent=False)
-        self._busy = self._held = True
-        self._stream = False
-        self._parser = ResponseParser()
-        self._head = self._loop.create_future()
-        self._transport.write(request)
+        head: asyncio.Future[None] = self._loop.create_future()
+        self.begin(request, head)
         try:
-            await deadlines.wait(self._head, timeout_s)
+            await deadlines.wait(head, timeout_s)
         except (TimeoutError, asyncio.CancelledError):
             self.abort()
             raise
+
+    def begin(self, request: bytes, head: Head) -> None:
+        """Write a request on a usable connection; `head` is given what `send` waits for."""
+        assert not self._held
+        assert self._transport is not None
+        self._busy = self._held = True
+        self._stream = False
+        self._parser = ResponseParser()
+        self._head = head
+        self._transport.write(request)
 
     def body(self) -> bytes:
         """The whole body of a response that is no stream."""
@@ -206,13 +228,13 @@ class Connection(asyncio.Protocol):
 
     def _complete(self) -> None:
         self._busy = False
-        if self._head is not None and not self._head.done():
-            self._head.set_result(None)
         self._wake()
         if self._discarding is not None:
             self._discarding.cancel()
             self._discarding = None
             self._let_go()
+        if self._head is not None and not self._head.done():
+            self._head.set_result(None)  # the last thing to do: it may begin the connection's next exchange
 
     def _taken(self) -> bytes:
         body = b"".join(self._buffer)
@@ -237,10 +259,10 @@ class Connection(asyncio.Protocol):
     def _fail(self, error: UpstreamLost | LimitReached) -> None:
         self._busy = False
         self._end = error
-        if self._head is not None and not self._head.done():
-            self._head.set_exception(error)
         self._wake()
         self.abort()
+        if self._head is not None and not self._head.done():
+            self._head.set_exception(error)
 
     def _wake(self) -> None:
         if self._more is not None and not self._more.done():

@@ -16,6 +16,7 @@ from henslowe.actors.endpoints import ByteReader, ByteWriter, Era, JsonObject, O
 from henslowe.errors import HensloweError, InstanceFailed, LimitReached, UpstreamLost
 from henslowe.transport.mcp import eras, jsonrpc
 from henslowe.transport.mcp.asked import Asked
+from henslowe.transport.mcp.begun import Begun, Reply, Told
 from henslowe.transport.mcp.deadlines import Deadlines
 from henslowe.transport.mcp.lines import LineCutter, TooLong
 from henslowe.transport.mcp.link import NEVER_CANCELLED, NO_HEADERS, STREAMS, too_large, with_own_token, with_token
@@ -40,7 +41,7 @@ class _Call:
     """An exchange that waits for its response."""
 
     method: str
-    reply: asyncio.Future[JsonObject]
+    reply: asyncio.Future[JsonObject] | _Begun
     on_notification: OnNotification | None
     token: object
     """The caller's own progress token, or None."""
@@ -131,17 +132,44 @@ class StdioLink:
         number = self._last_id = self._last_id + 1
         sent_params, token = with_token(params, number)
         line = jsonrpc.request(number, method, sent_params) + b"\n"
-        call = self._calls[number] = _Call(method, self._loop.create_future(), on_notification, token)
+        reply: asyncio.Future[JsonObject] = self._loop.create_future()
+        call = self._calls[number] = _Call(method, reply, on_notification, token)
         self._put(call, line)
         try:
-            answer: JsonObject = await self._deadlines.wait(call.reply, timeout_s)
+            answer: JsonObject = await self._deadlines.wait(reply, timeout_s)
         except (TimeoutError, asyncio.CancelledError):
-            if call.sent and method not in NEVER_CANCELLED:
-                self.notify("notifications/cancelled", {"requestId": number})
+            self._given_up(number, call)
             raise
         finally:
             del self._calls[number]
         return answer
+
+    def begin(
+        self,
+        method: str,
+        params: JsonObject | None,
+        *,
+        timeout_s: float,
+        headers: Mapping[str, str],  # noqa: ARG002 - pipes have no headers
+        on_notification: OnNotification | None,
+        told: Told,
+    ) -> Begun | None:
+        """See `Link.begin`."""
+        if self._end is not None or len(self._calls) >= self._in_flight_max:
+            return None
+        number = self._last_id + 1
+        line = jsonrpc.request(number, method, params) + b"\n"
+        self._last_id = number
+        begun = _Begun(self, number, told)
+        call = self._calls[number] = _Call(method, begun, on_notification, None)
+        self._put(call, line)
+        self._deadlines.add(begun, self._loop.time() + timeout_s)
+        return begun
+
+    def _given_up(self, number: int, call: _Call) -> None:
+        """Nobody waits for an answer any more: a server that was asked is told so."""
+        if call.sent and call.method not in NEVER_CANCELLED:
+            self.notify("notifications/cancelled", {"requestId": number})
 
     def notify(self, method: str, params: JsonObject | None) -> None:
         """Send a notification; dropped when the connection is gone or the child does not read."""
@@ -327,3 +355,49 @@ class StdioLink:
         if isinstance(end, UpstreamLost):
             return UpstreamLost(end.message, hint=end.hint, sent=sent)
         return type(end)(end.message, hint=end.hint)
+
+
+class _Begun(Reply):
+    """An exchange that was begun without a task. See `Begun`."""
+
+    __slots__ = ("_answer", "_link", "_number")
+
+    def __init__(self, link: StdioLink, number: int, told: Told) -> None:
+        super().__init__(told)
+        self._link = link
+        self._number = number
+        self._answer: JsonObject | None = None
+
+    def set_result(self, answer: JsonObject) -> None:
+        """The server answered."""
+        self._answer = answer
+        if not self._woken():
+            self._release()
+            self.told.answered(answer)
+
+    async def answer(self) -> JsonObject:
+        """See `Begun.answer`."""
+        try:
+            await self._came()
+        except (TimeoutError, asyncio.CancelledError):
+            self._give_up()
+            raise
+        finally:
+            self._release()
+        assert self._answer is not None
+        return self._answer
+
+    def abandon(self) -> None:
+        """See `Begun.abandon`."""
+        self._over = True
+        self._give_up()
+        self._release()
+
+    def _give_up(self) -> None:
+        call = self._link._calls.get(self._number)
+        if call is not None:
+            self._link._given_up(self._number, call)
+
+    def _release(self) -> None:
+        self._link._calls.pop(self._number, None)
+        self._link._deadlines.remove(self)

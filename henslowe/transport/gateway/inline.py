@@ -1,0 +1,310 @@
+"""Calls without a task: from the bytes of a request to those of its answer by plain function calls.
+
+The ordinary request needs nothing but its server, which has a connection to spare and answers in one piece. For such a
+request the layers in between are asked only what they would decide (`Legacy.plain`, `Modern.plain`, `Caller.begin`), in
+the turn of the loop in which its bytes came; the answer is written in the turn in which it came. Anything else about a
+request, and whatever else becomes of it (no answer for a while, an event ahead of it, a stream, a lost connection, a
+task), makes it an exchange like any other, from where it is: no rule is written twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from henslowe.actors.access.policy import Policy
+from henslowe.actors.access.principal import Principal
+from henslowe.actors.endpoints import Endpoint, JsonObject
+from henslowe.errors import HensloweError
+from henslowe.transport.access.asker import WHO
+from henslowe.transport.gateway import inbound
+from henslowe.transport.gateway.calls import Attempt, Caller
+from henslowe.transport.gateway.dialogue import Ask
+from henslowe.transport.gateway.exchange import Exchange
+from henslowe.transport.gateway.head import Head, Knocking
+from henslowe.transport.gateway.legacy import Legacy
+from henslowe.transport.gateway.modern import Modern, status_of
+from henslowe.transport.gateway.protocol import response_bytes, retry_after
+from henslowe.transport.gateway.results import Results
+from henslowe.transport.gateway.scopes import Scope
+from henslowe.transport.gateway.selection import Target
+from henslowe.transport.gateway.serving import CANCELLED, Serving, StatusOf, always_ok
+from henslowe.transport.gateway.sessions import Session
+from henslowe.transport.gateway.tasks import METHODS, made
+from henslowe.transport.json_reply import whole
+from henslowe.transport.mcp.begun import Begun
+
+_PENDING_MAX: Final = 1_000
+"""Notifications between the turn of the loop in which one comes and the one in which the exchange takes them over."""
+
+
+class Client(Protocol):
+    """The connection of a client; see `henslowe.transport.connections.ClientConnection`."""
+
+    peer: str
+
+    def reply(self, answer: bytes) -> None:
+        """End the call with a whole response."""
+        ...
+
+    def hand_over(self, raw: bytes, handler: Handler) -> None:
+        """Go on with the request in a handler, which calls `taken_over` first."""
+        ...
+
+    def taken_over(self) -> None:
+        """The handler is at work."""
+        ...
+
+
+class InlineCalls:
+    """Begins calls. One per gateway, on the node's loop.
+
+    Args:
+        scopes: The endpoints that were asked for before.
+        policy: What principals may use.
+        legacy, modern: Say what a request asks.
+        caller: Makes the calls.
+        results: What is kept of their answers.
+        serving: The calls under way.
+        refusal: The response for a request that ends at the gateway all the same, by what was raised.
+    """
+
+    def __init__(
+        self,
+        scopes: Mapping[Target, Scope],
+        policy: Policy,
+        *,
+        legacy: Legacy,
+        modern: Modern,
+        caller: Caller,
+        results: Results,
+        serving: Serving,
+        refusal: Callable[[Exception, Scope, JsonObject], web.Response],
+    ) -> None:
+        self._scopes = scopes
+        self._policy = policy
+        self.legacy = legacy
+        self.modern = modern
+        self.caller = caller
+        self.results = results
+        self.serving = serving
+        self.refusal = refusal
+
+    def begin(self, client: Client, head: Head, who: Principal, raw: bytes, at: int) -> InlineCall | None:
+        """The call of a request, under way; None, and nothing was done, where it takes a task.
+
+        Args:
+            client: Its connection.
+            head: What its head says.
+            who: Who asks.
+            raw: The request as it came.
+            at: Where its body begins.
+        """
+        scope = self._scopes.get(head.target)
+        serving = self.serving
+        size = len(raw) - at
+        if (
+            scope is None
+            or size > serving.settings.request_bytes_max
+            or serving.visitors.asked
+            or not self._policy.permit(who).everything
+        ):
+            return None
+        try:
+            message = inbound.decode(raw[at:])
+            call = self._call(InlineCall(self, client, head, scope, message), Knocking(who, client.peer, size))
+            if call is None or (begun := self.caller.begin(head.target, call.ask, call)) is None:
+                return None
+        except (HensloweError, TypeError):
+            return None  # it is refused in words, or cannot be sent on
+        call.raw = raw
+        call.attempt, call.begun = begun
+        serving.opened(call, call.attempt.began_s, call.session_id, call.ask.request_id)
+        return call
+
+    def _call(self, call: InlineCall, caller: Knocking) -> InlineCall | None:
+        """The call with what it asks; None where that takes more than its server."""
+        head, scope, message = call.head, call.scope, call.message
+        if type(message) is not dict or "id" not in message or "method" not in message:
+            return None
+        if inbound.is_modern(head.version, message):
+            ask, call.status_of = self.modern.plain(head, scope, message, caller), status_of
+        else:
+            ask, call.session = self.legacy.plain(head, scope, message, caller)
+        if ask is None or ask.method in METHODS:
+            return None
+        call.ask, call.who = ask, caller.who
+        if head.sse:
+            ask.on_notification = call.notified
+        return call
+
+
+class InlineCall:
+    """One call without a task, until it is answered or goes on as an exchange. Runs in: the node's loop.
+
+    Attributes:
+        raw: The request as it came.
+        ask: What is asked.
+        who: Who asks.
+        session: None in the stateless era.
+        status_of: HTTP status of a plain answer.
+        attempt: The caller's record of the attempt that was begun.
+        begun: The server's side of it.
+        at_end: Called when it is over.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_calls",
+        "_client",
+        "_exchange",
+        "_going_on",
+        "_kept_as",
+        "_pending",
+        "_silent",
+        "ask",
+        "at_end",
+        "attempt",
+        "begun",
+        "head",
+        "message",
+        "raw",
+        "scope",
+        "session",
+        "status_of",
+        "who",
+    )
+
+    def __init__(self, calls: InlineCalls, client: Client, head: Head, scope: Scope, message: JsonObject) -> None:
+        self._calls = calls
+        self._client = client
+        self.head = head
+        self.scope = scope
+        self.message = message
+        self.session: Session | None = None
+        self.status_of: StatusOf = always_ok
+        self.at_end: Callable[[], None] | None = None
+        self.raw: bytes
+        self.ask: Ask
+        self.who: Principal
+        self.attempt: Attempt
+        self.begun: Begun
+        self._exchange: Exchange | None = None
+        self._going_on = self._silent = False
+        self._pending: list[JsonObject] = []
+        self._answer: JsonObject | None = None
+        self._kept_as = ""
+
+    @property
+    def session_id(self) -> str:
+        """Of the session; "" in the stateless era."""
+        return "" if self.session is None else self.session.id
+
+    def may_go_to(self, endpoint: Endpoint) -> bool:
+        """Whether the endpoint has to be asked, as far as answers are kept that are still good."""
+        kept_as = self._calls.results.kept_as(self.ask, endpoint.contract)
+        if kept_as is None:
+            return False
+        self._kept_as = kept_as
+        return True
+
+    # -- told by the server's side ----------------
+
+    def answered(self, answer: JsonObject) -> None:
+        """See `Told.answered`."""
+        calls, ask = self._calls, self.ask
+        if made(answer, ask) is not None or ("error" in answer and retry_after(answer)):
+            self._answer = answer
+            self._go_on()
+            return
+        answer = calls.caller.finish(ask, self.attempt, answer)
+        if self._kept_as:
+            calls.results.keep(self.attempt.endpoint, ask, self._kept_as, answer)
+        self._close()
+        self._end()
+        body = response_bytes(ask.request_id, answer)
+        self._client.reply(whole(body, self.status_of(answer)))
+
+    def troubled(self) -> None:
+        """See `Told.troubled`."""
+        self._go_on()
+
+    def notified(self, message: JsonObject) -> None:
+        """The server said something ahead of the answer."""
+        if self._exchange is not None:
+            self._exchange.notify(message)
+        elif len(self._pending) < _PENDING_MAX:
+            self._pending.append(message)
+            self._go_on()
+
+    # -- told by the client's side ----------------
+
+    def lost(self) -> None:
+        """The client is gone."""
+        self._abandon()
+
+    def cancel(self) -> None:
+        """The client cancelled the call."""
+        if self._going_on:  # the exchange is there in the next turn
+            serving = self._calls.serving
+            asyncio.get_running_loop().call_soon(serving.cancel, self.session_id, self.ask.request_id)
+            return
+        self._abandon()
+        self._client.reply(whole(response_bytes(self.ask.request_id, CANCELLED)))
+
+    def keep_alive(self) -> None:
+        """It has been silent for an interval: where the client takes one, its response becomes an event stream."""
+        if self.head.sse:
+            self._silent = True
+            self._go_on()
+
+    # -- as an exchange ----------------
+
+    async def answer(self) -> JsonObject:
+        """See `BegunAttempt.answer`."""
+        return await self.begun.answer() if self._answer is None else self._answer
+
+    def go_on(self, exchange: Exchange) -> None:
+        """The exchange that takes over what was said so far."""
+        self._exchange = exchange
+        for message in self._pending:
+            exchange.notify(message)
+        if self._silent:
+            exchange.keep_alive()
+
+    def _go_on(self) -> None:
+        if not self._going_on:
+            self._going_on = True
+            self._client.hand_over(self.raw, self._serve)
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        self._close()
+        self._client.taken_over()
+        calls, scope, message, sse = self._calls, self.scope, self.message, self.head.sse
+        request[WHO] = self.who
+        try:
+            if self.session is None:
+                return await calls.modern.go_on(request, scope, message, self.ask, self, sse=sse)
+            return await calls.legacy.go_on(request, scope, self.session, message, self, sse=sse)
+        except Exception as error:  # noqa: BLE001 - the HTTP edge, as in `gateway`
+            return calls.refusal(error, scope, message)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        if self.at_end is not None:
+            self.at_end()
+
+    def _close(self) -> None:
+        self._calls.serving.closed(self, self.session_id, self.ask.request_id)
+
+    def _abandon(self) -> None:
+        if self._answer is None:
+            self.begun.abandon()
+        self._calls.caller.give_up(self.attempt)
+        self._close()
+        self._end()

@@ -17,9 +17,10 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -213,8 +214,12 @@ class Node:
         return self._watchdog.stalls if self._watchdog is not None else 0
 
     @classmethod
-    async def start(cls, loaded: Loaded) -> Node:
+    async def start(cls, loaded: Loaded, *, found_sound: Callable[[Path], bool] | None = None) -> Node:
         """A node with its listeners open.
+
+        Args:
+            loaded: Its settings.
+            found_sound: Whether a file of its store was verified already (`henslowe.early_check`).
 
         Raises:
             HensloweError: It cannot start; the message says why, and nothing was changed unless it says so.
@@ -227,7 +232,12 @@ class Node:
             shared = Shared.of(settings)
             tables = (*TABLES, *shared.extensions.tables)
             store = Store.open(
-                settings.data_dir, settings.name, settings.storage, capture=settings.capture, tables=tables
+                settings.data_dir,
+                settings.name,
+                settings.storage,
+                capture=settings.capture,
+                tables=tables,
+                found_sound=found_sound,
             )
             stack.callback(store.close)
             address = Address(*tcp.getsockname()[:2])

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from henslowe.config.provenance import Loaded
 from henslowe.node import Node
@@ -25,12 +26,18 @@ SWITCH_INTERVAL_S = 0.0005
 """Python's own 5 ms lets a busy thread (the writer, a digest) hold up the loop ten times longer than this does."""
 
 
-def run(loaded: Loaded, *, on_ready: Callable[[Node], None] | None = None) -> int:
+def run(
+    loaded: Loaded,
+    *,
+    on_ready: Callable[[Node], None] | None = None,
+    found_sound: Callable[[Path], bool] | None = None,
+) -> int:
     """Run a node until SIGTERM, SIGINT, SIGHUP, or somebody's `stop`; the exit status of the process.
 
     Args:
         loaded: Its settings.
         on_ready: Called when the listeners are open.
+        found_sound: Whether a file of its store was verified already (`henslowe.early_check`).
 
     Raises:
         HensloweError: It cannot start.
@@ -38,13 +45,15 @@ def run(loaded: Loaded, *, on_ready: Callable[[Node], None] | None = None) -> in
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_main(loaded, on_ready))
+            return runner.run(_main(loaded, on_ready, found_sound))
     except KeyboardInterrupt:
         return 130
 
 
-async def _main(loaded: Loaded, on_ready: Callable[[Node], None] | None) -> int:
-    node = await Node.start(loaded)
+async def _main(
+    loaded: Loaded, on_ready: Callable[[Node], None] | None, found_sound: Callable[[Path], bool] | None
+) -> int:
+    node = await Node.start(loaded, found_sound=found_sound)
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, node.stopping.set)

@@ -49,29 +49,34 @@ def up_command(
     Stays in the foreground; Ctrl-C drains and stops it. With --json one object says when it is ready, and the node's
     own log on standard error is JSON lines.
     """
+    from henslowe.config.node_file import DATA_FOLDER
+    from henslowe.early_check import EarlyCheck
     from henslowe.node_garbage import put_off
 
     put_off()  # before the imports: they make nothing that is dropped
-    from henslowe.log import setup_logging
-
-    loaded = prepare(
-        workspace,
-        listen=listen,
-        data=data,
-        token_file=token_file,
-        access=access,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-        name=name,
-        assignments=(*assignments, *(["log.format=json"] if console.as_json else [])),
-    )
-    setup_logging(loaded.settings.log)
-    from henslowe.node_run import run
 
     def ready(node: Node) -> None:
         console.item(facts_of(node), "\n".join(banner(node)))
 
-    raise SystemExit(run(loaded, on_ready=ready))
+    # Where the data most likely is: the settings, which may say otherwise, take their time too.
+    with EarlyCheck(Path(data) if data is not None else (workspace or Path()) / DATA_FOLDER) as check:
+        from henslowe.log import setup_logging
+
+        loaded = prepare(
+            workspace,
+            listen=listen,
+            data=data,
+            token_file=token_file,
+            access=access,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            name=name,
+            assignments=(*assignments, *(["log.format=json"] if console.as_json else [])),
+        )
+        setup_logging(loaded.settings.log)
+        from henslowe.node_run import run
+
+        raise SystemExit(run(loaded, on_ready=ready, found_sound=check.found_sound))
 
 
 def facts_of(node: Node) -> dict[str, Any]:

@@ -6,12 +6,13 @@ Not here: what is in the environments (`store`), and how one is opened (`env`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from henslowe.early_check import BYTES_MAX, DATA, RUNNING
 from henslowe.errors import Corrupt
 from henslowe.storage import filesystem
 from henslowe.storage.ballast import Ballast
@@ -20,13 +21,9 @@ from henslowe.storage.env_files import Durability, verify_offline
 from henslowe.storage.nodelock import NodeLock
 from henslowe.storage.tablespec import Space
 
-RUNNING: Final = "running"
-"""The file that is there while a node runs, and after one that did not end in order."""
 _BALLAST: Final = "ballast"
 _CACHE_MAP_BYTES: Final = 4 << 30
 """What is cached can be fetched again; a full cache refuses."""
-_VERIFY_BYTES_MAX: Final = 2 << 30
-"""Some 25 s of verification; a greater file is opened unverified, and records are checked as they are read."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +41,20 @@ class Place:
 
 
 @contextmanager
-def ready(data_dir: Path, *, map_bytes: int, env_type: type[Environment] = Environment) -> Iterator[Place]:
+def ready(
+    data_dir: Path,
+    *,
+    map_bytes: int,
+    env_type: type[Environment] = Environment,
+    found_sound: Callable[[Path], bool] | None = None,
+) -> Iterator[Place]:
     """The data directory, created if missing; closed and free again only if the body raises.
+
+    Args:
+        data_dir: The node's own folder.
+        map_bytes: Address space for the core.
+        env_type: How the core is opened.
+        found_sound: Whether its file, as it lies there now, was verified already.
 
     Raises:
         DataDirBusy, FormatTooNew, Corrupt, StorageError, OSError: It cannot be opened.
@@ -57,8 +66,9 @@ def ready(data_dir: Path, *, map_bytes: int, env_type: type[Environment] = Envir
         opened.callback(lock.release)
         running, path = data_dir / RUNNING, data_dir / Space.CORE
         clean = not running.exists()
-        if not clean and path.exists() and not verify_offline(path, bytes_max=_VERIFY_BYTES_MAX):
-            _log.warning("storage.verify_skipped", extra={"path": str(path), "bytes_max": _VERIFY_BYTES_MAX})
+        found = not clean and found_sound is not None and found_sound(data_dir / DATA)
+        if not clean and not found and path.exists() and not verify_offline(path, bytes_max=BYTES_MAX):
+            _log.warning("storage.verify_skipped", extra={"path": str(path), "bytes_max": BYTES_MAX})
         core = env_type.open(path, map_bytes=map_bytes)
         opened.callback(core.close)
         cache = _open_cache(data_dir / Space.CACHE, clean=clean)

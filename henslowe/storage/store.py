@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -26,6 +26,7 @@ from pydantic import BaseModel
 
 from henslowe.actors.kernel import ChildSpec
 from henslowe.config.settings import CaptureSettings, StorageSettings
+from henslowe.early_check import RUNNING
 from henslowe.errors import StorageError
 from henslowe.storage import filesystem, lives
 from henslowe.storage.archive import Archive
@@ -41,7 +42,7 @@ from henslowe.storage.lives import IDENTITY, LIVES
 from henslowe.storage.migrations.engine import Migrator
 from henslowe.storage.migrations.runner import RUNNER_NAME, MigrationRunner
 from henslowe.storage.notices import Notices
-from henslowe.storage.opening import RUNNING, Place, ready
+from henslowe.storage.opening import Place, ready
 from henslowe.storage.owners import CLAIMS, Claim, Owners
 from henslowe.storage.partitions import Appender, Layout, Retention
 from henslowe.storage.quarantine import Quarantined
@@ -162,6 +163,7 @@ class Store:
         capture: CaptureSettings | None = None,
         env_type: type[Environment] = Environment,
         tables: Iterable[TableSpec[Any]] = (),
+        found_sound: Callable[[Path], bool] | None = None,
     ) -> Store:
         """The store of `data_dir`, locked for this process, created if missing.
 
@@ -174,6 +176,7 @@ class Store:
             capture: What is recorded of traffic, and kept.
             env_type: How the environment is opened; for tests that let the disk fail.
             tables: Opened first, so that one that cannot be read is found before anything is changed.
+            found_sound: Whether a file of its, as it lies there now, was verified already (`henslowe.early_check`).
 
         Raises:
             DataDirBusy: Another node holds it.
@@ -183,7 +186,9 @@ class Store:
         """
         settings = settings or StorageSettings()
         try:
-            with ready(data_dir, map_bytes=settings.map_size_gib << 30, env_type=env_type) as place:
+            with ready(
+                data_dir, map_bytes=settings.map_size_gib << 30, env_type=env_type, found_sound=found_sound
+            ) as place:
                 return cls(node, settings, place, capture=capture or CaptureSettings(), tables=tables)
         except OSError as error:
             raise StorageError(

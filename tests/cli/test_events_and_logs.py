@@ -173,8 +173,25 @@ def test_an_events_line_leaves_out_what_says_nothing_and_shortens_digests() -> N
 
 def test_nothing_to_show_is_said(node: Background, henslowe: Henslowe) -> None:
     assert henslowe("events", "--type", "NO_SUCH").out.startswith("no event is of this kind\n")
-    run = henslowe("logs", "hello", "--version", "99")
+    run = henslowe("logs", "hello", "--version", "4")
     assert run.out == "nothing printed yet\n\nnext: henslowe events --service hello\n"
+
+
+def test_logs_of_a_version_that_there_is_not_exit_with_2(node: Background, henslowe: Henslowe) -> None:
+    run = henslowe("logs", "hello", "--version", "99")
+    assert run.exit_code == 2
+    assert run.err == "error: cannot find version 99 of 'hello'\nfix:   henslowe versions hello\n"
+
+
+def test_a_version_that_is_gone_has_what_it_printed(node: Background, henslowe: Henslowe) -> None:
+    node.say("output", "STAGE_OUTPUT", "INFO", "hello", 99, source="test", channel="stdout", line="long ago")
+    assert "long ago" in henslowe("logs", "hello", "--version", "99").out
+
+
+def test_tools_of_no_service_exit_with_2(node: Background, henslowe: Henslowe) -> None:
+    run = henslowe("tools", "nobody")
+    assert run.exit_code == 2
+    assert run.err.startswith("error: cannot find service 'nobody'")
 
 
 def test_logs_of_no_service_exit_with_2(node: Background, henslowe: Henslowe) -> None:

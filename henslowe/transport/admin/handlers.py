@@ -81,6 +81,8 @@ async def logs(call: Call) -> Answer:
     assert isinstance(query, LogsQuery)
     wanted = EventFilter(stream=("output",), service=(_service(call).name,), version=query.version, source=query.stage)
     page = _page(call, wanted, query.since, query.limit)
+    if query.version is not None and not page.events:
+        _check_version(call, query.version)
     return LinesReply(lines=tuple(map(line_of, page.events)), next_since=page.after_seq, more=page.more)
 
 
@@ -150,7 +152,22 @@ def setting_of(row: Row) -> SettingReply:
 
 
 def _service(call: Call) -> ServiceReply:
+    return service_named(call, call.path("service"))
+
+
+def _check_version(call: Call, number: int) -> None:
+    """Refuse a version that there is not; one that is gone may still have what it printed."""
     name = call.path("service")
+    if all(row.version != number for row in call.admin.view.versions(name).versions):
+        raise NotFound(f"cannot find version {number} of {name!r}", hint=f"henslowe versions {name}")
+
+
+def service_named(call: Call, name: str) -> ServiceReply:
+    """The service of this name.
+
+    Raises:
+        NotFound: There is none.
+    """
     for each in call.admin.view.status().services:
         if each.name == name:
             return each

@@ -10,6 +10,7 @@ from henslowe.actors.sessions import SessionRow
 from henslowe.actors.tasks import TaskRow
 from henslowe.storage import Table
 from henslowe.transport.admin.edge import Call
+from henslowe.transport.admin.handlers import service_named
 from henslowe.transport.admin.models.base import Reply
 from henslowe.transport.admin.models.traffic import (
     PurgeReply,
@@ -147,7 +148,11 @@ async def sessions(call: Call) -> Reply | web.StreamResponse:
 
 async def tools(call: Call) -> Reply | web.StreamResponse:
     """The tools that clients may call now."""
-    return call.admin.traffic.tools(call.query)
+    query = call.query
+    assert isinstance(query, RowsQuery)
+    if query.service:
+        service_named(call, query.service)
+    return call.admin.traffic.tools(query)
 
 
 async def tasks(call: Call) -> Reply | web.StreamResponse:

@@ -146,6 +146,9 @@ def promoted(limit: float) -> Measure:
     return Measure("promoted", lambda out: len(out.promotions) / out.runs, limit, below=False)
 
 
+HARD_BREAK: Final = (failing_served(0.5, 3), failing_served(0.9, 3), failing_served(0.99, 4), missed(0.0))
+"""A few serve a fourth: where a call of the stable version failed just then, too."""
+
 # -- scenarios ----------------
 
 
@@ -164,7 +167,7 @@ def singles() -> Iterator[Scenario]:
     shared = rollouts(single_calls(0.01, 0.01, incident=OUTAGE), **never)
     yield Scenario("good, shared outage of 30 %", shared, (rolled_back(),), 2)
     dead = rollouts(single_calls(0.01, 1.0), calls_max=2_000)
-    yield Scenario("all calls fail", dead, (failing_served(0.5, 3), failing_served(0.95, 4), missed(0.0)))
+    yield Scenario("all calls fail", dead, HARD_BREAK)
     # The verdict may hold: what it must not do is promote.
     noisy = rollouts(single_calls(0.15, 0.24), calls_max=20_000, past=NOISY)
     yield Scenario("15 % -> 24 %, 2,000 canary calls of 20,000", noisy, (missed(0.20),), 0.5, cost=20)
@@ -211,7 +214,7 @@ def staying() -> Iterator[Scenario]:
     for old, past in ((0.0, STAYING), (0.01, STAYING_1)):
         worse = rollouts(long_sessions(old, 0.10), calls_max=9_000, known_units=FORTY, past=past)
         soon = (seconds_found(0.5, 90), seconds_found(0.95, 180), missed(0.05))
-        yield Scenario(f"40 sessions that stay, {100 * old:.0f} % -> 10 %", worse, soon, 0.5, cost=2)
+        yield Scenario(f"40 sessions that stay, {100 * old:.0f} % -> 10 %", worse, soon, cost=2)
     stay = {"known_units": FORTY, "past": STAYING}
     for icc in (0.0, 0.4):
         fine = rollouts(long_sessions(0.02, 0.02, icc=icc), calls_max=4_000, rules=NEVER, **stay)
@@ -239,7 +242,7 @@ def climbing() -> Iterator[Scenario]:
         shared = rollouts(single_calls(0.01, 0.01, incident=OUTAGE), **never)
         yield Scenario(f"{name}, good, shared outage of 30 %", shared, (rolled_back(),), 2)
     dead = rollouts(single_calls(0.01, 1.0), calls_max=2_000, steps=CLIMB)
-    yield Scenario("steps, all calls fail", dead, (failing_served(0.5, 3), failing_served(0.95, 4), missed(0.0)))
+    yield Scenario("steps, all calls fail", dead, HARD_BREAK)
     forty = rollouts(long_sessions(0.01, 0.10), calls_max=9_000, known_units=FORTY, past=STAYING_1, steps=CLIMB)
     yield Scenario("steps, 40 sessions that stay, 1 % -> 10 %", forty, (seconds_found(0.95, 240), missed(0.05)), 0.5)
 

@@ -55,7 +55,7 @@ from typing import Any, Final, NamedTuple
 ODDS: Final = (2.0, 4.0, 12.0, 80.0)
 """Alternatives: the odds of failing, as multiples of the baseline's. Their products are averaged. The smallest is for
 services that fail often: from 15 % to 24 % is less than twice the odds."""
-LOG_WEIGHTS: Final = tuple(math.log(weight) for weight in (0.12, 0.20, 0.40, 0.28))
+LOG_WEIGHTS: Final = tuple(math.log(weight) for weight in (0.20, 0.20, 0.36, 0.24))
 """Of the alternatives in that average; any that add up to 1 are valid. The third is about that of 1 % -> 10 %."""
 LOG_RATIO_MAX: Final = math.log(50.0)
 """Most that one unit can say before its factor; clipping is a choice, and any choice is valid."""

@@ -1,6 +1,6 @@
 """The verdict on a rollout: finished calls in, a decision with its reasons and numbers out. No clock, no I/O.
 
-Five judges, each with its own question:
+Six judges, each with its own question:
 
 | judge | asks | decides |
 |---|---|---|
@@ -8,6 +8,7 @@ Five judges, each with its own question:
 | acceptance | is it unlikely that a bad version would do so well? (`sequential.Acceptance`) | promote |
 | absolute test | does it fail more than may be, with no control group? (`sequential.AbsoluteTest`) | roll back |
 | breaker | did the last N calls all fail on the way, and not on the other version? | roll back at once |
+| never answered | did all of its calls fail in the server, and none on the other version? | roll back at once |
 | total failure | does every call fail, of clients whose calls did not, while the other version answers? | roll back |
 
 Undecided means hold. No traffic is no evidence, either way.
@@ -39,8 +40,8 @@ calls in a row, of two clients or of one that was known to be well.
 
 **Steps.** A rollout in steps is one trial with one verdict: what was learned at 5 % counts at 50 %, each unit weighed
 with the share that it met. A step is over when the new version has answered the calls that it asks for and nothing
-speaks against it: evidence below the half of the way, in logarithms, and its calls no likelier for a bad version than
-for a good one. Promotion is decided at the last one.
+speaks against it: evidence below the half of the way, in logarithms, and, where calls are the unit, calls no likelier
+for a bad version than for a good one. Promotion is decided at the last one.
 
 **Promotion needs units too**: `units_min` of them, or as many as there are where there are fewer, and one unit speaks
 for itself with 50 calls (more where units are few). It is not the last word: the version is then on probation, with a
@@ -81,6 +82,9 @@ OTHER_CALLS: Final = 10
 """Calls of the other version that have to be free of server failures, or the new one is not to blame alone."""
 ABSOLUTE_FAILURES_MIN: Final = 3
 """Without a control group, two failures are an accident."""
+NEVER_ANSWERED_MIN: Final = 3
+"""Calls, all there were, that failed in the server before that is believed. By chance it happens to one good version in
+a million where one call in a hundred fails, and in three thousand where fifteen do, before the other conditions."""
 TOTAL_FAILURES_MIN: Final = 20
 """Calls that fail in a row before a total failure is believed."""
 UNITS_NEEDED_MIN: Final = 2
@@ -216,7 +220,7 @@ class Evidence:
         """What to do now, why in words, and the numbers behind it."""
         threshold = 1.0 / self.rules.alpha
         log_evidence = self.log_evidence
-        for judge in (self._breaker, self._comparison, self._absolute_test, self._total_failure):
+        for judge in (self._breaker, self._never_answered, self._comparison, self._absolute_test, self._total_failure):
             why = judge(log_evidence)
             if why:
                 return Finding(Decision.ROLL_BACK, why, self.numbers())
@@ -293,6 +297,17 @@ class Evidence:
             return ""
         return f"the last {self.new.broken_in_a_row} calls never reached the server or broke on the way"
 
+    def _never_answered(self, _: float) -> str:
+        tossed, old = self.new.calls - self.new.chosen, self.old
+        if self._hard_failures < NEVER_ANSWERED_MIN or self._hard_failures < tossed or not self._believed:
+            return ""
+        if old.calls < OTHER_CALLS or old.since_hard < OTHER_CALLS:
+            return ""
+        return (
+            f"all of its {tossed} calls failed in the server, beside none of the last {OTHER_CALLS} on "
+            f"version {self.trial.old.number if self.trial.old else 0}"
+        )
+
     def _comparison(self, log_evidence: float) -> str:
         if log_evidence < -math.log(self.rules.alpha):
             return ""
@@ -317,14 +332,18 @@ class Evidence:
         )
 
     def _total_failure(self, _: float) -> str:
-        believed = len(self._failing) >= UNITS_NEEDED_MIN or bool(self._failing & self._healthy)
         answers = self.old.calls >= OTHER_CALLS and 2 * self.old.failures < self.old.calls
-        if self.new.failed_in_a_row < TOTAL_FAILURES_MIN or not believed or not answers:
+        if self.new.failed_in_a_row < TOTAL_FAILURES_MIN or not self._believed or not answers:
             return ""
         return (
             f"the last {self.new.failed_in_a_row} calls all failed, beside {self.old.failures} of {self.old.calls} on "
             f"version {self.trial.old.number if self.trial.old else 0}"
         )
+
+    @property
+    def _believed(self) -> bool:
+        """Whether its present run of failures is of two clients, or of one that was known to be well."""
+        return len(self._failing) >= UNITS_NEEDED_MIN or bool(self._failing & self._healthy)
 
     @property
     def _accepted(self) -> bool:
@@ -334,9 +353,14 @@ class Evidence:
         """Half of the way to a rollback is no time to promote, nor to go on to the next step.
 
         Nor are calls that look more like a bad version's than like a good one's. At a greater weight each call of the
-        canary says less, so a version that is in doubt is found soonest where it is.
+        canary says less, so a version that is in doubt is found soonest where it is. Not so where units stay: there all
+        of them may have said what they can, and only more weight brings others.
         """
-        return log_evidence < -math.log(self.rules.alpha) / 2 and self._acceptance.llr <= 0.0
+        return log_evidence < -math.log(self.rules.alpha) / 2 and (self._units_stay or self._acceptance.llr <= 0.0)
+
+    @property
+    def _units_stay(self) -> bool:
+        return self.past.calls_per_unit >= LONG_CALLS
 
     @property
     def _uses_absolute(self) -> bool:
@@ -348,7 +372,7 @@ class Evidence:
     def _stream(self, baseline: Baseline) -> RandomisedStream:
         copy = Baseline(baseline.failures, baseline.calls)
         first = self.trial.share_at(self.trial.since) or self.trial.share_new
-        return RandomisedStream(first, long_units=self.past.calls_per_unit >= LONG_CALLS, baseline=copy)
+        return RandomisedStream(first, long_units=self._units_stay, baseline=copy)
 
     def _of(self, name: str) -> RandomisedStream:
         return self._streams[name][1]

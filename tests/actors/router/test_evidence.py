@@ -14,8 +14,18 @@ from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.messages import Decision
 from henslowe.actors.router import Evidence, Past, Rules, Trial
 from henslowe.actors.router.latency import Usual, bound_of, past_bounds
-from henslowe.actors.router.randomised import LEVELS, ODDS, Baseline, RandomisedStream
+from henslowe.actors.router.randomised import (
+    LEVELS,
+    LOG_RATIO_MAX,
+    LOG_WEIGHTS,
+    ODDS,
+    SHARES_LONG,
+    SHARES_SHORT,
+    Baseline,
+    RandomisedStream,
+)
 from henslowe.actors.router.sequential import Acceptance, bad_rate
+from henslowe.actors.router.verdict import ALL, OWN, SHARE_ALL, SHARE_HARD, SHARE_SLOW, SHARE_TOOLS
 from henslowe.actors.routes import Arm, CallRecord, Outcome
 
 SERVICE = ServiceName("hello")
@@ -141,7 +151,94 @@ def test_a_total_failure_is_remembered_over_a_restart() -> None:
     assert evidence.find().decision is Decision.ROLL_BACK
 
 
+# -- never answered ----------------
+
+
+def answering(calls: int = 10) -> Evidence:
+    evidence = Evidence(CANARY, Rules(), Past(units=9, calls_per_unit=40.0, calls=300))
+    feed(evidence, calls, Outcome.OK, Arm.STABLE, unit="another")
+    return evidence
+
+
+def test_three_calls_that_all_fail_in_the_server_are_enough_of_a_version_that_never_answered() -> None:
+    evidence = answering()
+    feed(evidence, 2, Outcome.INTERNAL_ERROR)
+    assert evidence.find().decision is Decision.HOLD
+    feed(evidence, 1, Outcome.TIMEOUT)
+    finding = evidence.find()
+    assert finding.decision is Decision.ROLL_BACK
+    assert finding.why == "all of its 3 calls failed in the server, beside none of the last 10 on version 1"
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        "it answered once",
+        "the tool said so itself",
+        "one unknown client",
+        "the other version fails, too",
+        "the other version was not asked",
+    ],
+)
+def test_it_did_answer_or_nobody_knows_or_it_is_not_the_version(otherwise: str) -> None:
+    evidence = answering(9 if otherwise == "the other version was not asked" else 10)
+    if otherwise == "it answered once":
+        feed(evidence, 1, Outcome.OK)
+    if otherwise == "the other version fails, too":
+        feed(evidence, 1, Outcome.INTERNAL_ERROR, Arm.STABLE, unit="a third")
+        feed(evidence, 8, Outcome.OK, Arm.STABLE, unit="another")
+    outcome = Outcome.TOOL_ERROR if otherwise == "the tool said so itself" else Outcome.INTERNAL_ERROR
+    feed(evidence, 3, outcome, unit="the same" if otherwise == "one unknown client" else "")
+    assert "all of its" not in evidence.find().why
+
+
 # -- the comparison ----------------
+
+
+def test_server_failures_are_seen_where_tools_fail_all_the_time_for_reasons_of_their_own() -> None:
+    evidence = Evidence(CANARY, Rules(), Past(units=1_000, calls_per_unit=1.0, calls=300, failures=120))
+    rng = random.Random(9)
+    for at in range(600):
+        arm = Arm.CANARY if rng.random() < 0.1 else Arm.STABLE
+        noise = Outcome.TOOL_ERROR if rng.random() < 0.4 else Outcome.OK
+        broken = arm is Arm.CANARY and rng.random() < 0.3
+        evidence.update(call(f"u{at}", Outcome.INTERNAL_ERROR if broken else noise, arm, tool=f"t{at % 20}"))
+    finding = evidence.find()
+    assert finding.decision is Decision.ROLL_BACK
+    assert "(server failures)" in finding.why
+
+
+def test_what_the_first_calls_say_of_all_failures_and_of_the_servers_own_is_added() -> None:
+    evidence = Evidence(CANARY, Rules(), BUSY)
+    feed(evidence, 3, Outcome.INTERNAL_ERROR)
+    together, own = evidence._of(ALL).log_levels[0], evidence._of(OWN).log_levels[0]
+    added = math.exp(together) * SHARE_ALL + math.exp(own) * SHARE_HARD
+    assert math.exp(evidence.log_evidence) == pytest.approx(added)
+
+
+def test_what_is_said_at_other_moments_is_not_added() -> None:
+    evidence = Evidence(CANARY, Rules(), replace(BUSY, calls_per_unit=50.0))
+    for unit in ("one", "two", "three"):
+        feed(evidence, 60, Outcome.INTERNAL_ERROR, unit=unit)
+    strongest = max(share + stream.log_evidence for share, stream in evidence._streams.values())
+    assert evidence._of(ALL).log_levels.index(max(evidence._of(ALL).log_levels)) > 0
+    assert evidence.log_evidence == pytest.approx(strongest)
+
+
+def test_evidence_is_multiplied_by_the_probability_of_the_salt_that_was_chosen() -> None:
+    plain, chosen = (Evidence(replace(CANARY, balance=balance), Rules(), BUSY) for balance in (1.0, 0.6))
+    for evidence in (plain, chosen):
+        feed(evidence, 3, Outcome.TOOL_ERROR)
+    assert chosen.log_evidence == pytest.approx(plain.log_evidence + math.log(0.6))
+
+
+def test_what_is_expected_is_learned_from_the_stable_version_alone() -> None:
+    evidence = Evidence(CANARY, Rules(), BUSY)
+    before = evidence._acceptance.bad_rate
+    feed(evidence, 20, Outcome.TOOL_ERROR)
+    assert evidence._acceptance.bad_rate == before
+    feed(evidence, 20, Outcome.TOOL_ERROR, Arm.STABLE)
+    assert evidence._acceptance.bad_rate > before
 
 
 def test_failures_that_gather_on_the_canary_roll_it_back_and_the_reason_has_the_numbers() -> None:
@@ -332,6 +429,46 @@ def test_evidence_goes_on_where_it_was_dumped() -> None:
 
 
 # -- the promise of one stream ----------------
+
+
+def test_nothing_is_spent_twice_of_what_may_be_wrong() -> None:
+    """Shares of alpha, and the weights of an average: more than one of either would break the promise."""
+    assert sum(map(math.exp, LOG_WEIGHTS)) == pytest.approx(1.0)
+    assert sum(SHARES_SHORT) == pytest.approx(1.0)
+    assert sum(SHARES_LONG) == pytest.approx(1.0)
+    assert sum((SHARE_ALL, SHARE_HARD, SHARE_SLOW, SHARE_TOOLS)) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("oks", "failures", "levels"),
+    [(1, 0, 1), (9, 0, 1), (10, 0, 2), (39, 0, 2), (40, 0, 3), (0, 1, 1), (0, 2, 2), (0, 3, 2), (0, 4, 3), (0, 8, 4)],
+)
+@pytest.mark.parametrize("new", [True, False])
+def test_when_a_unit_counts_depends_on_its_calls_and_failures_and_not_on_its_arm(
+    oks: int, failures: int, levels: int, new: bool
+) -> None:
+    stream = RandomisedStream(0.1)
+    for at in range(oks + failures):
+        stream.add("one", new=new, failed=at >= oks, time_s=0.0)
+    assert stream.units["one"].level == levels
+    assert [any(products) for products in stream.log_e] == [True] * levels + [False] * (len(LEVELS) - levels)
+
+
+def test_what_a_first_call_says_follows_the_rate_that_was_learned_meanwhile() -> None:
+    stream = RandomisedStream(0.1)
+    for at in range(400):
+        stream.add(f"u{at}", new=at % 10 == 0, failed=at % 3 == 0, time_s=0.0)
+        unit = stream.units[f"u{at}"]
+        known, unit.said = unit.said, None
+        assert known == unit.log_factors()
+
+
+def test_one_unit_that_fails_all_day_says_so_much_and_no_more() -> None:
+    stream = RandomisedStream(0.1)
+    for _ in range(LEVELS[-1].failures):
+        stream.add("one", new=False, failed=True, time_s=0.0)
+    least = -math.log(0.9 + 0.1 * math.exp(LOG_RATIO_MAX))
+    assert min(map(min, stream.log_e)) == pytest.approx(least)
 
 
 def test_a_unit_counts_once_at_each_level_and_never_again() -> None:

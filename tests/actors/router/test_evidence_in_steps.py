@@ -14,6 +14,7 @@ from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.messages import Decision
 from henslowe.actors.router import Evidence, Past, Rules, Trial
 from henslowe.actors.router.randomised import LEVELS, ODDS, RandomisedStream
+from henslowe.actors.router.verdict import ALL
 from henslowe.actors.routes import Arm, CallRecord, Outcome
 
 SERVICE = ServiceName("hello")
@@ -115,6 +116,27 @@ def test_a_step_that_is_in_doubt_goes_on() -> None:
     assert evidence.find().decision is Decision.HOLD
 
 
+def test_a_step_goes_on_while_its_calls_look_more_like_a_bad_versions() -> None:
+    evidence = Evidence(FIRST, Rules(), BUSY)
+    feed(evidence, 19)
+    feed(evidence, 1, Outcome.INTERNAL_ERROR)
+    assert evidence.numbers()["evidence"] < 10
+    assert evidence.find().decision is Decision.HOLD
+    feed(evidence, 20, unit="of one more client")
+    assert evidence.find().decision is Decision.ADVANCE
+
+
+def test_where_units_stay_only_evidence_holds_a_step_up() -> None:
+    evidence = Evidence(FIRST, Rules(), replace(BUSY, calls_per_unit=50.0))
+    feed(evidence, 19)
+    feed(evidence, 1, Outcome.INTERNAL_ERROR)
+    assert evidence.find().decision is Decision.ADVANCE
+    for client in ("one", "another"):
+        feed(evidence, 8, Outcome.TOOL_ERROR, unit=client)
+    assert 10 < evidence.numbers()["evidence"] < 100
+    assert evidence.find().decision is Decision.HOLD
+
+
 def test_only_the_last_step_ends_in_promotion_and_all_calls_before_count_for_it() -> None:
     evidence = Evidence(FIRST, Rules(), BUSY)
     feed(evidence, 60)
@@ -144,6 +166,7 @@ def test_calls_of_an_earlier_step_count_with_the_weight_that_they_met_but_not_fo
     evidence.update(CallRecord(NEW, Arm.CANARY, "late", True, "echo", Outcome.OK, 0.01, 100.0, 7))
     evidence.update(CallRecord(NEW, Arm.CANARY, "older", True, "echo", Outcome.OK, 0.01, 100.0, 6))
     assert (evidence.new.calls, evidence.step_calls) == (1, 0)
+    assert evidence._of(ALL).units["late"].share == 0.1
 
 
 def test_with_all_of_the_traffic_on_it_a_version_is_judged_by_its_own_failures() -> None:

@@ -67,6 +67,11 @@ CHANGES = st.lists(st.one_of(ROWS, ROWS, NUMBERS), min_size=1, max_size=4)
 """Rows to be put, and keys to be deleted, in one commit."""
 
 
+def shared_name(model: dict[int, After]) -> bool:
+    """Whether two rows would be one under their names."""
+    return len({row.name for row in model.values()}) < len(model)
+
+
 class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -132,8 +137,9 @@ class Machine(RuleBasedStateMachine):
             else:
                 txn.put(self.table, each)
                 model[each.number] = each if self.whole else each.model_copy(update={"note": ""})
-        names = [row.name for row in model.values()]
-        clash = not self.alone and len(set(names)) < len(names)
+        if self.alone and self.state is not None and self.state.running and shared_name(model):
+            return  # a way back to the names that could not end; see test_migrations
+        clash = not self.alone and shared_name(model)
         if fails and not clash:
             self.faults.plan.append(Fault.REFUSED)
         try:
@@ -158,6 +164,7 @@ class Machine(RuleBasedStateMachine):
         while self.attempt(self.store.migrator.step("rows", now_s=0.0, window_s=1e12), fails) and again:
             pass
 
+    @precondition(lambda self: not shared_name(self.model))
     @rule(fails=st.booleans())
     def roll_back(self, fails: bool) -> None:
         self.attempt(self.store.migrator.roll_back("rows", by="test"), fails)

@@ -31,7 +31,8 @@ def compare(env: Environment, source: Form[Any], target: Form[Any], cursor: byte
         with env.read() as txn:
             old_rows, new_rows = txn.stat(db=old_db)["entries"], txn.stat(db=new_db)["entries"]
             if old_rows != new_rows:
-                return Compared(0, cursor, f"expected {old_rows} rows in {target.db_name}, got {new_rows}")
+                shared = ": do two rows have one key there?" if new_rows < old_rows else ""
+                return Compared(0, cursor, f"expected {old_rows} rows in {target.db_name}, got {new_rows}{shared}")
             with txn.cursor(db=old_db) as records:
                 for packed, record in after(records, cursor, COMPARED_ROWS):
                     copied = target.pack(row := source.read(packed, record)[1], source.suffix(packed))

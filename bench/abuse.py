@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -153,9 +153,10 @@ class Place:
 
 
 Told = Counter[str]
+Abuse = Callable[[Place, float], Coroutine[Any, Any, Told]]
 
 
-async def together(*asked: Awaitable[str]) -> Told:
+async def together(*asked: Coroutine[Any, Any, str]) -> Told:
     """What all of them got."""
     return Counter(await asyncio.gather(*asked))
 
@@ -219,7 +220,7 @@ async def queue(place: Place, seconds: float) -> Told:
     return await together(*(one(number) for number in range(10_000)))
 
 
-def flood(kind: str) -> Callable[[Place, float], Awaitable[Told]]:
+def flood(kind: str) -> Abuse:
     """The server writes lines of a kind as fast as it can."""
 
     async def abuse(place: Place, seconds: float) -> Told:
@@ -287,7 +288,7 @@ async def big_bodies(place: Place, _seconds: float) -> Told:
     return await together(*(place.ask(data, 20.0) for data in asked for _ in range(4)))
 
 
-ABUSES: dict[str, Callable[[Place, float], Awaitable[Told]]] = {
+ABUSES: dict[str, Abuse] = {
     "stalled-results": stalled_results,
     "stalled-streams": stalled_streams,
     "huge-result": huge_result,

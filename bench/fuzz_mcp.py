@@ -40,8 +40,9 @@ META = {
     "io.modelcontextprotocol/logLevel": "debug",
     "progressToken": 1,
 }
+_OPENING: dict[str, Any] = json.loads(json.dumps(INITIALIZE["params"]))
 REQUESTS: list[tuple[str, dict[str, Any]]] = [
-    ("initialize", INITIALIZE["params"]),
+    ("initialize", _OPENING),
     ("ping", {}),
     ("tools/list", {"cursor": "x"}),
     ("tools/list", {}),

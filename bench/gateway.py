@@ -163,7 +163,7 @@ def start(stack: ExitStack, folder: Path) -> tuple[Node, list[Target]]:
         for (name, file), port in zip(HTTP_SERVERS.items(), ports.values(), strict=True)
     }
     ours = stack.enter_context(node(folder, urls))
-    standing = [("pipes henslowe", ours.mcp("pipes"), ERAS, ours.pid)]
+    standing: list[tuple[str, str, tuple[str, ...], int]] = [("pipes henslowe", ours.mcp("pipes"), ERAS, ours.pid)]
 
     def proxy(name: str, one: Proxy, eras: tuple[str, ...]) -> None:
         stack.enter_context(one)

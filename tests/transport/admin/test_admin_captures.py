@@ -84,7 +84,16 @@ async def test_one_capture_has_everything_but_its_secrets(local: aiohttp.ClientS
     assert same == body
 
 
-@pytest.mark.parametrize(("path", "status"), [("/captures/99", 404), ("/captures/x", 400), ("/captures?limit=0", 400)])
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/captures/99", 404),
+        ("/captures/x", 400),
+        ("/captures?limit=0", 400),
+        ("/captures?since_s=1.3e308", 400),
+        ("/captures?until_s=1e18", 400),
+    ],
+)
 async def test_bad_questions_are_told_what_was_expected(local: aiohttp.ClientSession, path: str, status: int) -> None:
     async with local.get(V1 + path) as response:
         assert response.status == status

@@ -9,6 +9,8 @@ from pydantic import Field
 from henslowe.transport.admin.models.base import Reply, Request, Seq
 
 CAPTURES_PAGE_MAX = 1_000
+TIME_S_MAX = 9e9
+"""Latest Unix time: in nanoseconds it is just within 64 bits."""
 
 
 class CapturesQuery(Request):
@@ -23,9 +25,9 @@ class CapturesQuery(Request):
     """Of this tool, prompt or resource."""
     errors: bool | None = None
     """Only errors, or only what is none."""
-    since_s: Annotated[float, Field(ge=0)] = 0.0
+    since_s: Annotated[float, Field(ge=0, le=TIME_S_MAX)] = 0.0
     """From this Unix time on."""
-    until_s: Annotated[float, Field(ge=0)] | None = None
+    until_s: Annotated[float, Field(ge=0, le=TIME_S_MAX)] | None = None
     before: Seq | None = None
     """Older than the capture of this number: for the next page, `next_before` of the last one."""
     limit: Annotated[int, Field(ge=1, le=CAPTURES_PAGE_MAX)] = 100

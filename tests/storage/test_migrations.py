@@ -279,10 +279,8 @@ async def test_two_rows_that_would_be_one_in_the_kept_old_form_are_refused(open_
         await store.migrator.roll_back("people", by="ada")
         await finish(store)
         (row,) = store.migrator.rows()
-        assert (row.running, row.problem) == (
-            True,
-            "expected 3 rows in t.people, got 2: do two rows have one key there?",
-        )
+        assert row.running
+        assert row.problem == "expected 3 rows in t.people, got 2: do two rows have one key there?"
         await store.migrator.roll_back("people", by="ada")
         assert len(people) == 3
         await people.delete(("y", "a"))

@@ -37,3 +37,18 @@ async def store(open_store: OpenStore) -> AsyncIterator[Store]:
     """One life of a node's store."""
     async with open_store() as opened_store:
         yield opened_store
+
+
+class Clock:
+    """Unix seconds that the test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()

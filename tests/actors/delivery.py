@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +211,20 @@ class Delivery:
 
     def said_of(self, event_type: str) -> list[EventDraft]:
         return [event for event in self.said if event.type == event_type]
+
+
+@asynccontextmanager
+async def living(
+    open_store: Callable[[], AbstractAsyncContextManager[Store]], workspace: Path, **fields: Any
+) -> AsyncIterator[Delivery]:
+    """One life of a node: its store, and the delivery plane on it. The next one finds what this one left."""
+    async with open_store() as store:
+        plane = Delivery(store, workspace, **fields)
+        await plane.start()
+        try:
+            yield plane
+        finally:
+            await plane.stop()
 
 
 def key(number: int) -> VersionKey:

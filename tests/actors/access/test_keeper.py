@@ -15,22 +15,7 @@ from henslowe.actors.kernel import KILL, Ref
 from henslowe.actors.messages import CreateToken, RevokeToken, RotateToken
 from henslowe.errors import ConfigError, Conflict, Forbidden, NotFound
 from henslowe.storage import Store
-from tests.actors.conftest import OpenStore
-
-
-class Clock:
-    """Unix seconds that the test moves."""
-
-    def __init__(self) -> None:
-        self.now_s = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.actors.conftest import Clock, OpenStore
 
 
 @pytest.fixture

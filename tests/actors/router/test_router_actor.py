@@ -15,24 +15,10 @@ from henslowe.actors.router import EVIDENCE
 from henslowe.actors.router.actor import FAILED_CALLS_SAID_PER_S, Tick
 from henslowe.actors.routes import PILE, Outcome
 from henslowe.storage import Store
+from tests.actors.conftest import Clock
 from tests.actors.delivery import HELLO, Delivery, key, until
 
 FAILING = {2: Outcome.TOOL_ERROR}
-
-
-class Clock:
-    """Unix seconds that the test moves."""
-
-    def __init__(self) -> None:
-        self.now_s = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -13,25 +13,9 @@ from henslowe.actors.sessions.manager import Tick
 from henslowe.config.settings import GatewaySettings
 from henslowe.errors import Conflict, LimitReached, NotFound, StorageDegraded
 from henslowe.storage import Store, Table, Transaction
-from tests.actors.conftest import OpenStore
-
-
-class Clock:
-    """Unix seconds that the test moves."""
-
-    def __init__(self) -> None:
-        self.now_s = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
+from tests.actors.conftest import Clock, OpenStore
 
 SETTINGS = GatewaySettings(sessions_max=3, session_idle_s=600)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

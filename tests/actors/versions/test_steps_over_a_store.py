@@ -13,7 +13,7 @@ from henslowe.actors.versions.line import replay_line
 from henslowe.config.ramp import Plan, Step
 from henslowe.errors import Conflict
 from tests.actors.conftest import OpenStore
-from tests.actors.delivery import HELLO, Delivery, key, until
+from tests.actors.delivery import HELLO, Delivery, key, living, until
 
 CLIMB = Plan(
     steps=(Step(weight=10, min_calls=5), Step(weight=50, min_calls=5, gate="owner"), Step(weight=75, min_calls=5))
@@ -31,9 +31,7 @@ def serve_until(plane: Delivery, calls: int, fails: dict[int, Outcome] | None = 
 async def test_a_canary_climbs_by_its_calls_waits_at_its_gate_and_goes_on_after_a_restart(
     open_store: OpenStore, tmp_path: Path
 ) -> None:
-    async with open_store() as store:
-        plane = Delivery(store, tmp_path / "workspace", units_min=2)
-        await plane.start()
+    async with living(open_store, tmp_path / "workspace", units_min=2) as plane:
         await plane.ship("a")
         await plane.ship("b", Strategy.CANARY, CLIMB)
         serve_until(plane, 5)
@@ -42,10 +40,7 @@ async def test_a_canary_climbs_by_its_calls_waits_at_its_gate_and_goes_on_after_
         assert (route.canary, route.canary_weight, route.epoch) == (key(2), 5_000, plane.row.epoch)
         serve_until(plane, 5)
         await until(lambda: plane.version(2).gate == "owner")
-        await plane.stop()
-    async with open_store() as store:
-        plane = Delivery(store, tmp_path / "workspace", units_min=2)
-        await plane.start()
+    async with living(open_store, tmp_path / "workspace", units_min=2) as plane:
         await until(lambda: HELLO in plane.routes.current and plane.up == {1, 2})
         assert (plane.row.step, plane.version(2).gate) == (2, "owner")
         await plane.command(Action.APPROVE)
@@ -54,18 +49,15 @@ async def test_a_canary_climbs_by_its_calls_waits_at_its_gate_and_goes_on_after_
         serve_until(plane, 5)
         await until(lambda: plane.row.active == 2)
         assert plane.row.weights == ()
-        services, versions = replay(store.events.scan(streams=("lifecycle",)))
+        services, versions = replay(plane.store.events.scan(streams=("lifecycle",)))
         assert services[HELLO] == plane.row
         assert versions[key(2)] == plane.version(2)
-        await plane.stop()
 
 
 async def test_a_canary_that_fails_at_its_second_step_is_taken_back_with_what_the_first_one_showed(
     open_store: OpenStore, tmp_path: Path
 ) -> None:
-    async with open_store() as store:
-        plane = Delivery(store, tmp_path / "workspace")
-        await plane.start()
+    async with living(open_store, tmp_path / "workspace") as plane:
         await plane.ship("a")
         await plane.ship("b", Strategy.CANARY, CLIMB)
         serve_until(plane, 5)
@@ -73,40 +65,31 @@ async def test_a_canary_that_fails_at_its_second_step_is_taken_back_with_what_th
         serve_until(plane, 20, {2: Outcome.INTERNAL_ERROR})
         await until(lambda: plane.states() == {1: "ACTIVE", 2: "ROLLED_BACK"})
         assert "beside 0 of" in plane.version(2).reason
-        await plane.stop()
 
 
 async def test_a_stopped_line_outlives_the_node_and_what_waited_goes_on_when_it_is_started(
     open_store: OpenStore, tmp_path: Path
 ) -> None:
-    async with open_store() as store:
-        plane = Delivery(store, tmp_path / "workspace")
-        await plane.start()
+    async with living(open_store, tmp_path / "workspace") as plane:
         await plane.ship("a")
         reply = await plane.call(LineCommand(LineAction.STOP, "ann", "outage"))
         assert reply["changed"]
         await plane.build("b")
         await until(lambda: plane.up == {1, 2})
-        await plane.stop()
-    async with open_store() as store:
-        plane = Delivery(store, tmp_path / "workspace")
-        await plane.start()
+    async with living(open_store, tmp_path / "workspace") as plane:
         await until(lambda: plane.up == {1, 2})
         with pytest.raises(Conflict, match=r"henslowe start-the-line` \(outage\)"):
             await plane.command(Action.PROMOTE)
         await plane.call(LineCommand(LineAction.START, "ann"))
         await until(lambda: plane.row.active == 2)
-        (row,) = store.table(LINE).rows()
+        (row,) = plane.store.table(LINE).rows()
         assert row == LineRow()
-        assert replay_line(store.events.scan(streams=("lifecycle",))) == {"line": row}
-        await plane.stop()
+        assert replay_line(plane.store.events.scan(streams=("lifecycle",))) == {"line": row}
 
 
 async def test_at_the_end_of_a_freeze_what_waited_goes_on_by_itself(open_store: OpenStore, tmp_path: Path) -> None:
     now = [1_000.0]
-    async with open_store() as store:
-        plane = Delivery(store, tmp_path / "workspace", now_s=lambda: now[0])
-        await plane.start()
+    async with living(open_store, tmp_path / "workspace", now_s=lambda: now[0]) as plane:
         await plane.ship("a")
         await plane.command(Action.FREEZE, until_s=1_000.2)
         await plane.build("b")
@@ -114,4 +97,3 @@ async def test_at_the_end_of_a_freeze_what_waited_goes_on_by_itself(open_store: 
         assert plane.states() == {1: "ACTIVE", 2: "STAGED"}
         now[0] = 1_001.0
         await until(lambda: plane.row.active == 2)
-        await plane.stop()

@@ -28,7 +28,7 @@ from henslowe.errors import Conflict, NotFound
 from henslowe.storage import Key, Store, remove_tree
 from henslowe.storage.keys import pack
 from tests.actors.conftest import OpenStore
-from tests.actors.delivery import HELLO, LAUNCH, Delivery, key, until
+from tests.actors.delivery import HELLO, LAUNCH, Delivery, key, living, until
 
 
 @pytest.fixture
@@ -96,33 +96,24 @@ async def test_an_instance_is_released_only_after_the_routes_have_changed(delive
 async def test_an_effect_that_was_committed_before_a_crash_is_performed_after_it(
     open_store: OpenStore, tmp_path: Path
 ) -> None:
-    async with open_store() as store:
-        plane = Delivery(store, tmp_path / "workspace")
-        await plane.start()
+    async with living(open_store, tmp_path / "workspace") as plane:
         await plane.ship("a")
         await settled(plane)
         await plane.stop(names.VERSIONS, kill=True)
         leftover = OutboxRow(service=HELLO, epoch=1, effect="release:7", kind=EffectKind.RELEASE, version=7)
-        await store.table(OUTBOX).insert(leftover)
+        await plane.store.table(OUTBOX).insert(leftover)
         await plane.start(names.VERSIONS)
         await until(lambda: plane.heard_of(ReleaseInstance) == [7])
         await settled(plane)
-        await plane.stop()
 
 
 async def test_the_next_life_of_the_node_runs_and_routes_what_served(open_store: OpenStore, tmp_path: Path) -> None:
-    async with open_store() as store:
-        plane = Delivery(store, tmp_path / "workspace")
-        await plane.start()
+    async with living(open_store, tmp_path / "workspace") as plane:
         await plane.ship("a")
         await plane.ship("b")
-        await plane.stop()
-    async with open_store() as store:
-        plane = Delivery(store, tmp_path / "workspace")
-        await plane.start()
+    async with living(open_store, tmp_path / "workspace") as plane:
         await until(lambda: plane.heard_of(EnsureInstance) == [2, 1])
         assert plane.routes.current[HELLO].stable == key(2)
-        await plane.stop()
 
 
 async def test_a_version_that_crashed_on_probation_is_not_booted_after_an_unclean_stop(
@@ -373,16 +364,13 @@ async def test_a_damaged_row_is_rebuilt_from_its_history_before_anything_is_deci
         with store._env.write() as txn:
             db = store._env.db(table)
             txn.put(pack(packed), txn.get(pack(packed), db=db)[:-1], db=db)
-    async with open_store() as store:
-        plane = Delivery(store, tmp_path / "workspace")
-        await plane.start()
-        await until(lambda: bool(store.events.read(types="STORAGE_HEALED")))
+    async with living(open_store, tmp_path / "workspace") as plane:
+        await until(lambda: bool(plane.store.events.read(types="STORAGE_HEALED")))
         await until(lambda: HELLO in plane.routes.current and plane.routes.current[HELLO].stable == key(2))
-        assert (store.table(SERVICES).rows(), store.table(VERSIONS).rows()) == before
-        assert store.quarantined() == []
-        (healed,) = store.events.read(types="STORAGE_HEALED")
+        assert (plane.store.table(SERVICES).rows(), plane.store.table(VERSIONS).rows()) == before
+        assert plane.store.quarantined() == []
+        (healed,) = plane.store.events.read(types="STORAGE_HEALED")
         assert healed.data["place"] == f"core/{table}"
-        await plane.stop()
     async with open_store() as store:
         assert (store.table(SERVICES).rows(), store.table(VERSIONS).rows()) == before
         assert store.quarantined() == []

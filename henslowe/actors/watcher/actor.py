@@ -47,7 +47,11 @@ DEV: Final = ""
 RESCAN_SHARE_MAX: Final = 0.003
 """Most of a processor that full scans may take: where there are 100,000 files, they are made less often."""
 
-_WAKE, _TICK, _RESCAN, _NEXT, _POLL = "wake", "tick", "rescan", "next", "poll"
+ROOM_S: Final = 0.4
+"""From one look at whether the limit of watches has room to the next, while there are folders without one. With the
+longest scan of one service, which it may have to wait for, and the time to add watches, this is how late they are."""
+
+_WAKE, _TICK, _RESCAN, _NEXT, _POLL, _POLLED, _ROOM = "wake", "tick", "rescan", "next", "poll", "polled", "room"
 
 WATCHING: Final = (Trouble.WATCH_LIMIT.value, Trouble.WATCH_FAILED.value)
 """Kinds of problems that end when a root is watched anew."""
@@ -101,6 +105,11 @@ class Watcher(ThreadActor):
         self._rescans: deque[str] = deque()
         """Services that the full scan has not come to."""
         self._rescan_took_s = 0.0
+        self._polls: deque[str] = deque()
+        """Services that this round of polling has not come to."""
+        self._poll_began_s = 0.0
+        self._poll_took_s = 0.0
+        self._awaiting_room = False
         self._scans = 0
         self._last_scan_s = 0.0
 
@@ -151,17 +160,20 @@ class Watcher(ThreadActor):
         elif message == _TICK:
             self._ticking = False
         elif message == _POLL:
-            began_s = time.monotonic()
             self._poll()
-            took_s = time.monotonic() - began_s
-            # From start to start, and at most half of a processor.
-            self.send_after(max(self._settings.poll_s - took_s, took_s), _POLL)
+            self._poll_next()
+        elif message == _POLLED:
+            self._poll_next()
+        elif message == _ROOM:
+            self._awaiting_room = False
+            self._use_room()
         elif message == _RESCAN:
             self._rescan()
             self._rescan_next()
         elif message == _NEXT:
             self._rescan_next()
         self._look_where_due()
+        self._await_room()
         self._publish()
 
     # -- hints ----------------
@@ -200,17 +212,50 @@ class Watcher(ThreadActor):
             self.send_after(max(0.0, next_at - time.monotonic()), _TICK)
 
     def _poll(self) -> None:
+        """Begin a round over what the kernel does not tell of."""
+        self._poll_began_s, began_s = time.monotonic(), time.thread_time()
         if self._dev_is_polled():
             self._discover()
+        self._polls = deque(name for name, service in self._services.items() if self._is_polled(service))
+        self._poll_took_s = time.thread_time() - began_s
+
+    def _poll_next(self) -> None:
+        """Look at one service; whatever came meanwhile goes before the next one."""
+        began_s = time.thread_time()
+        while self._polls:
+            service = self._services.get(self._polls.popleft())
+            if service is not None and self._is_polled(service):
+                self._look(service)
+                break
+        self._poll_took_s += time.thread_time() - began_s
+        if self._polls:
+            self.ref.send(_POLLED)
+            return
+        # From start to start, and at most half of a processor.
+        left_s = self._poll_began_s + self._settings.poll_s - time.monotonic()
+        self.send_after(max(left_s, self._poll_took_s), _POLL)
+
+    def _is_polled(self, service: _Service) -> bool:
+        return service.tree.linked or (service.mode is Mode.POLLING and self._may_poll())
+
+    def _await_room(self) -> None:
+        """Have another look at the limit of watches soon, for as long as it keeps folders from being watched."""
+        if not self._awaiting_room and self._watches is not None and self._watches.lacks_room:
+            self._awaiting_room = True
+            self.send_after(ROOM_S, _ROOM)
+
+    def _use_room(self) -> None:
+        """Watch what there is room for again; it is told before what was missed is looked at."""
         again = [] if self._watches is None else list(filter(self._watches.has_room_again, self._services))
         for name in again:
-            self._watch(self._services[name])
-        if again:
-            self._publish()
-        for service in tuple(self._services.values()):
-            polled = service.mode is Mode.POLLING and self._may_poll()
-            if polled or service.name in again or service.tree.linked:
-                self._look(service)
+            service = self._services[name]
+            self._health.heal(WATCHING, name)
+            assert self._watches is not None
+            if self._watches.watch_the_rest(name):
+                service.mode = Mode.INOTIFY if self._watches.is_watched(name) else Mode.POLLING
+            else:
+                self._watch(service)
+            self._debouncer.hint(name, time.monotonic())
 
     def _rescan(self) -> None:
         """Begin to look at everything, and try to watch again what could not be watched."""

@@ -112,6 +112,15 @@ class WatchTree:
         except OSError as error:
             self.report(key, error, str(root))
 
+    def watch_the_rest(self, key: str) -> bool:
+        """Watch what was refused under `key`, and keep the watches that there are; False where there are none."""
+        group = self._groups.get(key)
+        if group is None:
+            return False
+        self._refused.pop(key, None)
+        group.watch_the_rest()
+        return True
+
     def unwatch(self, key: str) -> None:
         """End the watches under `key`; unknown keys are ignored."""
         self._refused.pop(key, None)
@@ -145,6 +154,11 @@ class WatchTree:
             return _add_watch(trial, os.fsencode(refused), MASK) != -1 or ctypes.get_errno() != errno.ENOSPC
         finally:
             os.close(trial)
+
+    @property
+    def lacks_room(self) -> bool:
+        """Whether a folder was refused for the limit, and is not watched since."""
+        return bool(self._refused)
 
     def is_alive(self) -> bool:
         """Whether the reading thread runs."""
@@ -265,6 +279,13 @@ class _Group(InotifyWatchGroup):
                 self._move_event_grouper.discard_pending_events()
                 self._walk_again()
         self.tree.end_recovery(self.key)
+
+    def watch_the_rest(self) -> None:
+        """Adds the watches for which there was no room."""
+        with self._lock:
+            self.complete = True
+            if self.is_active:
+                self._walk_again()
 
     def _walk_again(self) -> None:
         before = set(self._active_callbacks_by_watch)

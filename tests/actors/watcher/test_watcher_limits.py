@@ -38,6 +38,19 @@ async def test_a_service_beyond_the_watch_limit_is_polled_and_watched_again_when
     assert (status.mode, status.problems) == (Mode.INOTIFY, ())
 
 
+async def test_room_for_watches_is_used_without_waiting_for_the_next_poll(workspace: Workspace) -> None:
+    for number in range(10):
+        workspace.write(f"hello/p{number}/module.py")
+    await workspace.start(watches_max=5, poll_s=60.0)
+    await workspace.next()
+    await workspace.event("WATCHER_HEALTH", "DEGRADED")
+    for number in range(1, 10):
+        shutil.rmtree(workspace.dev / f"hello/p{number}")
+    await workspace.event("WATCHER_HEALTH", "HEALTHY")
+    assert (await workspace.status()).mode is Mode.INOTIFY
+    assert len((await workspace.next()).changed) == 9, "what was missed is looked at"
+
+
 async def test_a_folder_made_when_the_limit_is_reached_is_polled_too(workspace: Workspace) -> None:
     workspace.write("hello/server.py")
     await workspace.start(watches_max=2)

@@ -27,6 +27,8 @@ from henslowe.transport.tls import POLL_S, Certificate
 
 BACKLOG = 1024
 """Connections that wait while the listener restarts; the kernel caps it by net.core.somaxconn."""
+ACCEPTED_AT_ONCE: Final = 16
+"""New connections that asyncio takes in one turn of its loop, each with a request as a rule; uvloop takes one."""
 IDLE_S: Final = 75.0
 """How long a connection may take to send the head of a request, its first one or its next: slow heads end here."""
 LINGER_S: Final = 2.0
@@ -138,7 +140,9 @@ class Listener(LoopActor):
         for sock in self._sockets:
             local, accepting = sock.family == socket.AF_UNIX, sock.dup()
             self._accepting.append(accepting)
-            await web.SockSite(self._runner, accepting, ssl_context=None if local else tls).start()
+            site = web.SockSite(self._runner, accepting, ssl_context=None if local else tls, backlog=ACCEPTED_AT_ONCE)
+            await site.start()
+            sock.listen(BACKLOG)  # it has one queue, however often it was duplicated, and the site made that short
         if self._certificate is not None:
             self.send_after(POLL_S, Look())
         self.ref.watch(functools.partial(self._gone, asyncio.get_running_loop()))

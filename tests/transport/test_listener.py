@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 
 import pytest
 from aiohttp import web
 
 from henslowe.actors.kernel import KILL, SHUTDOWN, Scheduler
 from henslowe.config.listen import Address
-from henslowe.transport.listener import TURNS, Listener, bind_tcp
+from henslowe.transport.listener import ACCEPTED_AT_ONCE, TURNS, Listener, bind_tcp
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
@@ -52,3 +53,20 @@ async def test_who_connects_in_the_very_turn_of_a_restart_is_answered(reason: st
                 assert (await reader.read()).endswith(b"here")
                 writer.close()
         await second.stop(block=False)
+
+
+async def test_the_queue_of_new_connections_stays_as_long_as_it_was_bound() -> None:
+    """A site of aiohttp would make it short, and the kernel then drops those who come in crowds: a second's wait."""
+    Scheduler.install()
+    with bind_tcp(Address("127.0.0.1", 0)) as listening:
+        bound = queue_max(listening)
+        assert bound > ACCEPTED_AT_ONCE
+        listener = await Listener.start_link(application, [listening], parent=None)
+        assert queue_max(listening) == bound
+        await listener.stop(block=False)
+
+
+def queue_max(listening: socket.socket) -> int:
+    """Of a listening socket Linux tells it where others have their selective acknowledgements."""
+    found: int = struct.unpack_from("=8B6I", listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 64))[13]
+    return found

@@ -5,124 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
-from mcp_types import CreateMessageResult, ElicitResult, ListRootsResult, Root, TextContent
-from pydantic import FileUrl
+from mcp_types import ElicitResult
 
 from henslowe.actors.endpoints import JsonObject
-from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.launch import Wire
 from henslowe.actors.messages import InstanceUp, ReleaseInstance
 from henslowe.actors.names import SERVICES
 from henslowe.actors.routes import Route
-from henslowe.transport.gateway import ManagedConnections
-from tests.actors.instances.small_node import Node, child_ref, gone, nothing_of, small_node
-from tests.transport.gateway.world import CAPABILITIES, World, events, initialize_body, world
-
-SERVER = Path(__file__).parents[1] / "mcp" / "servers" / "asking_server.py"
-ASKING = (sys.executable, "-S", "-E", str(SERVER))
-ONE, TWO = (VersionKey(ServiceName("hello"), number) for number in (1, 2))
-BOTH = pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
-NAME_ONLY = {CAPABILITIES: {"elicitation": {}}}
+from tests.actors.instances.small_node import child_ref, nothing_of
+from tests.transport.gateway.asking import BOTH, ONE, TWO, Place, elicited, placed, said, text_of
+from tests.transport.gateway.world import CAPABILITIES, events, initialize_body
 
 pytestmark = pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")
-
-
-@dataclass
-class Place:
-    """A gateway in front of a small node."""
-
-    gw: World
-    node: Node
-
-    async def up(self, version: VersionKey, *, route: bool = True) -> None:
-        count = sum(isinstance(message, InstanceUp) for message in self.node.heard)
-        self.node.ensure(version, *ASKING)
-        await self.node.told(InstanceUp, count + 1)
-        if route:
-            self.gw.route(Route(version.service, version))
-
-    @property
-    def private(self) -> int:
-        """Private connections that the gateway has."""
-        return int(self.gw.registry.get_sample_value("henslowe_gateway_private_connections") or 0)
-
-    def private_pids(self) -> list[int]:
-        ready = [e for e in self.node.events("INSTANCE_READY") if e.data.get("private") and e.status == "SUCCESS"]
-        return [event.data["pid"] for event in ready]
-
-    def client(self, mode: str, elicit: Any = None) -> Client:
-        return Client(
-            f"{self.gw.url}/mcp/hello",
-            mode=mode,
-            elicitation_callback=elicit or _elicit,
-            sampling_callback=_sample,
-            list_roots_callback=_roots,
-        )
-
-    async def call(self, tool: str, state: str | None = None, responses: Any = None, **meta: Any) -> JsonObject:
-        """A call of a stateless client, without a library that answers for it."""
-        params: JsonObject = {"name": tool, "arguments": {}}
-        if state is not None:
-            params |= {"requestState": state, "inputResponses": responses}
-        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
-        envelope = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", **NAME_ONLY, **meta}
-        headers = {"MCP_Protocol_Version": "2026-07-28", "Mcp_Method": "tools/call", "Mcp_Name": tool}
-        _, answer, _ = await self.gw.post("/mcp/hello", {**body, "params": {**params, "_meta": envelope}}, **headers)
-        return dict(answer)
-
-    async def gone(self, pid: int) -> None:
-        async with asyncio.timeout(5):
-            while not gone(pid):
-                await asyncio.sleep(0.001)
-
-
-@asynccontextmanager
-async def placed(tmp_path: Path, *, private_max: int = 8, **settings: Any) -> AsyncIterator[Place]:
-    async with (
-        small_node(tmp_path, private_max=private_max) as node,
-        world(node.directory, ManagedConnections(), **settings) as gw,
-    ):
-        yield Place(gw, node)
-
-
-@pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    async with placed(tmp_path) as running:
-        await running.up(ONE)
-        yield running
-
-
-async def _elicit(_context: Any, _params: Any) -> ElicitResult:
-    return ElicitResult(action="accept", content={"name": "Philip"})
-
-
-async def _sample(_context: Any, _params: Any) -> CreateMessageResult:
-    return CreateMessageResult(role="assistant", content=TextContent(text="ho"), model="m")
-
-
-async def _roots(_context: Any) -> ListRootsResult:
-    return ListRootsResult(roots=[Root(uri=FileUrl("file:///home"))])
-
-
-def text_of(answer: JsonObject) -> str:
-    return str(answer["result"]["content"][0]["text"])
-
-
-async def said(client: Client, tool: str) -> str:
-    result = await asyncio.wait_for(client.call_tool(tool, {}), 5)
-    return str(result.content[0].text)  # type: ignore[union-attr]
 
 
 @BOTH
@@ -142,7 +44,7 @@ async def test_the_server_is_told_of_its_clients_own_capabilities_and_offers_wha
         assert "ask_all" in [tool.name for tool in (await client.list_tools()).tools]
         told = json.loads(await said(client, "look"))["initialize"]
     assert set(told["capabilities"]) == {"elicitation", "sampling", "roots"}
-    async with Client(f"{place.gw.url}/mcp/hello", mode=mode, elicitation_callback=_elicit) as client:
+    async with Client(f"{place.gw.url}/mcp/hello", mode=mode, elicitation_callback=elicited) as client:
         assert "ask_all" not in [tool.name for tool in (await client.list_tools()).tools]
         assert set(json.loads(await said(client, "look"))["initialize"]["capabilities"]) == {"elicitation"}
 
@@ -343,83 +245,6 @@ async def test_connections_that_rest_are_ended_and_opened_again_when_they_are_ne
             assert json.loads(await said(client, "look"))["pid"] != first
 
 
-# -- calls of stateless clients that are parked ----------------
-
-ANSWER = {"elicitation-1": {"action": "accept", "content": {"name": "Ann"}}}
-
-
-async def test_a_parked_call_is_continued_once_with_the_answers(place: Place) -> None:
-    asked = (await place.call("ask_name"))["result"]
-    assert asked["resultType"] == "input_required"
-    assert asked["inputRequests"]["elicitation-1"]["method"] == "elicitation/create"
-    done = await place.call("ask_name", asked["requestState"], ANSWER)
-    assert done["result"]["content"][0]["text"] == "Hello Ann"
-    again = await place.call("ask_name", asked["requestState"], ANSWER)
-    assert (again["error"]["code"], again["error"]["message"]) == (
-        -32602,
-        "the call of this requestState is over; call again",
-    )
-
-
-async def test_what_is_left_unanswered_is_asked_again(place: Place) -> None:
-    state = (await place.call("ask_name"))["result"]["requestState"]
-    asked = (await place.call("ask_name", state, {"nonsense": {}, "elicitation-1": "no object"}))["result"]
-    assert list(asked["inputRequests"]) == ["elicitation-1"]
-    assert asked["requestState"] != state
-    done = await place.call("ask_name", asked["requestState"], ANSWER)
-    assert done["result"]["content"][0]["text"] == "Hello Ann"
-
-
-@pytest.mark.parametrize("how", ["another client", "another tool", "a changed state"])
-async def test_a_parked_call_is_nobody_elses(place: Place, how: str) -> None:
-    state = (await place.call("ask_name"))["result"]["requestState"]
-    stolen: dict[str, tuple[str, str, JsonObject]] = {
-        "another client": ("ask_name", state, {"io.modelcontextprotocol/clientInfo": {"name": "x", "version": "1"}}),
-        "another tool": ("look", state, {}),
-        "a changed state": ("ask_name", state.replace("parked.", "parked.x"), {}),
-    }
-    tool, used, meta = stolen[how]
-    assert (await place.call(tool, used, ANSWER, **meta))["error"]["code"] == -32602
-    done = await place.call("ask_name", state, ANSWER)
-    assert done["result"]["content"][0]["text"] == "Hello Ann"
-
-
-async def test_a_parked_call_that_nobody_continues_is_given_up(tmp_path: Path) -> None:
-    async with placed(tmp_path, parked_s=0.05) as place:
-        await place.up(ONE)
-        state = (await place.call("ask_name"))["result"]["requestState"]
-        (pid,) = place.private_pids()
-        await place.gone(pid)
-        assert (await place.call("ask_name", state, ANSWER))["error"]["code"] == -32602
-        assert place.private == 0
-
-
-async def test_calls_at_the_same_time_have_a_connection_each_and_take_turns_otherwise(place: Place) -> None:
-    states = [(await place.call("ask_name"))["result"]["requestState"] for _ in range(3)]
-    pids = place.private_pids()
-    assert len(set(pids)) == 3
-    for state in states:
-        await place.call("ask_name", state, ANSWER)
-    for _ in range(3):
-        looked = await place.call("look")
-        assert json.loads(looked["result"]["content"][0]["text"])["pid"] in pids
-    assert place.private == 3
-
-
-async def test_a_server_that_never_stops_asking_a_stateless_client_is_stopped(place: Place) -> None:
-    roots = {CAPABILITIES: {"roots": {}}}
-    answer = await place.call("ask_for_ever", **roots)
-    for n in range(1, 20):
-        if "error" in answer:
-            break
-        answer = await place.call(
-            "ask_for_ever", answer["result"]["requestState"], {f"roots-{n}": {"roots": []}}, **roots
-        )
-    assert answer["error"]["message"] == "the server asked 16 times and was not satisfied"
-    (pid,) = place.private_pids()
-    await place.gone(pid)
-
-
 # -- servers made with the SDK ----------------
 
 SDK = (sys.executable, str(Path(__file__).parents[2] / "conformance" / "sdk_server.py"), "--legacy")
@@ -476,89 +301,3 @@ async def test_the_everything_server_offers_and_runs_what_asks_its_client(tmp_pa
             assert "provided the requested information" in await said(client, "trigger-elicitation-request")
             result = await asyncio.wait_for(client.call_tool("trigger-sampling-request", {"prompt": "hi"}), 5)
             assert "ho" in result.content[0].text  # type: ignore[union-attr]
-
-
-# -- what a client asked for once, on connections of its own ----------------
-
-WATCHED = "file:///watched"
-
-
-@asynccontextmanager
-async def listening(place: Place) -> AsyncIterator[tuple[str, Any]]:
-    """A session that can be asked for its roots, and its event stream."""
-    body = initialize_body()
-    body["params"]["capabilities"] = {"roots": {}}
-    _, _, headers = await place.gw.post("/mcp/hello", body)
-    session = headers["Mcp-Session-Id"]
-    sent = {"Mcp-Session-Id": session, "Accept": "text/event-stream"}
-    async with place.gw.http.get(f"{place.gw.url}/mcp/hello", headers=sent) as stream:
-        yield session, stream
-
-
-async def updates(stream: Any) -> JsonObject:
-    """The next update of a resource."""
-    async for _, event in events(stream):
-        if event["method"] == "notifications/resources/updated":
-            return dict(event["params"])
-    raise AssertionError("the stream ended")
-
-
-async def seen_by_own(place: Place, session: str) -> JsonObject:
-    """What the session's own server has seen."""
-    call = {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "look"}}
-    headers = {"Mcp-Session-Id": session, "Accept": "application/json, text/event-stream"}
-    async with place.gw.http.post(f"{place.gw.url}/mcp/hello", json=call, headers=headers) as response:
-        return dict(json.loads(text_of(await response.json())))
-
-
-async def test_a_session_hears_of_resources_that_only_its_own_server_knows_to_have_changed(place: Place) -> None:
-    async with listening(place) as (session, stream):
-        await seen_by_own(place, session)
-        await place.gw.legacy("/mcp/hello", session, "resources/subscribe", {"uri": WATCHED})
-        assert (await seen_by_own(place, session))["watched"] == [WATCHED]
-        await call_own(place, session, "touch")
-        assert await updates(stream) == {"uri": WATCHED}
-        await place.gw.legacy("/mcp/hello", session, "resources/unsubscribe", {"uri": WATCHED})
-        assert (await seen_by_own(place, session))["watched"] == []
-
-
-@pytest.mark.parametrize("how", ["crash", "promotion"])
-async def test_what_a_session_asked_for_is_asked_of_its_next_own_server_too(place: Place, how: str) -> None:
-    async with listening(place) as (session, stream):
-        await place.gw.legacy("/mcp/hello", session, "resources/subscribe", {"uri": WATCHED})
-        await place.gw.legacy("/mcp/hello", session, "logging/setLevel", {"level": "error"})
-        before = await seen_by_own(place, session)
-        assert (before["watched"], before["level"]) == ([WATCHED], "error")
-        if how == "crash":
-            os.kill(before["pid"], signal.SIGKILL)
-            await place.gone(before["pid"])
-        else:
-            await place.up(TWO)
-        async with asyncio.timeout(5):
-            while (after := await seen_by_own(place, session))["pid"] == before["pid"]:
-                pass
-        assert (after["watched"], after["level"]) == ([WATCHED], "error")
-        await call_own(place, session, "touch")
-        assert await updates(stream) == {"uri": WATCHED}
-
-
-async def call_own(place: Place, session: str, tool: str) -> None:
-    call = {"jsonrpc": "2.0", "id": 6, "method": "tools/call", "params": {"name": tool}}
-    headers = {"Mcp-Session-Id": session, "Accept": "application/json, text/event-stream"}
-    async with place.gw.http.post(f"{place.gw.url}/mcp/hello", json=call, headers=headers) as response:
-        assert response.status == 200
-
-
-async def test_a_session_hears_what_its_own_server_says_of_its_task(place: Place) -> None:
-    async with listening(place) as (session, stream):
-        call = {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "look", "task": {}}}
-        headers = {"Mcp-Session-Id": session, "Accept": "application/json, text/event-stream"}
-        async with place.gw.http.post(f"{place.gw.url}/mcp/hello", json=call, headers=headers) as response:
-            task_id = (await response.json())["result"]["task"]["taskId"]
-        assert task_id != "t1", "the gateway's own"
-        await call_own(place, session, "finish")
-        async for _, event in events(stream):
-            if event["method"] == "notifications/tasks/status":
-                assert (event["params"]["taskId"], event["params"]["status"]) == (task_id, "completed")
-                return
-        raise AssertionError("the stream ended")

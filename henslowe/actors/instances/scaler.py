@@ -1,7 +1,8 @@
 """The scaler: looks at what the versions have to do, and has the manager give them more or fewer instances, or rest.
 
 Its looks cost a few additions per version; what to conclude is `scaling`'s. It also weighs the processes: one that has
-grown beyond its service's `max_rss_mb` is replaced, its successor first. It holds nothing that a restart would miss.
+grown beyond its service's `max_rss_mb` is replaced, its successor first; where another one grows so, the version
+machine is told: of a version on trial that is reason enough to go back. It holds nothing that a restart would miss.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from henslowe.actors import names
-from henslowe.actors.ids import ServiceName, VersionKey
+from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
 from henslowe.actors.instances.crew import Crew, Duty, InstanceBoard, Member
 from henslowe.actors.instances.scaling import Load, Replacements, Scaling
 from henslowe.actors.kernel import LoopActor, Timer, memory_of
 from henslowe.actors.kernel import names as registry
-from henslowe.actors.messages import ReplaceInstance, ScaleVersion, SleepVersion, WakeVersion
+from henslowe.actors.messages import ReplaceInstance, ScaleVersion, SleepVersion, VersionOutgrown, WakeVersion
 from henslowe.config.upkeep import HealthSettings, ScaleSettings
 
 TICK_S: Final = 0.5
@@ -43,7 +44,7 @@ class Tick:
 
 
 class Scaler(LoopActor):
-    """Casts `ScaleVersion`, `SleepVersion` and `ReplaceInstance`.
+    """Casts `ScaleVersion`, `SleepVersion` and `ReplaceInstance`; to VERSIONS `VersionOutgrown`.
 
     Args:
         board: The crews, and the calls that wait for them.
@@ -56,6 +57,8 @@ class Scaler(LoopActor):
         self._wishes = wishes
         self._scalings: dict[VersionKey, Scaling] = {}
         self._replacements: dict[VersionKey, Replacements] = {}
+        self._outgrown: dict[VersionKey, InstanceId] = {}
+        """The last instance of each version that was too big."""
         self._weighed_s = 0.0
         self._weighing: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
@@ -67,7 +70,7 @@ class Scaler(LoopActor):
     def handle_info(self, message: Tick) -> None:
         """One look at all versions."""
         crews, now_s = self._board.crews, time.monotonic()
-        for known in (self._scalings, self._replacements):
+        for known in (self._scalings, self._replacements, self._outgrown):
             for version in [version for version in known if version not in crews]:
                 del known[version]
         for version, crew in crews.items():
@@ -153,7 +156,11 @@ class Scaler(LoopActor):
         most_mb = self._wishes.health(version).max_rss_mb
         if most_mb is None or member.rss_bytes <= most_mb * MEBIBYTE or member.retiring:
             return
+        why = f"it uses {member.rss_bytes / MEBIBYTE:.0f} MiB, health.max_rss_mb is {most_mb:g}"
+        before = self._outgrown.get(version)
+        self._outgrown[version] = member.instance
+        if before is not None and before != member.instance:
+            registry.via(names.VERSIONS).cast(VersionOutgrown(version, f"its second instance grew too big: {why}"))
         replacements = self._replacements.setdefault(version, Replacements())
         if replacements.may(time.monotonic()):
-            why = f"it uses {member.rss_bytes / MEBIBYTE:.0f} MiB, health.max_rss_mb is {most_mb:g}"
             registry.via(names.INSTANCES).cast(ReplaceInstance(version, member.instance, why))

@@ -64,6 +64,7 @@ from henslowe.actors.messages.running import (
     ReplaceInstance,
     ScaleVersion,
     SleepVersion,
+    VersionOutgrown,
     WakeVersion,
 )
 from henslowe.actors.messages.serving import (
@@ -133,5 +134,6 @@ __all__ = [
     "Verdict",
     "VersionBroken",
     "VersionBuilt",
+    "VersionOutgrown",
     "WakeVersion",
 ]

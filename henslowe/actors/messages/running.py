@@ -77,6 +77,14 @@ class ReplaceInstance:
     why: str
 
 
+@dataclass(slots=True, frozen=True)
+class VersionOutgrown:
+    """Cast to VERSIONS: instances of a version grow beyond its limit of memory, one after another (idempotent)."""
+
+    version: VersionKey
+    why: str
+
+
 # -- gateway -> holds -> instances ----------------
 
 

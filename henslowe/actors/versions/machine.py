@@ -36,6 +36,7 @@ from henslowe.actors.messages import (
     Verdict,
     VersionBroken,
     VersionBuilt,
+    VersionOutgrown,
 )
 from henslowe.actors.versions import births, commands, gates, reports
 from henslowe.actors.versions.change import Change, Facts, State, Transition
@@ -87,6 +88,7 @@ _TRANSITIONS: Final[dict[type, Callable[[Change, Any], Any]]] = {
     InstanceDown: reports.instance_down,
     InstanceBroken: reports.instance_broken,
     Verdict: reports.verdict,
+    VersionOutgrown: reports.outgrown,
     Rehearsed: reports.rehearsed,
     HooksRefused: gates.refused,
     TimeUp: _time_up,

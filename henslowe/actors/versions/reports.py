@@ -9,7 +9,15 @@ who kills the node between two edits, finds the version serving that served befo
 
 from __future__ import annotations
 
-from henslowe.actors.messages import Decision, InstanceBroken, InstanceDown, InstanceUp, Rehearsed, Verdict
+from henslowe.actors.messages import (
+    Decision,
+    InstanceBroken,
+    InstanceDown,
+    InstanceUp,
+    Rehearsed,
+    Verdict,
+    VersionOutgrown,
+)
 from henslowe.actors.versions import rehearsing
 from henslowe.actors.versions.births import REASON_MAX, offers, stage, supersede
 from henslowe.actors.versions.change import Change, Halts
@@ -133,6 +141,20 @@ def verdict(change: Change, message: Verdict) -> None:
                 roll_back_active(change, target, message.why)
         case Decision.PROBATION_PASSED if service.active == number and change.version(number).probation:
             make_permanent(change, message.why)
+
+
+def outgrown(change: Change, message: VersionOutgrown) -> None:
+    """A version on trial whose instances grow beyond its limit of memory is taken back; others are only replaced."""
+    number = message.version.number
+    if not change.exists or number not in change.versions:
+        return
+    service = change.service
+    if service.canary == number:
+        roll_back_canary(change, message.why)
+        return
+    on_trial = service.active == number and change.version(number).probation and not service.rollback_to
+    if on_trial and (target := way_back(change)):
+        roll_back_active(change, target, message.why)
 
 
 def time_up(change: Change) -> None:

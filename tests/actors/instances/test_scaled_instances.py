@@ -26,6 +26,7 @@ from henslowe.actors.messages import (
     ReplaceInstance,
     ScaleVersion,
     SleepVersion,
+    VersionOutgrown,
 )
 from henslowe.config.upkeep import HealthSettings, Scale, ScaleSettings
 from henslowe.errors import Unavailable
@@ -310,6 +311,22 @@ async def test_a_call_under_way_keeps_a_version_awake(node: Node) -> None:
     await node.told(InstanceUp, 2)
     assert node.directory.of(ONE) == (endpoint,)
     waiting.cancel()
+
+
+async def test_a_second_instance_that_grows_too_big_is_told_to_the_version_machine(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("henslowe.actors.instances.scaler.WEIGH_S", 0.0)
+    ensure(node)
+    await node.told(InstanceUp)
+    scaler = await Scaler.start_link(node.board, Wishes(ScaleSettings(), HealthSettings(max_rss_mb=0.001)))
+    await until(lambda: scaler.send(Tick()) or len(node.events("INSTANCE_REPLACED")) == 1)
+    assert not [message for message in node.heard if isinstance(message, VersionOutgrown)]
+    await until(lambda: scaler.send(Tick()) or [m for m in node.heard if isinstance(m, VersionOutgrown)])
+    told = await node.told(VersionOutgrown)
+    assert told.version == ONE
+    assert "health.max_rss_mb is 0.001" in told.why
+    await scaler.stop(block=False)
 
 
 async def test_the_scaler_gives_more_instances_to_a_queue_replaces_the_big_and_lets_the_idle_rest(node: Node) -> None:

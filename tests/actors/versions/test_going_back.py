@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from henslowe.actors.ids import VersionKey
 from henslowe.actors.messages import (
     Action,
     Decision,
+    VersionOutgrown,
 )
 from henslowe.actors.versions import (
     Boot,
@@ -24,6 +26,19 @@ def test_a_canary_is_rolled_back_by_its_verdict(canary: Service) -> None:
 def test_a_canary_that_cannot_be_kept_running_is_rolled_back(canary: Service) -> None:
     canary.broken(2)
     assert canary.states() == {1: "ACTIVE", 2: "ROLLED_BACK"}
+
+
+def test_a_version_that_outgrows_its_memory_is_taken_back_from_its_trial_and_kept_after_it(
+    canary: Service, hello: Service
+) -> None:
+    canary.do(VersionOutgrown(VersionKey(HELLO, 2), "130 MiB"))
+    assert (canary.states(), canary.state.versions[2].reason) == ({1: "ACTIVE", 2: "ROLLED_BACK"}, "130 MiB")
+    hello.ship("a")
+    hello.ship("b")
+    hello.do(VersionOutgrown(VersionKey(HELLO, 2), "130 MiB"))
+    assert hello.states() == {1: "ACTIVE", 2: "ROLLED_BACK"}
+    hello.do(VersionOutgrown(VersionKey(HELLO, 1), "130 MiB"))
+    assert hello.states() == {1: "ACTIVE", 2: "ROLLED_BACK"}
 
 
 def test_an_active_version_on_probation_goes_back_to_the_warm_previous_one(hello: Service) -> None:

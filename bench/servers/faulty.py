@@ -13,9 +13,9 @@ import time
 FAULT = ""
 SEED = 1
 BASE_S = 0.01
-LEAK_BYTES = 32 << 20
-LEAK_BYTES_MAX = 256 << 20
-"""What a server has in all when its machine has no more."""
+LEAK_BYTES = 2 << 20
+LEAK_BYTES_MAX = 768 << 20
+"""What a server has in all when its machine has no more; its node's limit comes first."""
 chance = random.Random(SEED)
 leaked: list[bytearray] = []
 writing = threading.Lock()

@@ -71,6 +71,22 @@ HOSTILE: list[Any] = [
     *([], [[]], [None], {}, {"": {}}, {"_meta": None}, "a" * 9_000, ["x"] * 200, MODERN, "2025-11-25", "2099-01-01"),
     *("__proto__", "fixture__", "__", "notifications/", "tools/call", "%s%n", "{0}", "\u202e", "henslowe:state:1"),
 ]
+SPLINTERS = [
+    b"\x00",
+    b"{",
+    b"]",
+    b'"',
+    b"\\u0000",
+    b"\\ud800",
+    b"[" * 500,
+    b"\xc0\xaf",
+    b"\xed\xa0\x80",
+    b"\xf4\x90\x80\x80",
+]
+"""Among them UTF-8 that is none: overlong, a surrogate, beyond the last character."""
+TWICE = [b"jsonrpc", b"id", b"method", b"params", b"name", b"arguments", b"_meta", b"uri", b"taskId", b"x"]
+BEYOND = [b"9" * 400, b"-" + b"9" * 400, b"1e999", b"18446744073709551616", b"0." + b"3" * 400, b"NaN", b"null", b'"x"']
+BEYOND += [b"[" * levels + b"]" * levels for levels in (100, 130, 1_100, 20_000)]
 NAMES = [b"MCP-Protocol-Version", b"Mcp-Method", b"Mcp-Name", b"Mcp-Session-Id", b"Accept", b"Content-Type", b"Origin"]
 NAMES += [b"Last-Event-ID", b"Mcp-Param-X", b"Authorization", b"traceparent", b"Content-Encoding", b"Expect", b"Cookie"]
 VALUES = [
@@ -140,9 +156,36 @@ class Fuzzer:
         if roll.random() < 0.3:
             headers = self._headers(headers)
         path = roll.choice(PATHS) if roll.random() < 0.3 else roll.choice(PATHS[:2])
-        verb = roll.choice((b"GET", b"DELETE", b"PUT", b"OPTIONS", b"BREW")) if roll.random() < 0.03 else b"POST"
+        verb = b"POST"
+        if roll.random() < 0.03:
+            verb = roll.choice((b"GET", b"GET", b"DELETE", b"PUT", b"OPTIONS", b"BREW"))
+            if self._sessions and roll.random() < 0.5:
+                headers = self._taken_up(headers)
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-        return b"%b %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b" % (verb, path.encode(), lines, len(body), body)
+        start = b"%b %b HTTP/1.1\r\n%b" % (verb, path.encode(), lines)
+        if roll.random() < 0.05:
+            return start + b"Transfer-Encoding: chunked\r\n\r\n" + self._chunks(body)
+        return b"%bContent-Length: %d\r\n\r\n%b" % (start, len(body), body)
+
+    def _taken_up(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Headers of somebody who comes back to a stream, his own or another one."""
+        session = self._random.choice(self._sessions).encode()
+        event = self._random.choice((b"0", b"1", b"-1", b"x", b"9" * 40, b"%b-1" % session, b"\xff", session))
+        return [*headers, (b"Mcp-Session-Id", session), (b"Accept", b"text/event-stream"), (b"Last-Event-ID", event)]
+
+    def _chunks(self, body: bytes) -> bytes:
+        """A body in chunks of any size, with what may stand beside them; of two hundred one is cut wrongly."""
+        roll, parts, at = self._random, [], 0
+        while at < len(body):
+            piece = body[at : at + roll.choice((1, 7, 64, 5_000))]
+            at += len(piece)
+            parts.append(b"%x%b\r\n%b\r\n" % (len(piece), roll.choice((b"", b"", b"", b";a=b")), piece))
+            if len(parts) > 20:
+                parts.append(b"%X\r\n%b\r\n" % (len(body) - at, body[at:]) if at < len(body) else b"")
+                break
+        if roll.random() < 0.005:
+            parts.insert(roll.randrange(len(parts) + 1), roll.choice((b"-1\r\n", b"zz\r\n", b"FFFFFFFFFFFFFFFFF\r\n")))
+        return b"".join(parts) + b"0\r\n" + roll.choice((b"", b"", b"X-Trailer: x\r\n")) + b"\r\n"
 
     def _message(self, modern: bool) -> dict[str, Any]:
         method, params = self._random.choice(REQUESTS)
@@ -162,10 +205,12 @@ class Fuzzer:
             for _ in range(roll.choice((1, 1, 2, 8))):
                 at = roll.randrange(len(body))
                 kind = roll.random()
-                if kind < 0.4:
+                if kind < 0.3:
                     body[at] = roll.randrange(256)
+                elif kind < 0.5:
+                    body[at:at] = roll.choice(SPLINTERS)
                 elif kind < 0.6:
-                    body[at:at] = roll.choice((b"\x00", b"{", b"]", b'"', b"\\u0000", b"\\ud800", b"[" * 500))
+                    self._member(body)
                 elif kind < 0.8:
                     del body[at : at + roll.randrange(1, 20)]
                 else:
@@ -173,6 +218,11 @@ class Fuzzer:
                 if not body:
                     break
         return bytes(body)
+
+    def _member(self, body: bytearray) -> None:
+        """Put a member before the first one of some object: a name twice, a number beyond all, arrays without end."""
+        if (at := body.find(b"{", self._random.randrange(len(body)))) >= 0 and body[at + 1 : at + 2] == b'"':
+            body[at + 1 : at + 1] = b'"%b":%b,' % (self._random.choice(TWICE), self._random.choice(BEYOND))
 
     def _headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         roll = self._random
@@ -247,15 +297,20 @@ class Figures:
     broken: list[str] = field(default_factory=list)
 
 
+Renew = Callable[[bytes], None]
+"""Opens another session in place of the one that a request ended: without it the rest would meet none."""
+
+
 class Driver:
     """Connections that send pipelines until enough was sent."""
 
-    def __init__(self, url: str, fuzzer: Fuzzer, figures: Figures, requests: int) -> None:
+    def __init__(self, url: str, fuzzer: Fuzzer, figures: Figures, requests: int, renew: Renew) -> None:
         parts = urlsplit(url)
         self._host, self._port = str(parts.hostname), int(parts.port or 80)
         self._fuzzer = fuzzer
         self._figures = figures
         self._requests = requests
+        self._renew = renew
 
     async def run(self) -> None:
         """Send all requests."""
@@ -289,6 +344,8 @@ class Driver:
                 self._broken(f"{status} {body[:300]!r}", request)
             elif body and b'"jsonrpc"' in body and not _is_rpc(body):
                 self._broken(f"no JSON-RPC: {body[:300]!r}", request)
+            if request.startswith(b"DELETE") and status in (200, 204):
+                await asyncio.to_thread(self._renew, request)
             if not good:
                 return False
         return True
@@ -337,7 +394,13 @@ def fuzz(options: argparse.Namespace, folder: Path) -> Figures:
         sessions = [post(node.mcp("fixture"), INITIALIZE, {})[0] for _ in range(50)]
         before_kb, began_s = resident_kb(node.pid), time.monotonic()
         fuzzer = Fuzzer(options.seed, urlsplit(node.url).netloc, sessions)
-        asyncio.run(Driver(node.url, fuzzer, figures, options.requests).run())
+
+        def renew(request: bytes) -> None:
+            for at, session in enumerate(sessions):
+                if session.encode() in request:
+                    sessions[at] = post(node.mcp("fixture"), INITIALIZE, {})[0]
+
+        asyncio.run(Driver(node.url, fuzzer, figures, options.requests, renew).run())
         figures.took_s = round(time.monotonic() - began_s, 1)
         figures.growth_mb = round((resident_kb(node.pid) - before_kb) / 1_024, 1)
         for what in _unwell(node):

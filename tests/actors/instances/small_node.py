@@ -142,9 +142,11 @@ async def small_node(tmp_path: Path, **instances: Any) -> AsyncIterator[Node]:
 async def tree(children: list[ChildSpec]) -> AsyncIterator[None]:
     """A supervisor, stopped in order at the end of the block."""
     root = await Supervisor.start_link(children)
-    yield
-    async with asyncio.timeout(10):
-        await root.stop(block=False)
+    try:
+        yield
+    finally:  # the next test needs the names
+        async with asyncio.timeout(10):
+            await root.stop(block=False)
 
 
 def gone(pid: int) -> bool:

@@ -237,7 +237,7 @@ async def test_beyond_the_limit_clients_share_as_before(tmp_path: Path) -> None:
 
 
 async def test_connections_that_rest_are_ended_and_opened_again_when_they_are_needed(tmp_path: Path) -> None:
-    async with placed(tmp_path, private_idle_s=0.05) as place:
+    async with placed(tmp_path, private_idle_s=0.3) as place:
         await place.up(ONE)
         async with place.client("legacy") as client:
             first = json.loads(await said(client, "look"))["pid"]

@@ -120,17 +120,20 @@ PATHS = [
     "/mcp/fixture@1",
 ]
 PATHS += ["/mcp/fixture@%5E1", "/mcp/%00", "/mcp/fixture?x=1", "/mcp/" + "a" * 300, "//mcp", "/mcp/fixture@>=0,<9"]
+SESSION_PATHS = ("/mcp", "/mcp/fixture")
 CONNECTIONS = 16
 PIPELINE = 8
 ANSWER_S = 30.0
 """Longest wait for the answers of one pipeline, on a busy machine."""
+RECOVERY_S = 15.0
+"""Longest wait at the end for a server that fell over what it was sent, and is left alone for a few seconds."""
 SHOWN_MAX = 5
 
 
 class Fuzzer:
     """An endless, seeded source of requests. Not one of them is random twice."""
 
-    def __init__(self, seed: int, host: str, sessions: list[str]) -> None:
+    def __init__(self, seed: int, host: str, sessions: dict[str, list[str]]) -> None:
         self._random = random.Random(seed)
         self._host = host.encode()
         self._sessions = sessions
@@ -145,31 +148,38 @@ class Fuzzer:
         for _ in range(roll.choice((0, 1, 1, 1, 2, 3))):
             message = roll.choice(self._mutators)(message)
         body = self._bytes(message)
+        path = roll.choice(PATHS) if roll.random() < 0.3 else roll.choice(PATHS[:2])
         headers = [(b"Host", self._host), (b"Content-Type", b"application/json")]
         # A stream that is opened never ends: those are asked for seldom, and then the connection is given up.
         headers.append((b"Accept", b"application/json" + (b", text/event-stream" if roll.random() < 0.02 else b"")))
         if modern:
             headers += [(b"MCP-Protocol-Version", MODERN.encode()), (b"Mcp-Method", method.encode())]
             headers += [(b"Mcp-Name", name.encode())] if name else []
-        elif self._sessions:
-            headers += [(b"Mcp-Session-Id", roll.choice(self._sessions).encode())]
+        else:
+            headers += [(b"Mcp-Session-Id", self._session(path))]
         if roll.random() < 0.3:
             headers = self._headers(headers)
-        path = roll.choice(PATHS) if roll.random() < 0.3 else roll.choice(PATHS[:2])
         verb = b"POST"
         if roll.random() < 0.03:
             verb = roll.choice((b"GET", b"GET", b"DELETE", b"PUT", b"OPTIONS", b"BREW"))
-            if self._sessions and roll.random() < 0.5:
-                headers = self._taken_up(headers)
+            if roll.random() < 0.5:
+                headers = self._taken_up(headers, path)
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
         start = b"%b %b HTTP/1.1\r\n%b" % (verb, path.encode(), lines)
         if roll.random() < 0.05:
             return start + b"Transfer-Encoding: chunked\r\n\r\n" + self._chunks(body)
         return b"%bContent-Length: %d\r\n\r\n%b" % (start, len(body), body)
 
-    def _taken_up(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    def _session(self, path: str) -> bytes:
+        """A session of this path, or, now and then, of another one."""
+        other = path not in self._sessions or self._random.random() < 0.05
+        return self._random.choice(
+            self._sessions[self._random.choice(list(self._sessions)) if other else path]
+        ).encode()
+
+    def _taken_up(self, headers: list[tuple[bytes, bytes]], path: str) -> list[tuple[bytes, bytes]]:
         """Headers of somebody who comes back to a stream, his own or another one."""
-        session = self._random.choice(self._sessions).encode()
+        session = self._session(path)
         event = self._random.choice((b"0", b"1", b"-1", b"x", b"9" * 40, b"%b-1" % session, b"\xff", session))
         return [*headers, (b"Mcp-Session-Id", session), (b"Accept", b"text/event-stream"), (b"Last-Event-ID", event)]
 
@@ -391,14 +401,15 @@ def fuzz(options: argparse.Namespace, folder: Path) -> Figures:
     # A call that a server leaves unanswered is not what is looked for: it must not hold up a pipeline for minutes.
     with Node(workspace, "gateway.call_timeout_s=2", "instances.max_restarts=100000") as node:
         node.wait_for_active("fixture", 1)
-        sessions = [post(node.mcp("fixture"), INITIALIZE, {})[0] for _ in range(50)]
+        sessions = {path: [post(node.url + path, INITIALIZE, {})[0] for _ in range(25)] for path in SESSION_PATHS}
         before_kb, began_s = resident_kb(node.pid), time.monotonic()
         fuzzer = Fuzzer(options.seed, urlsplit(node.url).netloc, sessions)
 
         def renew(request: bytes) -> None:
-            for at, session in enumerate(sessions):
-                if session.encode() in request:
-                    sessions[at] = post(node.mcp("fixture"), INITIALIZE, {})[0]
+            for path, opened in sessions.items():
+                for at, session in enumerate(opened):
+                    if session.encode() in request:
+                        opened[at] = post(node.url + path, INITIALIZE, {})[0]
 
         asyncio.run(Driver(node.url, fuzzer, figures, options.requests, renew).run())
         figures.took_s = round(time.monotonic() - began_s, 1)
@@ -411,17 +422,21 @@ def fuzz(options: argparse.Namespace, folder: Path) -> Figures:
 def _unwell(node: Node) -> list[str]:
     """What is wrong with the node afterwards."""
     found = [] if http_status(f"{node.url}/readyz") == 200 else ["the node is not ready"]
-    with suppress(OSError):
-        session, _ = post(node.mcp("fixture"), INITIALIZE, {})
-        call = {
-            "jsonrpc": "2.0",
-            "id": 1,
-            "method": "tools/call",
-            "params": {"name": "test_simple_text", "arguments": {}},
-        }
-        if '"result"' in post(node.mcp("fixture"), call, {"Mcp-Session-Id": session})[1]:
-            return found
-    return [*found, "the service does not answer a valid call"]
+    call = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": "test_simple_text", "arguments": {}},
+    }
+    said, until_s = "nothing", time.monotonic() + RECOVERY_S
+    while time.monotonic() < until_s:
+        with suppress(OSError):
+            session, _ = post(node.mcp("fixture"), INITIALIZE, {})
+            said = post(node.mcp("fixture"), call, {"Mcp-Session-Id": session})[1]
+            if '"result"' in said:
+                return found
+        time.sleep(0.5)
+    return [*found, f"expected a valid call to be answered within {RECOVERY_S:g} s, got: {said[:300]}"]
 
 
 def main() -> int:

@@ -66,8 +66,10 @@ class Proxy:
         return f"http://127.0.0.1:{self.port}/mcp"
 
     def __enter__(self) -> Self:
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self._process = subprocess.Popen(self.command, start_new_session=True, **quiet)
+        nowhere = subprocess.DEVNULL
+        self._process = subprocess.Popen(
+            self.command, start_new_session=True, stdin=nowhere, stdout=nowhere, stderr=nowhere
+        )
         give_up_s = time.monotonic() + START_S
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):

@@ -181,20 +181,16 @@ class Caller:
         if not told.may_go_to(endpoint):
             return None
         began_s = time.monotonic()
-        begun = endpoint.begin(
-            ask.method,
-            ask.params,
-            era=ask.era,
-            headers=ask.headers,
-            timeout_s=self._call_timeout_s,
-            on_notification=ask.on_notification,
-            told=told,
-        )
+        begun = self._dialogues.begin(endpoint, ask, timeout_s=self._call_timeout_s, told=told)
         if begun is None:
             return None
         self.in_flight += 1
-        self._budget.called(service_of(target))
+        self._budget.called(route.service)
         return Attempt(choice, endpoint, began_s, ask.thinking_s(), self._health.began(endpoint)), begun
+
+    def concluded(self, ask: Ask, attempt: Attempt, answer: JsonObject) -> JsonObject | None:
+        """What came of an attempt, as `finish` takes it; None where it has to go on."""
+        return self._dialogues.concluded(attempt.endpoint, ask, answer)
 
     def finish(self, ask: Ask, attempt: Attempt, answer: JsonObject) -> JsonObject:
         """The answer for the client, of an attempt that was answered."""
@@ -230,7 +226,9 @@ class Caller:
             if begun is None:
                 attempt, running = await self._attempt(target, ask, progress, pin, resumed)
             else:
-                attempt, running = begun.attempt, begun.answer()
+                attempt = begun.attempt
+                left_s = progress.deadline_s - time.monotonic()
+                running = self._dialogues.go_on(begun, attempt.endpoint, ask, timeout_s=left_s)
             pin = resumed = begun = None
             try:
                 answer = await running

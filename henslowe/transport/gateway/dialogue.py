@@ -22,9 +22,10 @@ from henslowe.actors.endpoints import Endpoint, Era, JsonObject, OnNotification
 from henslowe.actors.ids import InstanceId
 from henslowe.transport.gateway.parked import STATE_PREFIX, Parked, Parking, Subject
 from henslowe.transport.gateway.private import OWN_METHODS, Own, Privates, SessionClient
-from henslowe.transport.gateway.questions import ROUNDS_MAX, AskedClient, Request, converse
+from henslowe.transport.gateway.questions import ROUNDS_MAX, AskedClient, Request, concluded, converse
 from henslowe.transport.gateway.sticky import Unit
-from henslowe.transport.mcp import DormantEndpoint, eras
+from henslowe.transport.mcp import DormantEndpoint, McpEndpoint, eras
+from henslowe.transport.mcp.begun import Begun, Told
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -138,6 +139,37 @@ class Dialogues:
             return None
         call = self._parking.take(ask.params.get("requestState"), _subject(ask))
         return None if call is None else Way(call.endpoint, parked=call)
+
+    def begin(self, endpoint: McpEndpoint, ask: Ask, *, timeout_s: float, told: Told) -> Begun | None:
+        """Make an attempt on the connection that all share, at once; None, and nothing was done, if that cannot be.
+
+        What comes of it has to be `concluded`, or goes on with `go_on`.
+        """
+        params, era = ask.params, ask.era
+        if ask.client is not None and endpoint.facts.era is Era.MODERN:
+            params, era = ask.client.stamped(params, endpoint.facts.protocol_version), Era.MODERN
+        return endpoint.begin(
+            ask.method,
+            params,
+            era=era,
+            headers=ask.headers,
+            timeout_s=timeout_s,
+            on_notification=ask.on_notification,
+            told=told,
+        )
+
+    def concluded(self, endpoint: Endpoint, ask: Ask, answer: JsonObject) -> JsonObject | None:
+        """The answer as the client's era has it; None where the server asks something first."""
+        if ask.client is None or endpoint.facts.era is not Era.MODERN:
+            return answer
+        return concluded(answer, ask.method, ask.params, endpoint.facts)
+
+    async def go_on(self, begun: BegunAttempt, endpoint: Endpoint, ask: Ask, *, timeout_s: float) -> JsonObject:
+        """The answer of an attempt that was begun. Raises as `run`."""
+        if ask.client is None or endpoint.facts.era is not Era.MODERN:
+            return await begun.answer()
+        request = Request(ask.method, ask.params, ask.headers, ask.on_notification)
+        return await converse(endpoint, ask.client, request, timeout_s=timeout_s, first=begun.answer())
 
     async def run(self, way: Way, ask: Ask, *, timeout_s: float) -> JsonObject:
         """The answer, as the client's era has it.

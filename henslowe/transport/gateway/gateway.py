@@ -174,6 +174,7 @@ class Gateway:
             caller=self._caller,
             results=self.results,
             serving=serving,
+            schemas=self._schemas,
             refusal=self._failed,
         )
         self._metrics.watch(

@@ -7,8 +7,8 @@ out here; what also needs the body, the routes or the sessions is decided for ea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from aiohttp import hdrs
 from aiohttp.http_parser import RawRequestMessage
@@ -35,6 +35,8 @@ class Head:
     """What the body must agree with in the stateless era, by lower-case name."""
     forwarded: Mapping[str, str] | None
     """What travels on to the server; None where the stateless era refuses it."""
+    agreed: set[tuple[Any, ...]] = field(default_factory=set, compare=False)
+    """What of bodies was found to agree with it (`inbound.check_modern_again`)."""
 
 
 @dataclass(slots=True)

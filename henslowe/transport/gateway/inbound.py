@@ -33,6 +33,8 @@ _JSON_TYPES: Final = ("application/json", "application/*", "*/*")
 _SSE_TYPES: Final = ("text/event-stream", "text/*", "*/*")
 DEPTH_MAX: Final = 128
 """Levels of nesting in a request; servers and encoders have limits of their own, and less clear words for them."""
+AGREED_MAX: Final = 64
+"""Bodies that are remembered to agree with one head: most have one, since the head names method and tool."""
 _ACCEPTS: dict[str, tuple[bool, bool]] = {}
 _ACCEPTS_MAX: Final = 256
 """Distinct Accept headers remembered; real clients have a handful."""
@@ -174,6 +176,28 @@ def check_modern(message: JsonObject, headers: Mapping[str, str]) -> InboundMode
                 400, jsonrpc.HEADER_MISMATCH, "Mcp-Name header does not match the request body's 'taskId' parameter"
             )
     return verdict
+
+
+def check_modern_again(message: JsonObject, headers: Mapping[str, str], agreed: set[tuple[Any, ...]]) -> JsonObject:
+    """The `_meta` of a modern request whose headers and body agree, as `check_modern` finds out.
+
+    All that it looks at is remembered in `agreed`, which belongs to these headers: most bodies are like one before.
+
+    Raises:
+        Refused: As `check_modern`.
+        TypeError: Something that has to be a string cannot even be looked up.
+    """
+    method, params = message["method"], message.get("params")
+    meta = params.get("_meta") if params is not None else None
+    if params is None or not isinstance(meta, dict):
+        raise Refused(400, jsonrpc.INVALID_PARAMS, "expected params._meta to be an object")
+    named = params.get(eras.NAME_PARAM.get(method, ""))
+    looked_at = method, named, meta.get(eras.PROTOCOL_VERSION_META), eras.CLIENT_CAPABILITIES_META in meta
+    if looked_at not in agreed:
+        check_modern(message, headers)
+        if len(agreed) < AGREED_MAX:
+            agreed.add(looked_at)
+    return meta
 
 
 def forwarded_headers(raw_headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from aiohttp.typedefs import Handler
 
 from henslowe.actors.access.policy import Policy
 from henslowe.actors.access.principal import Principal
-from henslowe.actors.endpoints import Endpoint, JsonObject
+from henslowe.actors.endpoints import Endpoint, Era, JsonObject
 from henslowe.errors import HensloweError
 from henslowe.transport.access.asker import WHO
 from henslowe.transport.gateway import inbound
@@ -30,7 +30,7 @@ from henslowe.transport.gateway.legacy import Legacy
 from henslowe.transport.gateway.modern import Modern, status_of
 from henslowe.transport.gateway.protocol import response_bytes, retry_after
 from henslowe.transport.gateway.results import Results
-from henslowe.transport.gateway.scopes import Scope
+from henslowe.transport.gateway.scopes import HeaderSchemas, Scope
 from henslowe.transport.gateway.selection import Target
 from henslowe.transport.gateway.serving import CANCELLED, Serving, StatusOf, always_ok
 from henslowe.transport.gateway.sessions import Session
@@ -70,6 +70,7 @@ class InlineCalls:
         caller: Makes the calls.
         results: What is kept of their answers.
         serving: The calls under way.
+        schemas: Know the tools whose arguments travel in headers.
         refusal: The response for a request that ends at the gateway all the same, by what was raised.
     """
 
@@ -83,6 +84,7 @@ class InlineCalls:
         caller: Caller,
         results: Results,
         serving: Serving,
+        schemas: HeaderSchemas,
         refusal: Callable[[Exception, Scope, JsonObject], web.Response],
     ) -> None:
         self._scopes = scopes
@@ -92,6 +94,7 @@ class InlineCalls:
         self.caller = caller
         self.results = results
         self.serving = serving
+        self.schemas = schemas
         self.refusal = refusal
 
     def begin(self, client: Client, head: Head, who: Principal, raw: bytes, at: int) -> InlineCall | None:
@@ -132,7 +135,7 @@ class InlineCalls:
         if type(message) is not dict or "id" not in message or "method" not in message:
             return None
         if inbound.is_modern(head.version, message):
-            ask, call.status_of = self.modern.plain(head, scope, message, caller), status_of
+            ask, call.status_of = self.modern.plain(head, message, caller), status_of
         else:
             ask, call.session = self.legacy.plain(head, scope, message, caller)
         if ask is None or ask.method in METHODS:
@@ -205,23 +208,30 @@ class InlineCall:
         return "" if self.session is None else self.session.id
 
     def may_go_to(self, endpoint: Endpoint) -> bool:
-        """Whether the endpoint has to be asked, as far as answers are kept that are still good."""
-        kept_as = self._calls.results.kept_as(self.ask, endpoint.contract)
+        """Whether there is nothing about the call that this endpoint's contract makes unusual.
+
+        That is: no answer of it that may still be good, no headers for arguments.
+        """
+        calls, ask = self._calls, self.ask
+        kept_as = calls.results.kept_as(ask, endpoint.contract)
         if kept_as is None:
             return False
         self._kept_as = kept_as
-        return True
+        if ask.era is Era.LEGACY or ask.method != "tools/call" or ask.params is None:
+            return True
+        return calls.schemas.find(endpoint, str(ask.params.get("name"))) is None
 
     # -- told by the server's side ----------------
 
     def answered(self, answer: JsonObject) -> None:
         """See `Told.answered`."""
         calls, ask = self._calls, self.ask
-        if made(answer, ask) is not None or ("error" in answer and retry_after(answer)):
+        concluded = calls.caller.concluded(ask, self.attempt, answer)
+        if concluded is None or made(concluded, ask) is not None or ("error" in concluded and retry_after(concluded)):
             self._answer = answer
             self._go_on()
             return
-        answer = calls.caller.finish(ask, self.attempt, answer)
+        answer = calls.caller.finish(ask, self.attempt, concluded)
         if self._kept_as:
             calls.results.keep(self.attempt.endpoint, ask, self._kept_as, answer)
         self._close()
@@ -296,6 +306,7 @@ class InlineCall:
             self._end()
 
     def _end(self) -> None:
+        self.ask.on_notification = None  # a circle
         if self.at_end is not None:
             self.at_end()
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -32,7 +33,7 @@ from henslowe.transport.gateway.protocol import (
     Refused,
     node_error,
 )
-from henslowe.transport.gateway.questions import AskedClient
+from henslowe.transport.gateway.questions import AskedClient, Question
 from henslowe.transport.gateway.resumable import ResumableExchange
 from henslowe.transport.gateway.scopes import Scope
 from henslowe.transport.gateway.serving import Begun, Serving, offered
@@ -42,6 +43,8 @@ from henslowe.transport.gateway.tasks import STATUS
 from henslowe.transport.gateway.wishes import own_uri
 from henslowe.transport.mcp import eras, jsonrpc
 
+KNOWN_MAX: Final = 1_000
+"""Sessions whose calls are prepared; when there are more, all are forgotten: to prepare one costs 3 us."""
 BATCH_MAX: Final = 100
 """Messages in one batch; the revision that had batches named no limit."""
 _SESSION_ID_CHARS_MAX: Final = 128
@@ -54,11 +57,24 @@ _OURS: Final = _MODERN_ONLY | {"logging/setLevel", "ping", "resources/subscribe"
 """Requests that belong to the session, which is the gateway's."""
 
 
+@dataclass(slots=True, frozen=True)
+class _Known:
+    """What calls of one session have in common."""
+
+    session: Session
+    client: AskedClient
+    mute: AskedClient
+    """The same client, where it takes no event stream."""
+    own: SessionClient | None
+    thinking_s: Callable[[], float]
+
+
 class Legacy:
     """POST, GET and DELETE of clients that shook hands."""
 
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
+        self._known: dict[str, _Known] = {}
         self._listening = Listening(
             serving, lambda scope, session, message: self._answer(scope, session, message, None)
         )
@@ -89,20 +105,40 @@ class Legacy:
         if method == "initialize" or method in _OURS or method in self._serving.extra:
             return None, None
         session = self._found(head.session_id, scope, caller.who.name)
-        if session is None or (head.sse and eras.askable(session.capabilities)) or inbound.wants_progress(params):
+        if session is None or inbound.wants_progress(params):
             return None, None
         self._serving.sessions.seen(session.id)
+        if session.log_level:  # this may be a new life of the node
+            self._serving.wishes.level(scope.name, session.log_level, scope.routed)
+        known = self._known.get(session.id)
+        if known is None or known.session is not session:
+            known = self._learn(session)
         ask = Ask(
             self._serving.visitors.session(session.id),
             method,
             params,
             Era.LEGACY,
+            client=known.client if head.sse else known.mute,
+            session=known.own if head.sse else None,
             principal=caller.who.name,
             size=caller.size,
-            thinking_s=partial(self._serving.thinking.total_s, session.id),
+            thinking_s=known.thinking_s,
             request_id=message["id"],
         )
         return ask, session
+
+    def _learn(self, session: Session) -> _Known:
+        """What all calls of a session have in common, as long as its row stays as it is."""
+        if len(self._known) >= KNOWN_MAX:
+            self._known.clear()
+        known = self._known[session.id] = _Known(
+            session,
+            self._client(session, _not_yet),
+            self._client(session, None),
+            self._own(session),
+            partial(self._serving.thinking.total_s, session.id),
+        )
+        return known
 
     async def go_on(
         self, request: web.Request, scope: Scope, session: Session, message: JsonObject, begun: Begun, *, sse: bool
@@ -254,11 +290,7 @@ class Legacy:
         on_notification = question = own = None
         if listening is not None:
             on_notification, question = listening.notify, partial(self._serving.question, listening.send, session.id)
-            if able := eras.askable(session.capabilities):
-                asked, heard = partial(self._asked, session.id), partial(self._heard, session.id)
-                client = SoleClient(able, asked, session.client_info, heard)
-                own = SessionClient(session.id, client)
-        answering = AskedClient(session.client_info, session.capabilities, session.log_level, question)
+            own = self._own(session)
         return scope.call(
             Ask(
                 self._serving.visitors.session(session.id),
@@ -266,7 +298,7 @@ class Legacy:
                 params,
                 Era.LEGACY,
                 on_notification=on_notification,
-                client=answering,
+                client=self._client(session, question),
                 session=own,
                 principal="" if exchange is None else exchange.principal,
                 size=0 if exchange is None else exchange.size,
@@ -275,6 +307,19 @@ class Legacy:
                 begun=begun,
             )
         )
+
+    def _own(self, session: Session) -> SessionClient | None:
+        """Whoever a server of its era may ask something, on a connection that is the session's alone."""
+        able = eras.askable(session.capabilities)
+        if not able:
+            return None
+        asked, heard = partial(self._asked, session.id), partial(self._heard, session.id)
+        return SessionClient(session.id, SoleClient(able, asked, session.client_info, heard))
+
+    @staticmethod
+    def _client(session: Session, question: Question | None) -> AskedClient:
+        """Whoever a stateless server may ask something."""
+        return AskedClient(session.client_info, session.capabilities, session.log_level, question)
 
     async def _own_answer(self, scope: Scope, session: Session, method: str, params: JsonObject | None) -> JsonObject:
         """The answer to what is the gateway's own to answer."""
@@ -391,3 +436,8 @@ class Legacy:
             answer = refused.answer()
         request_id = message.get("id") if isinstance(message, dict) else None
         return {"jsonrpc": "2.0", "id": request_id, **answer}
+
+
+async def _not_yet(_method: str, _params: JsonObject) -> JsonObject:
+    """Stands for the way to a client while a call has no exchange: a call whose server asks something gets one."""
+    return jsonrpc.error(CLIENT_FAILED, "the client does not listen")

@@ -75,19 +75,21 @@ class Modern:
             return await self._extra(request, scope, message, sse=sse)
         return await self._request(request, scope, message, unit, forwarded, sse=sse)
 
-    def plain(self, head: Head, scope: Scope, message: JsonObject, caller: Knocking) -> Ask | None:
-        """What a request asks that needs nothing but its server; None for any other, and for one to be refused."""
+    def plain(self, head: Head, message: JsonObject, caller: Knocking) -> Ask | None:
+        """What a request asks that needs nothing but its server; None for any other, and for one to be refused.
+
+        Its headers for arguments are left to whoever knows the server: there must be none that matter.
+        """
         inbound.check_shape(message)
         method, params = message["method"], message.get("params")
         if head.forwarded is None or method in _OWN or method in _GONE or method in eras.CACHEABLE:
             return None
-        envelope = inbound.check_modern(message, head.routing)
+        meta = inbound.check_modern_again(message, head.routing, head.agreed)
         assert params is not None, "the envelope is in it"
-        meta = params["_meta"]
         if method in self._serving.extra or "progressToken" in meta or eras.LOG_LEVEL_META in meta:
             return None
-        unit = self._serving.visitors.unasked(caller.who.name, envelope.client_info, caller.peer)
-        if "requestState" in params or (method == "tools/call" and _schema_of(scope, unit, params) is not None):
+        unit = self._serving.visitors.unasked(caller.who.name, meta.get(eras.CLIENT_INFO_META), caller.peer)
+        if "requestState" in params:
             return None
         return Ask(
             unit,
@@ -95,7 +97,7 @@ class Modern:
             params,
             Era.MODERN,
             head.forwarded,
-            capabilities=eras.askable(envelope.client_capabilities),
+            capabilities=eras.askable(meta[eras.CLIENT_CAPABILITIES_META]),
             principal=caller.who.name,
             size=caller.size,
             request_id=message["id"],
@@ -271,18 +273,12 @@ def _filter_of(requested: Any, readable: Callable[[str], bool]) -> tuple[JsonObj
 
 def _check_params(request: web.Request, scope: Scope, unit: Unit, params: JsonObject) -> None:
     """Refuse a tool call whose `Mcp-Param-*` headers and arguments disagree, where the tool's schema declares any."""
-    schema = _schema_of(scope, unit, params)
+    name, arguments = params.get("name"), params.get("arguments")
+    if not isinstance(name, str) or not (arguments is None or isinstance(arguments, dict)):
+        return
+    schema = scope.input_schema(unit, name)
     if schema is None:
         return
-    arguments = params.get("arguments")
     rejection = pure.validate_mcp_param_headers(schema, arguments or {}, request.headers)
     if rejection is not None:
         raise Refused(400, rejection.code, rejection.message, rejection.data)
-
-
-def _schema_of(scope: Scope, unit: Unit, params: JsonObject) -> Any:
-    """The input schema of a tool call, where any of its arguments travels in a header too; else None."""
-    name, arguments = params.get("name"), params.get("arguments")
-    if not isinstance(name, str) or not (arguments is None or isinstance(arguments, dict)):
-        return None
-    return scope.input_schema(unit, name)

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from henslowe.actors.endpoints import Endpoint, Era, JsonObject, OnNotification
+from henslowe.actors.endpoints import Endpoint, Era, JsonObject, OnNotification, ServerFacts
 from henslowe.transport.gateway.protocol import CLIENT_FAILED
 from henslowe.transport.mcp import bridge, eras, jsonrpc
 
@@ -65,8 +65,25 @@ class Request:
     on_notification: OnNotification | None
 
 
-async def converse(endpoint: Endpoint, client: AskedClient, request: Request, *, timeout_s: float) -> JsonObject:
+def concluded(answer: JsonObject, method: str, params: JsonObject | None, facts: ServerFacts) -> JsonObject | None:
+    """A stateless server's answer as the client's era has it; None where it asks something first."""
+    result = answer.get("result")
+    if isinstance(result, dict) and result.get("resultType") == "input_required":
+        return None
+    return bridge.answer(answer, method, params, Era.LEGACY, facts)
+
+
+async def converse(
+    endpoint: Endpoint,
+    client: AskedClient,
+    request: Request,
+    *,
+    timeout_s: float,
+    first: Awaitable[JsonObject] | None = None,
+) -> JsonObject:
     """The server's last answer, as the client's era has it, after all questions were answered.
+
+    `first` is the answer to the first round, where that is under way already.
 
     Raises:
         UpstreamLost, LimitReached, TimeoutError: As `Endpoint.request`, which this is many of.
@@ -75,17 +92,22 @@ async def converse(endpoint: Endpoint, client: AskedClient, request: Request, *,
     deadline_s = loop.time() + timeout_s
     params = client.stamped(request.params, endpoint.facts.protocol_version)
     for _ in range(ROUNDS_MAX):
-        answer = await endpoint.request(
-            request.method,
-            params,
-            era=Era.MODERN,
-            headers=request.headers,
-            timeout_s=deadline_s - loop.time(),
-            on_notification=request.on_notification,
+        answer = await (
+            first
+            or endpoint.request(
+                request.method,
+                params,
+                era=Era.MODERN,
+                headers=request.headers,
+                timeout_s=deadline_s - loop.time(),
+                on_notification=request.on_notification,
+            )
         )
-        result = answer.get("result")
-        if not isinstance(result, dict) or result.get("resultType") != "input_required":
-            return bridge.answer(answer, request.method, request.params, Era.LEGACY, endpoint.facts)
+        first = None
+        last = concluded(answer, request.method, request.params, endpoint.facts)
+        if last is not None:
+            return last
+        result = answer["result"]
         answered = await _ask(client, result.get("inputRequests") or {}, timeout_s=deadline_s - loop.time())
         if "error" in answered:
             return answered

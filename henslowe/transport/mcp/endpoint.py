@@ -61,7 +61,8 @@ class McpEndpoint:
         self._node = node
         self._state = EndpointState.READY
         self._in_flight = 0
-        self.called_s = self.answered_s = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self.called_s = self.answered_s = self._loop.time()
         """Loop times of the last call and of the server's last answer, which may have been to a probe."""
         self._idle: asyncio.Event | None = None
         self._changes = Changes(link, facts, contract, node, lambda event: on_server_event(version, event))
@@ -167,7 +168,7 @@ class McpEndpoint:
             self._idle.set()
 
     def _answered(self) -> None:
-        self.called_s = self.answered_s = asyncio.get_running_loop().time()
+        self.called_s = self.answered_s = self._loop.time()
 
     async def _call_tool(
         self,
@@ -257,10 +258,11 @@ class _Begun:
 
     def answered(self, answer: JsonObject) -> None:
         """See `Told.answered`."""
-        endpoint = self._endpoint
+        endpoint, told = self._endpoint, self._told
+        del self.inner, self._told  # circles, which only a collection would end
         endpoint._answered()
         endpoint._left()
-        self._told.answered(bridge.answer(answer, self._method, self._params, self._era, endpoint._facts))
+        told.answered(bridge.answer(answer, self._method, self._params, self._era, endpoint._facts))
 
     def troubled(self) -> None:
         """See `Told.troubled`."""
@@ -268,9 +270,10 @@ class _Begun:
 
     async def answer(self) -> JsonObject:
         """See `Begun.answer`."""
-        endpoint = self._endpoint
+        endpoint, inner = self._endpoint, self.inner
+        del self.inner, self._told
         try:
-            answer = await self.inner.answer()
+            answer = await inner.answer()
             endpoint._answered()
         finally:
             endpoint._left()
@@ -278,5 +281,7 @@ class _Begun:
 
     def abandon(self) -> None:
         """See `Begun.abandon`."""
-        self.inner.abandon()
+        inner = self.inner
+        del self.inner, self._told
+        inner.abandon()
         self._endpoint._left()

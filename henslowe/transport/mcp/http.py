@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -18,9 +17,10 @@ from henslowe.actors.endpoints import Era, JsonObject, OnNotification, OnRequest
 from henslowe.errors import HensloweError, LimitReached, UpstreamLost
 from henslowe.transport.mcp import eras, jsonrpc
 from henslowe.transport.mcp.asked import Asked
-from henslowe.transport.mcp.begun import Begun, Reply, Told
+from henslowe.transport.mcp.begun import Begun, Told
 from henslowe.transport.mcp.deadlines import NEVER_S, Deadlines
 from henslowe.transport.mcp.headers import header_lines, header_value, passed_on
+from henslowe.transport.mcp.http_begun import Call, HttpBegun, Sent, is_repeatable
 from henslowe.transport.mcp.link import NEVER_CANCELLED, NO_HEADERS, too_large, with_own_token, with_token
 from henslowe.transport.mcp.pool import Connection, Pool
 from henslowe.transport.mcp.sse import SseDecoder
@@ -43,29 +43,6 @@ _LINES: Final = {
 """Header lines by verb."""
 RESUMES_MAX: Final = 100
 """Most times that one response's stream is taken up again."""
-
-
-@dataclass(slots=True)
-class _Call:
-    """One exchange: what its response's stream needs to know."""
-
-    number: int
-    method: str
-    on_notification: OnNotification | None
-    token: object
-    answer: JsonObject | None = None
-
-
-@dataclass(slots=True)
-class _Sent:
-    """What it takes to send a request once more. Not frozen, see `henslowe.actors.routes.CallRecord`."""
-
-    body: bytes
-    params: JsonObject | None
-    headers: Mapping[str, str]
-    session: str
-    """Ours at the server, when it was sent first."""
-    until_s: float
 
 
 class HttpLink:
@@ -161,13 +138,13 @@ class HttpLink:
             )
         number = self._last_id = self._last_id + 1
         sent_params, token = with_token(params, number)
-        call = _Call(number, method, on_notification, token)
+        call = Call(number, method, on_notification, token)
         body = jsonrpc.request(number, method, sent_params)
         if method == "initialize":
             self._greeting = sent_params
         self._in_flight += 1
         try:
-            return await self._ended(call, self._ask(call, body, sent_params, headers, self._loop.time() + timeout_s))
+            return await self.ended(call, self._ask(call, body, sent_params, headers, self._loop.time() + timeout_s))
         finally:
             self._in_flight -= 1
 
@@ -191,8 +168,8 @@ class HttpLink:
             return None
         self._last_id = number
         self._in_flight += 1
-        call = _Call(number, method, on_notification, None)
-        begun = _Begun(self, call, connection, _Sent(body, params, headers, self._session, now_s + timeout_s), told)
+        call = Call(number, method, on_notification, None)
+        begun = HttpBegun(self, call, connection, Sent(body, params, headers, self._session, now_s + timeout_s), told)
         connection.begin(self._request("POST", body, self._era_lines(method, params, headers)), begun)
         self._deadlines.add(begun, now_s + timeout_s)
         return begun
@@ -223,16 +200,16 @@ class HttpLink:
     # -- requests ----------------
 
     async def _ask(
-        self, call: _Call, body: bytes, params: JsonObject | None, headers: Mapping[str, str], until_s: float
+        self, call: Call, body: bytes, params: JsonObject | None, headers: Mapping[str, str], until_s: float
     ) -> JsonObject:
-        sent = _Sent(body, params, headers, self._session, until_s)
+        sent = Sent(body, params, headers, self._session, until_s)
         lines = self._era_lines(call.method, params, headers)
-        connection = await self._send("POST", body, lines, until_s, repeatable=_is_repeatable(call))
-        return await self._received(call, connection, sent)
+        connection = await self._send("POST", body, lines, until_s, repeatable=is_repeatable(call))
+        return await self.received(call, connection, sent)
 
-    async def _received(self, call: _Call, connection: Connection, sent: _Sent) -> JsonObject:
+    async def received(self, call: Call, connection: Connection, sent: Sent) -> JsonObject:
         """The answer, once a response's head is there."""
-        if self._is_forgotten(call, connection, sent):
+        if self.is_forgotten(call, connection, sent):
             connection.discard()
             async with asyncio.timeout_at(sent.until_s):
                 await self._reopen(sent.session)
@@ -241,31 +218,31 @@ class HttpLink:
         if call.method == "initialize":
             self._session = connection.headers.get("mcp-session-id", "")
         if not connection.is_stream:
-            return self._answer(call, connection)
+            return self.plain_answer(call, connection)
         async with asyncio.timeout_at(sent.until_s):
             return await self._streamed(call, connection)
 
-    async def _ended(self, call: _Call, answer: Awaitable[JsonObject]) -> JsonObject:
+    async def ended(self, call: Call, answer: Awaitable[JsonObject]) -> JsonObject:
         """The answer; what ends an exchange without one is told to the server, or the caller."""
         try:
             return await answer
         except (TimeoutError, asyncio.CancelledError):
-            self._given_up(call)
+            self.given_up(call)
             raise
         except LimitReached:
             return too_large(self._message_bytes_max)
 
-    def _given_up(self, call: _Call) -> None:
+    def given_up(self, call: Call) -> None:
         """A modern server takes the closed connection as the cancellation; a legacy one must be told."""
         if self._era is Era.LEGACY and call.method not in NEVER_CANCELLED:
             self.notify("notifications/cancelled", {"requestId": call.number})
 
     @staticmethod
-    def _is_forgotten(call: _Call, connection: Connection, sent: _Sent) -> bool:
+    def is_forgotten(call: Call, connection: Connection, sent: Sent) -> bool:
         """Whether the server does not know our session any more."""
         return connection.status == HTTPStatus.NOT_FOUND and bool(sent.session) and call.method != "initialize"
 
-    def _answer(self, call: _Call, connection: Connection) -> JsonObject:
+    def plain_answer(self, call: Call, connection: Connection) -> JsonObject:
         """The answer in a response that is no stream, or in its status."""
         status, body = connection.status, connection.body()
         try:
@@ -282,7 +259,7 @@ class HttpLink:
         excerpt = body[:200].decode(errors="replace")
         return jsonrpc.error(jsonrpc.INTERNAL_ERROR, text, {"status": status, "body": excerpt})
 
-    async def _streamed(self, call: _Call, connection: Connection) -> JsonObject:
+    async def _streamed(self, call: Call, connection: Connection) -> JsonObject:
         """The answer in an event stream, which a legacy server may break off and continue on request."""
         last_id, pause_s = "", LISTEN_AGAIN_S
         for _ in range(RESUMES_MAX):
@@ -311,7 +288,7 @@ class HttpLink:
                 break
         raise UpstreamLost(f"cannot call {self._peer}: the stream ended before the answer", sent=True)
 
-    async def _read_stream(self, connection: Connection, events: SseDecoder, call: _Call | None) -> None:
+    async def _read_stream(self, connection: Connection, events: SseDecoder, call: Call | None) -> None:
         """Hand out what the stream holds, until its end or until the call has its answer."""
         while call is None or call.answer is None:
             chunk = await connection.chunk()
@@ -325,7 +302,7 @@ class HttpLink:
                 for message in received:
                     self._message(call, message)
 
-    def _message(self, call: _Call | None, message: JsonObject, *, error_without_id: bool = False) -> None:
+    def _message(self, call: Call | None, message: JsonObject, *, error_without_id: bool = False) -> None:
         if "method" not in message:
             mine = call is not None and message.get("id") == call.number
             if call is not None and (mine or (error_without_id and "error" in message and message.get("id") is None)):
@@ -433,6 +410,18 @@ class HttpLink:
             await connection.send(request, self._deadlines, until_s - self._loop.time())
         return connection
 
+    async def sent_afresh(self, call: Call, sent: Sent) -> Connection:
+        """The connection with the response's head, once the request was sent on one that was never used."""
+        connection = await self._fresh(sent.until_s)
+        request = self._request("POST", sent.body, self._era_lines(call.method, sent.params, sent.headers))
+        await connection.send(request, self._deadlines, sent.until_s - self._loop.time())
+        return connection
+
+    def over(self, begun: HttpBegun) -> None:
+        """An exchange without a task has ended."""
+        self._in_flight -= 1
+        self._deadlines.remove(begun)
+
     def _request(self, verb: str, body: bytes, lines: str) -> bytes:
         content = f"Content-Length: {len(body)}\r\n" if verb == "POST" else ""
         return f"{self._heads[verb]}{content}{lines}\r\n".encode("latin-1") + body
@@ -469,86 +458,3 @@ class HttpLink:
             self._closed = True
             self._pool.close()
             self._on_closed(f"{self._peer} refuses connections")
-
-
-def _is_repeatable(call: _Call) -> bool:
-    """Whether a request may be sent again that no answer came to, on a connection that had rested."""
-    return call.method != "tools/call"
-
-
-class _Begun(Reply):
-    """An exchange that was begun without a task. See `Begun`."""
-
-    __slots__ = ("_answer", "_call", "_connection", "_counted", "_link", "_sent")
-
-    def __init__(self, link: HttpLink, call: _Call, connection: Connection, sent: _Sent, told: Told) -> None:
-        super().__init__(told)
-        self._link = link
-        self._call = call
-        self._connection = connection
-        self._sent = sent
-        self._counted = True
-        self._answer: JsonObject | UpstreamLost | None = None
-
-    def set_result(self, _result: None) -> None:
-        """The response's head is there, and of no stream all of it."""
-        if self._woken():
-            return
-        link, call, connection = self._link, self._call, self._connection
-        if connection.is_stream or link._is_forgotten(call, connection, self._sent):
-            self.told.troubled()
-            return
-        try:
-            answer = self._answer = link._answer(call, connection)
-        except UpstreamLost as lost:
-            self._answer = lost
-            self.told.troubled()
-            return
-        self._release()
-        self.told.answered(answer)
-
-    def set_exception(self, failure: Exception) -> None:
-        """There is none: the connection was lost, the response was too large, or the time is over."""
-        if isinstance(failure, TimeoutError):
-            self._connection.abort()
-        super().set_exception(failure)
-
-    async def answer(self) -> JsonObject:
-        """See `Begun.answer`."""
-        try:
-            return await self._link._ended(self._call, self._rest())
-        finally:
-            self._release()
-
-    def abandon(self) -> None:
-        """See `Begun.abandon`."""
-        self._over = True
-        self._connection.abort()
-        self._link._given_up(self._call)
-        self._release()
-
-    async def _rest(self) -> JsonObject:
-        if self._answer is not None:
-            if isinstance(self._answer, UpstreamLost):
-                raise self._answer
-            return self._answer
-        link, connection, until_s = self._link, self._connection, self._sent.until_s
-        try:
-            await self._came()
-        except asyncio.CancelledError:
-            connection.abort()
-            raise
-        except UpstreamLost as lost:
-            if not (_is_repeatable(self._call) and connection.used and not lost.details.get("received")):
-                raise
-            lines = link._era_lines(self._call.method, self._sent.params, self._sent.headers)
-            connection = await link._fresh(until_s)
-            request = link._request("POST", self._sent.body, lines)
-            await connection.send(request, link._deadlines, until_s - link._loop.time())
-        return await link._received(self._call, connection, self._sent)
-
-    def _release(self) -> None:
-        if self._counted:
-            self._counted = False
-            self._link._in_flight -= 1
-            self._link._deadlines.remove(self)

@@ -14,6 +14,13 @@ from henslowe.errors import UpstreamLost
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 CHUNK_LINE_MAX: Final = 4 * 1024
+HEADS_MAX: Final = 256
+"""Heads that are known again; when there are more, all are forgotten. Servers repeat theirs, for a second at least."""
+_LENGTH: Final = b"ength: "
+_FIELD: Final = b"content-length:"
+_DIGITS_MAX: Final = 15
+_BODILESS: Final = (204, 304)
+_heads: dict[bytes, tuple[int, dict[str, str], bool]] = {}
 _HEX: Final = re.compile(rb"[0-9A-Fa-f]{1,15}")
 
 
@@ -33,7 +40,8 @@ class ResponseParser:
 
     Attributes:
         status: The status code; 0 until the head is complete.
-        headers: Header fields by lower-case name; of repeated ones the last.
+        headers: Header fields by lower-case name; of repeated ones the last. Not to be changed: heads that differ in
+            their length alone share them, with the length of the first.
         keep_alive: Whether the connection may carry another request; valid once `complete`.
     """
 
@@ -62,7 +70,7 @@ class ResponseParser:
             UpstreamLost: It is not HTTP/1.1, or beyond a limit.
         """
         self._buffer = self._buffer + data if self._buffer else data
-        if self._at is _At.HEAD and not self._head():
+        if self._at is _At.HEAD and not self._known_head() and not self._head():
             return b""
         if self._at is _At.LENGTH:
             return self._length()
@@ -82,6 +90,39 @@ class ResponseParser:
         elif self._at is not _At.DONE:
             raise _broken("the connection ended within the response")
 
+    def _known_head(self) -> bool:
+        """Whether the head is one that came before, but for the length; then it is read."""
+        buffer = self._buffer
+        start = buffer.find(_LENGTH) + len(_LENGTH)
+        end = buffer.find(b"\r\n", start, start + _DIGITS_MAX + 2)
+        body = buffer.find(b"\r\n\r\n", end, HEAD_BYTES_MAX) + 4
+        if end < 0 or body < 4 or not (digits := buffer[start:end]).isdigit():
+            return False
+        known = _heads.get(buffer[:start] + buffer[end:body])
+        if known is None:
+            return False
+        self.status, self.headers, self.keep_alive = known
+        self._buffer = buffer[body:]
+        self._left = int(digits)
+        self._at = _At.LENGTH if self._left else _At.DONE
+        return True
+
+    def _remember(self, head: bytes) -> None:
+        """Know a head again that is framed by one length, written as nearly always."""
+        start = head.find(_LENGTH) + len(_LENGTH)
+        end = head.find(b"\r\n", start)
+        written = head[:start].lower()
+        if (
+            written.endswith(b"\r\n" + _FIELD + b" ")
+            and head.lower().count(b"\r\n" + _FIELD) == 1
+            and self._at in (_At.LENGTH, _At.DONE)
+            and self.status not in _BODILESS
+            and head[start:end] == self.headers["content-length"].encode()
+        ):
+            if len(_heads) >= HEADS_MAX:
+                _heads.clear()
+            _heads[head[:start] + head[end:]] = self.status, self.headers, self.keep_alive
+
     def _head(self) -> bool:
         while True:
             end = self._buffer.find(b"\r\n\r\n")
@@ -89,7 +130,8 @@ class ResponseParser:
                 if len(self._buffer) > HEAD_BYTES_MAX:
                     raise _broken(f"a head of more than {HEAD_BYTES_MAX} bytes")
                 return False
-            first, *lines = self._buffer[:end].decode("latin-1").split("\r\n")
+            head = self._buffer[: end + 4]
+            first, *lines = head[:-4].decode("latin-1").split("\r\n")
             self._buffer = self._buffer[end + 4 :]
             if not first.startswith("HTTP/1.") or not (first[9:12].isascii() and first[9:12].isdigit()):
                 raise _broken(f"expected an HTTP/1.1 status line, got: {first.encode('latin-1')[:100]!r}")
@@ -103,12 +145,13 @@ class ResponseParser:
                 raise _broken(f"expected a header field, got: {line.encode('latin-1')[:100]!r}")
             headers[name.lower()] = value.strip(" \t")
         self._frame(first.startswith("HTTP/1.0"))
+        self._remember(head)
         return True
 
     def _frame(self, http10: bool) -> None:
         connection = self.headers.get("connection", "").lower()
         self.keep_alive = "keep-alive" in connection if http10 else "close" not in connection
-        if self.status in (204, 304):
+        if self.status in _BODILESS:
             self._at = _At.DONE
         elif "transfer-encoding" in self.headers:
             if self.headers["transfer-encoding"].lower() != "chunked":

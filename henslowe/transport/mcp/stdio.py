@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from henslowe.actors.endpoints import ByteReader, ByteWriter, Era, JsonObject, OnNotification, OnRequest
 from henslowe.errors import HensloweError, InstanceFailed, LimitReached, UpstreamLost
 from henslowe.transport.mcp import eras, jsonrpc
 from henslowe.transport.mcp.asked import Asked
-from henslowe.transport.mcp.begun import Begun, Reply, Told
+from henslowe.transport.mcp.begun import Begun, Told
 from henslowe.transport.mcp.deadlines import Deadlines
 from henslowe.transport.mcp.lines import LineCutter, TooLong
 from henslowe.transport.mcp.link import NEVER_CANCELLED, NO_HEADERS, STREAMS, too_large, with_own_token, with_token
+from henslowe.transport.mcp.stdio_begun import Call, StdioBegun
 
 log = logging.getLogger(__name__)
 
@@ -34,18 +34,6 @@ UNASKED_PER_S: Final = 5_000.0
 UNASKED_BURST: Final = 10_000.0
 GARBAGE_LOGGED: Final = 10
 """Lines that are not JSON-RPC and logged each; of more than these every one whose number is a power of two."""
-
-
-@dataclass(slots=True)
-class _Call:
-    """An exchange that waits for its response."""
-
-    method: str
-    reply: asyncio.Future[JsonObject] | _Begun
-    on_notification: OnNotification | None
-    token: object
-    """The caller's own progress token, or None."""
-    sent: bool = False
 
 
 class StdioLink:
@@ -84,10 +72,10 @@ class StdioLink:
         self._in_flight_max = in_flight_max
         self._message_bytes_max = message_bytes_max
         self._loop = asyncio.get_running_loop()
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, Call] = {}
         self._last_id = 0
         self._deadlines = Deadlines(self._loop)
-        self._outbox: list[tuple[_Call | None, bytes]] = []
+        self._outbox: list[tuple[Call | None, bytes]] = []
         self._written = 0
         """Bytes since it was last seen that the child reads."""
         self._draining: asyncio.Task[None] | None = None
@@ -133,12 +121,12 @@ class StdioLink:
         sent_params, token = with_token(params, number)
         line = jsonrpc.request(number, method, sent_params) + b"\n"
         reply: asyncio.Future[JsonObject] = self._loop.create_future()
-        call = self._calls[number] = _Call(method, reply, on_notification, token)
+        call = self._calls[number] = Call(method, reply, on_notification, token)
         self._put(call, line)
         try:
             answer: JsonObject = await self._deadlines.wait(reply, timeout_s)
         except (TimeoutError, asyncio.CancelledError):
-            self._given_up(number, call)
+            self.given_up(number)
             raise
         finally:
             del self._calls[number]
@@ -160,16 +148,22 @@ class StdioLink:
         number = self._last_id + 1
         line = jsonrpc.request(number, method, params) + b"\n"
         self._last_id = number
-        begun = _Begun(self, number, told)
-        call = self._calls[number] = _Call(method, begun, on_notification, None)
+        begun = StdioBegun(self, number, told)
+        call = self._calls[number] = Call(method, begun, on_notification, None)
         self._put(call, line)
         self._deadlines.add(begun, self._loop.time() + timeout_s)
         return begun
 
-    def _given_up(self, number: int, call: _Call) -> None:
+    def given_up(self, number: int) -> None:
         """Nobody waits for an answer any more: a server that was asked is told so."""
-        if call.sent and call.method not in NEVER_CANCELLED:
+        call = self._calls.get(number)
+        if call is not None and call.sent and call.method not in NEVER_CANCELLED:
             self.notify("notifications/cancelled", {"requestId": number})
+
+    def over(self, number: int, begun: StdioBegun) -> None:
+        """An exchange without a task has ended."""
+        self._calls.pop(number, None)
+        self._deadlines.remove(begun)
 
     def notify(self, method: str, params: JsonObject | None) -> None:
         """Send a notification; dropped when the connection is gone or the child does not read."""
@@ -188,7 +182,7 @@ class StdioLink:
 
     # -- writing ----------------
 
-    def _put(self, call: _Call | None, line: bytes) -> None:
+    def _put(self, call: Call | None, line: bytes) -> None:
         """Write a line together with all others of this turn of the loop, as soon as the child reads."""
         if not self._outbox and self._draining is None:
             self._loop.call_soon(self._write)
@@ -275,7 +269,7 @@ class StdioLink:
                 self._unasked_left -= 1
                 self._notification(message)
 
-    def _call(self, number: object) -> _Call | None:
+    def _call(self, number: object) -> Call | None:
         return self._calls.get(number) if type(number) is int else None
 
     def _response(self, message: JsonObject) -> None:
@@ -306,7 +300,7 @@ class StdioLink:
             return
         self._on_event(message)
 
-    def _only_call(self) -> _Call | None:
+    def _only_call(self) -> Call | None:
         """Pipes do not say which call a log line belongs to; with one call in flight it is that one's."""
         calls = [call for call in self._calls.values() if call.method not in STREAMS]
         return calls[0] if len(calls) == 1 and calls[0].on_notification is not None else None
@@ -355,49 +349,3 @@ class StdioLink:
         if isinstance(end, UpstreamLost):
             return UpstreamLost(end.message, hint=end.hint, sent=sent)
         return type(end)(end.message, hint=end.hint)
-
-
-class _Begun(Reply):
-    """An exchange that was begun without a task. See `Begun`."""
-
-    __slots__ = ("_answer", "_link", "_number")
-
-    def __init__(self, link: StdioLink, number: int, told: Told) -> None:
-        super().__init__(told)
-        self._link = link
-        self._number = number
-        self._answer: JsonObject | None = None
-
-    def set_result(self, answer: JsonObject) -> None:
-        """The server answered."""
-        self._answer = answer
-        if not self._woken():
-            self._release()
-            self.told.answered(answer)
-
-    async def answer(self) -> JsonObject:
-        """See `Begun.answer`."""
-        try:
-            await self._came()
-        except (TimeoutError, asyncio.CancelledError):
-            self._give_up()
-            raise
-        finally:
-            self._release()
-        assert self._answer is not None
-        return self._answer
-
-    def abandon(self) -> None:
-        """See `Begun.abandon`."""
-        self._over = True
-        self._give_up()
-        self._release()
-
-    def _give_up(self) -> None:
-        call = self._link._calls.get(self._number)
-        if call is not None:
-            self._link._given_up(self._number, call)
-
-    def _release(self) -> None:
-        self._link._calls.pop(self._number, None)
-        self._link._deadlines.remove(self)

@@ -93,6 +93,9 @@ class Server:
         if name == "drops" or (name == "drops_once" and self.calls.count(name) % 2):
             assert request.transport is not None
             request.transport.abort()
+        if name == "asks":
+            questions = {"q": {"method": "elicitation/create", "params": {"message": "which?"}}}
+            return self.said(message, {"resultType": "input_required", "inputRequests": questions})
         if name == "waits":
             self.entered.set()
             try:
@@ -351,11 +354,13 @@ async def test_whatever_becomes_of_a_call_is_told_and_recorded_as_with_a_task(er
         await until(at.at_rest)
 
 
-@pytest.mark.parametrize("tool", OUTCOMES)
-async def test_a_session_s_calls_are_the_same_too(tool: str) -> None:
-    async with place(Era.LEGACY) as at:
+@pytest.mark.parametrize("tool", [*OUTCOMES, "asks"])
+@pytest.mark.parametrize("era", [Era.MODERN, Era.LEGACY])
+async def test_a_session_s_calls_are_the_same_too(era: Era, tool: str) -> None:
+    async with place(era) as at:
         session = await at.session()
-        first, second = await both(at, legacy_body(tool), Mcp_Session_Id=session)
+        accept = "application/json" if tool == "asks" else ACCEPT  # nobody there who could be asked
+        first, second = await both(at, legacy_body(tool), Mcp_Session_Id=session, Accept=accept)
         assert first[0] == second[0] == 200
         assert without_event_ids(first) == without_event_ids(second)
         assert at.inline.begun == 1
@@ -464,9 +469,10 @@ def requests(draw: st.DrawFn) -> tuple[bytes, bool]:
     return request_bytes(body, draw(paths), {**fields, **draw(few(field_changes))}), legacy
 
 
-async def test_any_request_is_answered_as_it_is_with_a_task() -> None:
+@pytest.mark.parametrize("era", [Era.MODERN, Era.LEGACY])
+async def test_any_request_is_answered_as_it_is_with_a_task(era: Era) -> None:
     loop = asyncio.get_running_loop()
-    async with place(Era.LEGACY) as at:
+    async with place(era) as at:
         session = await at.session()
 
         async def compare(request: bytes) -> None:

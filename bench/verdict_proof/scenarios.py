@@ -256,8 +256,9 @@ def before_traffic() -> Iterator[Scenario]:
         found = calls_found(0.5, median, "calls to blame")
         yield Scenario(f"{name}, 1 % -> 10 %", paired(0.01, 0.10, others=others), (found,))
         for rate in (0.01, 0.2, 0.6):
+            # Many: nothing is given away here, so that the true figure is near the limit, which is alpha.
             fine = paired(rate, rate, others=others, calls_max=200, tools=5)
-            yield Scenario(f"{name}, good, {100 * rate:.0f} % fail, 200 calls", fine, (rolled_back(),), 2)
+            yield Scenario(f"{name}, good, {100 * rate:.0f} % fail, 200 calls", fine, (rolled_back(),), 12, cost=0.05)
 
 
 def on_probation() -> Iterator[Scenario]:

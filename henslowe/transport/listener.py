@@ -36,8 +36,8 @@ LINGER_S: Final = 2.0
 STALLED_S: Final = 60.0
 """How long a client may leave unread what was sent to it, and the network unconfirmed, before its connection ends."""
 RECEIVED_BYTES: Final = 32 * 1024
-"""Bytes that the kernel takes of a connection ahead of the node (up to twice as many), which are read in one go: with the
-256 KiB of a loop's own limit forty clients that send as fast as they can held everybody up for 12 ms."""
+"""Bytes that the kernel takes of a connection ahead of the node (up to twice as many), which are read in one go: of
+256 KiB each, as the loop would take them, forty clients that send as fast as they can held everybody up for 12 ms."""
 TURNS: Final = 4
 """Of the loop, until each connection that had something to read was read."""
 HEADERS_MAX: Final = 100

@@ -15,6 +15,7 @@ from henslowe.actors.router.rows import EVIDENCE, TRAFFIC
 from henslowe.actors.sessions.rows import SESSIONS
 from henslowe.actors.tasks.rows import TASKS
 from henslowe.actors.versions.contracts import CONTRACTS
+from henslowe.actors.versions.pending import PENDING
 from henslowe.actors.versions.rows import LINE, OUTBOX, SERVICES, VERSIONS
 from henslowe.storage import TableSpec
 
@@ -24,6 +25,7 @@ TABLES: Final[tuple[TableSpec[Any], ...]] = (
     HOOKS,
     LINE,
     OUTBOX,
+    PENDING,
     REPLAY,
     RESULTS,
     SERVICES,

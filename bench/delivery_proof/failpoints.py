@@ -7,6 +7,7 @@ store, lets the plane recover, and checks:
 - at most one version ACTIVE and one CANARY, and the service's row points at them;
 - the rows are what the lifecycle events replay to, and the routes and links what the rows say;
 - what runs is what the rows want, and the artifacts of what may serve verify;
+- a command that waited for hooks when the process died is done, and not by being given again;
 - asked for the same step again, with the epoch that was seen before, the service ends where it ends without a kill:
   nothing is lost, and nothing happens twice.
 """
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from henslowe.actors import failpoints
+from henslowe.actors import failpoints, names
 from henslowe.actors.ids import BuildId
 from henslowe.actors.kernel import Scheduler
 from henslowe.actors.kernel import names as registry
@@ -35,6 +36,7 @@ from henslowe.actors.messages import (
     Command,
     Created,
     CreateVersion,
+    HooksAgreed,
     LineAction,
     LineCommand,
     NameVersion,
@@ -43,8 +45,10 @@ from henslowe.actors.messages import (
 )
 from henslowe.actors.pipeline import release as releases
 from henslowe.actors.router import route_of
-from henslowe.actors.versions import LINE, OUTBOX, SERVICES, VERSIONS, VersionState, replay
+from henslowe.actors.versions import LINE, OUTBOX, PENDING, SERVICES, VERSIONS, VersionRow, VersionState, replay
+from henslowe.actors.versions.gates import Gate, Standing
 from henslowe.actors.versions.line import replay_line
+from henslowe.config.hooks import HookPoint
 from henslowe.config.ramp import Plan
 from henslowe.config.ramp import Step as CanaryStep
 from henslowe.config.settings import StorageSettings
@@ -153,6 +157,27 @@ async def replayed_edit(plane: Delivery) -> None:
     await ships("replayed")(plane)
 
 
+class Agreeing:
+    """Hooks that agree to the promotion of one version, a moment after they were asked, once in each life."""
+
+    def __init__(self) -> None:
+        self._asked: set[Gate] = set()
+
+    def ask(self, gate: Gate, row: VersionRow, *, again: bool) -> Standing:  # noqa: ARG002 - they never refuse
+        """How a gate stands."""
+        if row.source_digest != "asked" or gate.point is not HookPoint.PROMOTE_BEFORE or gate in self._asked:
+            return Standing.OPEN
+        self._asked.add(gate)
+        registry.via(names.VERSIONS).cast(HooksAgreed(gate.version, gate.epoch, gate.point))
+        return Standing.WAITING
+
+
+async def asked_promotion(plane: Delivery) -> None:
+    """A promotion that waits for hooks; a life that finds it waiting is not told again."""
+    await plane.call(Command(HELLO, Action.PROMOTE, "ann", expected_epoch=_seen_epoch))
+    await until(lambda: _source_of(plane, "active") == "asked")
+
+
 CLIMB: Final = Plan(
     steps=(CanaryStep(weight=5, gate="owner"), CanaryStep(weight=25, hold="forever"), CanaryStep(weight=50))
 )
@@ -180,10 +205,14 @@ STEPS: Final[dict[str, Step]] = {
     "an edit in a freeze": frozen_edit,
     "an edit on a stopped line": edit_on_a_stopped_line,
     "a blue-green swap": gated_swap,
+    "a canary that hooks are asked about": ships("asked", Strategy.CANARY),
+    "its promotion once they agree": asked_promotion,
     "an edit that is replayed first": replayed_edit,
 }
 
 _seen_epoch = 0
+_waited = False
+"""Whether a command waited for hooks when this life began."""
 
 
 @dataclass(slots=True)
@@ -260,15 +289,17 @@ def _in_child(run: Callable[[], None]) -> int:
 
 
 async def _plane(live: Path) -> tuple[Store, Any, Delivery]:
-    global _seen_epoch
+    global _seen_epoch, _waited
     logging.disable(logging.CRITICAL)  # in a process of its own, which is killed on purpose
     Scheduler.install()
     store = Store.open(live / "data", "n1", StorageSettings(map_size_gib=1))
     spec = store.child_spec()
     writer = await spec.actor.start_link(*spec.args, parent=None, name=spec.name)
     plane = Delivery(store, live / "workspace", **SETTINGS)
+    plane.gates = Agreeing()
     row = store.table(SERVICES).lookup(HELLO)
     _seen_epoch = row.epoch if row is not None else 0
+    _waited = len(store.table(PENDING)) > 0
     await plane.start()
     return store, writer, plane
 
@@ -303,6 +334,8 @@ async def _check(live: Path, step: Step, unharmed: Counter[str], said: Path) -> 
     store, _writer, plane = await _plane(live)
     try:
         await _settled(plane)
+        if _waited and _source_of(plane, "active") != "asked":
+            wrong.append("a command that waited was not done")
         wrong += await _still_wrong(plane)
         _set_seen(seen)
         with suppress(Conflict):  # it had happened already
@@ -335,8 +368,8 @@ def _set_seen(epoch: int) -> None:
 
 
 async def _settled(plane: Delivery) -> None:
-    """Until nothing is left to do: the outbox is empty, and what runs is what is wanted."""
-    await until(lambda: len(plane.store.table(OUTBOX)) == 0)
+    """Until nothing is left to do: the outbox is empty, no command waits, and what runs is what is wanted."""
+    await until(lambda: len(plane.store.table(OUTBOX)) == 0 and len(plane.store.table(PENDING)) == 0)
     row = plane.store.table(SERVICES).lookup(HELLO)
     if row is not None:
         await until(lambda: not (_wanted(plane) - plane.up))
@@ -413,6 +446,8 @@ def _counted(store: Store) -> Counter[str]:
     for event in store.events.scan(streams=("lifecycle",)):
         data = event.data if isinstance(event.data, dict) else {}
         sources[event.version] = data.get("source_digest") or sources.get(event.version, "")
+        if event.type == "COMMAND" and event.status not in ("SUCCESS", "PENDING"):
+            found[f"{data['command']} that came to nothing ({data['message']})"] += 1
         if event.type in ("PROMOTE", "DEPLOY_COMPLETE", "CANARY_DEPLOY", "CANARY_STEP") and event.status == "SUCCESS":
             at = f" at step {data['step']}" if "step" in data else ""
             found[f"{event.type} of {sources[event.version] or event.version}{at}"] += 1

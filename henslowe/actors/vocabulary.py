@@ -243,7 +243,8 @@ class EventType(StrEnum):
     """Everything is sealed with a new key. `key` (its id), `dropped` (ids), `rows`, `by`."""
     # commands of people: data["command"], data["by"]
     COMMAND = "COMMAND"
-    """A person's command was obeyed. `command`, `by`, `reason`."""
+    """A person's command was obeyed. `command`, `by`, `reason`. PENDING: it waits for hooks; CANCELLED or FAILED: it
+    waited, and will not be done. `message`."""
 
 
 STAGE_EVENTS: Final[dict[str, tuple[EventType, EventType]]] = {

@@ -33,6 +33,7 @@ from henslowe.actors.routes import CallRecord, Observations, Outcome, RouteTable
 from henslowe.actors.traffic import TrafficStats
 from henslowe.actors.upkeep import Upkeep
 from henslowe.actors.versions import SERVICES, VERSIONS, ServiceRow, VersionMachine, VersionRow
+from henslowe.actors.versions.gates import Gates
 from henslowe.config.ramp import Plan
 from henslowe.config.settings import DeliverySettings, Settings
 from henslowe.config.upkeep import HealthSettings
@@ -104,6 +105,7 @@ class Delivery:
         )
         self.clock: dict[str, Any] = {"now_s": now_s} if now_s else {}
         self.routes, self.traffic, self.observations = RouteTable(), TrafficStats(), Observations()
+        self.gates: Gates | None = None
         self.heard: list[Any] = []
         self.said: list[EventDraft] = []
         self.broken: set[int] = set()
@@ -131,7 +133,7 @@ class Delivery:
                 **self.clock,
             ),
             names.VERSIONS: lambda: VersionMachine.start_link(
-                self.store, self.settings, self.traffic, name=names.VERSIONS, **self.clock
+                self.store, self.settings, self.traffic, gates=self.gates, name=names.VERSIONS, **self.clock
             ),
         }
         for name in which or starts:

@@ -2,14 +2,16 @@
 
 `rows` are the tables, `machine` the pure transitions: `births`, `rollout`, `rollback`, `reports`, `commands`, `repairs`
 and `contracts` on the `change` they work on, `waiting` for what they wait for, `line` for what holds for all services.
-`replay` is the way back from events to rows, `actor` the shell that commits them and performs their effects
-(`effects`), `starting` makes the order to run a version. Who judges a version is the canary router
-(`henslowe.actors.router`); who runs it is the instance manager.
+`gates` and `pending` are about hooks: who has to agree before, and the commands that wait for them. `replay` is the way
+back from events to rows, `actor` the shell that commits them and performs their effects (`effects`), `starting` makes
+the order to run a version. Who judges a version is the canary router (`henslowe.actors.router`); who runs it is the
+instance manager.
 """
 
 from henslowe.actors.versions.actor import VersionMachine
 from henslowe.actors.versions.change import Facts, Halts, Policy, State, Transition
 from henslowe.actors.versions.machine import Boot, TimeUp, TryAgain, transition
+from henslowe.actors.versions.pending import PENDING, PendingRow
 from henslowe.actors.versions.replay import replay
 from henslowe.actors.versions.rows import (
     LINE,
@@ -30,6 +32,7 @@ from henslowe.actors.versions.starting import LayOut, Starting
 __all__ = [
     "LINE",
     "OUTBOX",
+    "PENDING",
     "SERVICES",
     "VERSIONS",
     "Boot",
@@ -41,6 +44,7 @@ __all__ = [
     "LayOut",
     "LineRow",
     "OutboxRow",
+    "PendingRow",
     "Policy",
     "ServiceRow",
     "Starting",

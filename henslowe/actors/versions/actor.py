@@ -47,6 +47,7 @@ from henslowe.actors.versions.effects import ROUTES_TIMEOUT_S, Effects, everythi
 from henslowe.actors.versions.gates import Gate, Gates, Standing, gates_of, waiting_reply
 from henslowe.actors.versions.ledger import Ledger
 from henslowe.actors.versions.machine import Boot, TimeUp, TryAgain, service_of, transition
+from henslowe.actors.versions.pending import PendingRow, overtaken
 from henslowe.actors.versions.rebuild import rebuild_damaged
 from henslowe.actors.versions.reports import next_time_s
 from henslowe.actors.versions.rows import (
@@ -55,6 +56,7 @@ from henslowe.actors.versions.rows import (
     ServiceRow,
 )
 from henslowe.actors.versions.starting import LayOut
+from henslowe.actors.vocabulary import Status
 from henslowe.config.settings import Settings
 from henslowe.errors import Conflict, Corrupt, HensloweError, LimitReached, NotFound, StorageError
 from henslowe.storage import Store
@@ -99,7 +101,7 @@ class ChoreBroken:
 
 
 class VersionMachine(LoopActor):
-    """Owner of the tables `SERVICES`, `VERSIONS`, `LINE` and `OUTBOX`.
+    """Owner of the tables `SERVICES`, `VERSIONS`, `LINE`, `PENDING` and `OUTBOX`.
 
     Args:
         store: Tables, events and archive.
@@ -145,7 +147,9 @@ class VersionMachine(LoopActor):
         self._sweep = sweep
         self._gates = gates
         self._waiting: dict[ServiceName, tuple[Gate, dict[type, Any]]] = {}
-        """The gate that a service has come to, and what was to happen behind it, the latest of each kind."""
+        """The gate that a service has come to, and what was reported that waits behind it, the latest of each kind.
+
+        Commands of people are in `PENDING`: who reported this reports it again, a person does not."""
         self._stopped: set[ServiceName] = set()
         """Services whose last transition stopped at a gate."""
         self._now_s = now_s
@@ -178,6 +182,10 @@ class VersionMachine(LoopActor):
             self._arm(row.service)
         await self._drive(in_order(self._ledger.outbox.rows()))
         await self._ensure_all(unwanted=not first)  # in a node that just began nothing runs yet
+        for pending in self._ledger.pending.rows():
+            await self.handle_cast(
+                HooksAgreed(pending.key, pending.epoch, pending.point)
+            )  # whether they did is seen to
         if self._sweep is not None:
             # No pipeline runs yet: each starts after this actor, and ends with it.
             known = frozenset((str(row.service), row.folder) for row in self._versions.rows())
@@ -201,12 +209,9 @@ class VersionMachine(LoopActor):
     async def handle_cast(self, message: Any) -> None:
         """What instances and the router report. Storage that refuses is tried again: a report must not be lost."""
         match message:
-            case HooksAgreed(version, epoch, point):
-                await self._go_on(Gate(version, epoch, point))
-                return
-            case HooksRefused(version):
-                # What a person wanted of this version must not be done to the next one.
-                self._waiting.pop(version.service, None)
+            case HooksRefused(version, epoch, point) if version.service in self._waiting:
+                if self._waiting[version.service][0] == Gate(version, epoch, point):
+                    del self._waiting[version.service]
             case InstanceUp(version):
                 self._ready.setdefault(version.service, set()).add(version.number)
                 self._attempts.pop(version, None)
@@ -216,10 +221,23 @@ class VersionMachine(LoopActor):
                 if isinstance(message, InstanceBroken):
                     self._try_again_later(version)
         try:
-            await self._apply(message)
+            await self._hear(message)
         except (StorageError, LimitReached) as error:
             log.warning("transition_not_stored message=%s reason=%s", type(message).__name__, error)
             self.send_after(RETRY_S, message)
+
+    async def _hear(self, message: Any) -> None:
+        """A report; what a person wanted comes before what a version does by itself."""
+        if isinstance(message, HooksAgreed | InstanceUp | Rehearsed | TimeUp):
+            await self._carry_out(service_of(message))
+        if isinstance(message, HooksAgreed):
+            await self._go_on(Gate(message.version, message.epoch, message.point))
+            return
+        await self._apply(message)
+        if isinstance(message, HooksRefused):
+            row = self._ledger.pending.lookup(message.version.service)
+            if row is not None and row.gate == Gate(message.version, message.epoch, message.point):
+                await self._end(row, Status.FAILED, message.reason)
 
     async def handle_info(self, message: Any) -> None:
         """Timers, and the end of the instance manager."""
@@ -278,7 +296,10 @@ class VersionMachine(LoopActor):
             return result.reply
         if (closed := self._closed(message, state, result)) is not None:
             self._stopped.add(name)
-            return waiting_reply(closed, message, state) if isinstance(message, Command) else None
+            if not isinstance(message, Command):
+                return None
+            await self._ledger.keep_pending(PendingRow.of(closed, message, self._now_s()))
+            return waiting_reply(closed, message, state)
         await self._ledger.commit(name, message, result)
         self._stopped.discard(name)
         self._arm(name)
@@ -290,8 +311,13 @@ class VersionMachine(LoopActor):
         for gate in gates_of(state, result.state) if self._gates is not None else ():
             assert self._gates is not None
             row, by_person = state.versions[gate.version.number], isinstance(message, Command)
+            pending = None if by_person else self._ledger.pending.lookup(gate.version.service)
+            if pending is not None and pending.key == gate.version:
+                # A person leads this version on: what it does by itself waits, and comes to nothing then.
+                self._wait_at(pending.gate, message)
+                return gate
             standing = self._gates.ask(gate, row, again=by_person)
-            if standing is Standing.WAITING:
+            if standing is Standing.WAITING and not by_person:
                 self._wait_at(gate, message)
             if standing is not Standing.OPEN:
                 return gate
@@ -320,6 +346,38 @@ class VersionMachine(LoopActor):
                 log.warning("transition_not_stored message=%s reason=%s", kind.__name__, error)
                 self._wait_at(gate, message)
                 self.send_after(RETRY_S, HooksAgreed(gate.version, gate.epoch, gate.point))
+
+    async def _carry_out(self, name: ServiceName) -> None:
+        """Does what a person was told would be done, if hooks agreed and the instance is up; ends it if it cannot be.
+
+        Raises:
+            StorageError, LimitReached: It waits on.
+        """
+        row = self._ledger.pending.lookup(name)
+        if row is None:
+            return
+        state = self._ledger.state_of(name)
+        if why := overtaken(row, state):
+            await self._end(row, Status.CANCELLED, why)
+            return
+        standing = Standing.OPEN
+        if self._gates is not None:
+            standing = self._gates.ask(row.gate, state.versions[row.version], again=False)
+        if standing is Standing.CLOSED:
+            await self._end(row, Status.FAILED, f"its hooks refused ({row.point.value})")
+        elif standing is Standing.OPEN and row.version in self._ready.get(name, ()):
+            try:
+                reply = await self._apply(row.command)
+            except (Conflict, NotFound) as error:
+                await self._end(row, Status.FAILED, str(error))
+                return
+            if self._ledger.pending.lookup(name) == row:
+                await self._end(row, Status.CANCELLED, reply["message"])
+
+    async def _end(self, row: PendingRow, status: Status, why: str) -> None:
+        """Ends a command undone. The version goes its own way from here on."""
+        await self._ledger.end_pending(row, status, why)
+        self.ref.cast(TimeUp(row.service))
 
     def _captured(self, name: ServiceName) -> bool:
         try:

@@ -15,7 +15,9 @@ from henslowe.actors.messages import InstanceUp, VersionBuilt
 from henslowe.actors.versions.change import State, Transition
 from henslowe.actors.versions.contracts import CONTRACTS, ContractRow, unneeded
 from henslowe.actors.versions.line import LineChange
+from henslowe.actors.versions.pending import PENDING, PendingRow, began, ended, overtaken
 from henslowe.actors.versions.rows import LINE, OUTBOX, SERVICES, VERSIONS, OutboxRow
+from henslowe.actors.vocabulary import Status
 from henslowe.errors import LimitReached, StorageError
 from henslowe.storage import Store, Transaction
 
@@ -35,6 +37,7 @@ class Ledger:
         self.versions = store.table(VERSIONS)
         self.outbox = store.table(OUTBOX)
         self.line = store.table(LINE)
+        self.pending = store.table(PENDING)
         self._contracts = store.table(CONTRACTS)
 
     def state_of(self, name: ServiceName) -> State:
@@ -49,6 +52,8 @@ class Ledger:
 
     async def commit(self, name: ServiceName, message: Any, result: Transition) -> None:
         """Rows, events, effects and contracts of a transition, all or nothing; returns once they are durable.
+
+        A command that waited for hooks ends in the same commit if this is what it said, or leaves it nothing to do.
 
         Raises:
             StorageError, LimitReached: Nothing of it is stored.
@@ -65,7 +70,37 @@ class Ledger:
             txn.put(self.outbox, effect)
         for event in result.events:
             txn.append(event)
+        self._settle(txn, name, message, result)
         await self._durable(txn)
+
+    async def keep_pending(self, row: PendingRow) -> None:
+        """Writes down that a command waits, instead of the one that waited before. Raises what `commit` raises."""
+        before = self.pending.lookup(row.service)
+        if before is not None and (before.gate, before.command) == (row.gate, row.command):
+            return
+        txn = self._store.transaction()
+        txn.put(self.pending, row)
+        if before is not None and before.command != row.command:
+            txn.append(ended(before, Status.CANCELLED, f"{row.by} said {row.action.value} instead"))
+        txn.append(began(row))
+        await self._durable(txn)
+
+    async def end_pending(self, row: PendingRow, status: Status, why: str) -> None:
+        """Ends a command that will not be done, and says so. Raises what `commit` raises."""
+        txn = self._store.transaction()
+        txn.delete(self.pending, row.service)
+        txn.append(ended(row, status, why))
+        await self._durable(txn)
+
+    def _settle(self, txn: Transaction, name: ServiceName, message: Any, result: Transition) -> None:
+        row = self.pending.lookup(name)
+        if row is None:
+            return
+        if message == row.command:
+            txn.delete(self.pending, name)
+        elif why := overtaken(row, result.state):
+            txn.delete(self.pending, name)
+            txn.append(ended(row, Status.CANCELLED, why))
 
     async def commit_line(self, change: LineChange) -> None:
         """The row of the line with its event. Raises what `commit` raises."""

@@ -269,6 +269,7 @@ class View:
         expected_epoch: int | None = None,
         until_s: float | None = None,
         override_freeze: str = "",
+        skip_hooks: str = "",
     ) -> Mapping[str, Any]:
         """A person's command, decided by the version machine."""
         if action == "remove" and service in self._sources():
@@ -277,7 +278,15 @@ class View:
                 hint=f"delete or rename dev/{service}, then: henslowe remove {service}",
             )
         command = Command(
-            service_name(service), Action(action), by, reason, expected_epoch, to_version, until_s, override_freeze
+            service_name(service),
+            Action(action),
+            by,
+            reason,
+            expected_epoch,
+            to_version,
+            until_s,
+            override_freeze,
+            skip_hooks,
         )
         reply: Mapping[str, Any] = await registry.via(names.VERSIONS).call(command, COMMAND_TIMEOUT_S)
         if action == "remove":

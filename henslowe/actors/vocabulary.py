@@ -180,6 +180,8 @@ class EventType(StrEnum):
     """The route of a service changed to this stable version. `canary`, `canary_percent`, `epoch`."""
     CONTRACT_CHANGED = "CONTRACT_CHANGED"
     """The new version offers something else. `from_version`, `to_version`, `tools_added`, `tools_removed`, `step`."""
+    HOOKS_SKIPPED = "HOOKS_SKIPPED"
+    """A person did without the hooks that are asked at these moments. `on`, `command`, `by`, `reason`."""
     HOOK_START = "HOOK_START"
     """A hook of a version is run. `hook`, `on` (the moment), `id`."""
     HOOK_COMPLETE = "HOOK_COMPLETE"

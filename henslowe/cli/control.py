@@ -103,13 +103,20 @@ def resume_command(*, service: str, console: Console, node: NodeFile, **person: 
 @click.argument("service")
 @click.option("--full", is_flag=True, help="Give it all of the traffic now.")
 @click.option("--step", is_flag=True, help="Only approve the gate of its step; the rest of the step goes on.")
+@click.option("--skip-hooks", is_flag=True, help="Ask no hooks this time; needs --reason, kept in the log with it.")
 @_override
 @_person
 @node_options
-def promote_command(*, service: str, full: bool, step: bool, console: Console, node: NodeFile, **person: Any) -> None:
+def promote_command(
+    *, service: str, full: bool, step: bool, skip_hooks: bool, console: Console, node: NodeFile, **person: Any
+) -> None:
     """Take a rollout one step further. Without steps, that is all of the traffic."""
     if full and step:
         raise click.UsageError("expected one of --full and --step, got both")
+    if skip_hooks and not person["reason"].strip():
+        raise click.UsageError("expected --reason WHY with --skip-hooks, got none")
+    if skip_hooks:
+        person["skip_hooks"] = person["reason"]
     action = "promote-full" if full else "approve" if step else "promote"
     _perform(action, service, console, node, person)
 

@@ -136,6 +136,14 @@ def test_a_freeze_is_overridden_with_a_reason(node: Background, henslowe: Henslo
     assert node.node.asked[1] == (None, "mends the outage")
 
 
+def test_hooks_are_skipped_with_a_reason_and_not_without_one(node: Background, henslowe: Henslowe) -> None:
+    run = henslowe("promote", "hello", "--skip-hooks")
+    assert (run.exit_code, node.node.asked) == (2, [])
+    assert "expected --reason WHY with --skip-hooks" in run.err
+    assert henslowe("promote", "hello", "--skip-hooks", "--reason", "the hook hangs").exit_code == 0
+    assert node.node.asked[1] == ("skip_hooks", "the hook hangs")
+
+
 def test_one_service_or_all_of_them_are_frozen_until_a_time(node: Background, henslowe: Henslowe) -> None:
     assert henslowe("freeze", "hello", "--until", "2036-01-01 00:00", "--why", "audit").exit_code == 0
     until_s = dt.datetime(2036, 1, 1).astimezone().timestamp()

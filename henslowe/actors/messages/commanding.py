@@ -55,6 +55,8 @@ class Command:
     """For FREEZE: Unix time, else until somebody ends it."""
     override_freeze: str = ""
     """Why the version on its way may go on through a freeze."""
+    skip_hooks: str = ""
+    """Why the hooks of what this does are not asked."""
 
 
 class LineAction(StrEnum):

@@ -12,7 +12,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from weakref import WeakSet
@@ -44,7 +44,7 @@ from henslowe.actors.versions.births import unique_semver
 from henslowe.actors.versions.change import Facts, Halts, Policy, State, Transition, in_order
 from henslowe.actors.versions.chores import CHORES, Chores
 from henslowe.actors.versions.effects import ROUTES_TIMEOUT_S, Effects, everything_of, unwanted_of
-from henslowe.actors.versions.gates import Gate, Gates, Standing, gates_of, waiting_reply
+from henslowe.actors.versions.gates import Gate, Gates, Standing, gates_of, skipped, waiting_reply
 from henslowe.actors.versions.ledger import Ledger
 from henslowe.actors.versions.machine import Boot, TimeUp, TryAgain, service_of, transition
 from henslowe.actors.versions.pending import PendingRow, overtaken
@@ -294,7 +294,10 @@ class VersionMachine(LoopActor):
         result = transition(state, message, facts)
         if not result.events and not result.effects:
             return result.reply
-        if (closed := self._closed(message, state, result)) is not None:
+        if isinstance(message, Command) and message.skip_hooks:
+            if self._gates is not None and (passed := gates_of(state, result.state)):
+                result = replace(result, events=(skipped(passed, message), *result.events))
+        elif (closed := self._closed(message, state, result)) is not None:
             self._stopped.add(name)
             if not isinstance(message, Command):
                 return None

@@ -2,7 +2,7 @@
 
 A transition is computed first and looked at: where it would bring a version into traffic, or more of it, its hooks are
 asked, and until they agree the rows stay as they are. So no transition knows of gates, and none can go around them.
-Going back passes no gate, nor does a restart of what serves anyway.
+Going back passes no gate, nor does a restart of what serves anyway. A person may go through without asking (`skipped`).
 
 Asking is a port: the hooks of `henslowe.actors.hooks` are behind it. That a gate is open is remembered there, by epoch,
 so that an answer is good for the state of things that it was asked about and for no other.
@@ -18,8 +18,9 @@ from henslowe.actors.ids import VersionKey
 from henslowe.actors.messages import Command, HooksRefused
 from henslowe.actors.versions.change import Change, State
 from henslowe.actors.versions.rows import EffectKind, VersionRow, VersionState
-from henslowe.actors.vocabulary import EventType, Status
+from henslowe.actors.vocabulary import EventType, Status, Stream
 from henslowe.config.hooks import HookPoint
+from henslowe.storage import EventDraft
 
 REASON_MAX: Final = 4_096
 _BEFORE_ACTIVE: Final = frozenset({VersionState.STAGED, VersionState.CANARY})
@@ -69,6 +70,20 @@ def gates_of(before: State, after: State) -> list[Gate]:
         }
         gates += [Gate(row.key, before.service.epoch, point) for point, lies_there in points.items() if lies_there]
     return gates
+
+
+def skipped(gates: list[Gate], message: Command) -> EventDraft:
+    """The event that a person goes through gates without asking, with who and why. There is at least one gate."""
+    version, epoch = gates[0].version, gates[0].epoch
+    data = {
+        "on": [gate.point.value for gate in gates],
+        "command": message.action.value,
+        "by": message.by,
+        "reason": message.skip_hooks[:REASON_MAX],
+        "epoch": epoch,
+    }
+    said = (Stream.LIFECYCLE.value, EventType.HOOKS_SKIPPED.value, Status.INFO.value)
+    return EventDraft(*said, version.service, version.number, data)
 
 
 def refused(change: Change, message: HooksRefused) -> None:

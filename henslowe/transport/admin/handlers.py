@@ -117,6 +117,7 @@ async def command(call: Call) -> Answer:
         expected_epoch=body.expected_epoch,
         until_s=body.until_s,
         override_freeze=body.override_freeze,
+        skip_hooks=body.skip_hooks,
     )
     return CommandReply.model_validate(dict(done))
 

@@ -102,6 +102,7 @@ class NodeView(Protocol):
         expected_epoch: int | None = None,
         until_s: float | None = None,
         override_freeze: str = "",
+        skip_hooks: str = "",
     ) -> Mapping[str, Any]:
         """Perform a person's command; the reply has the keys of `CommandReply`.
 

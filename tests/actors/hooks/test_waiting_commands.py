@@ -11,10 +11,10 @@ import pytest
 from bench.delivery_proof import failpoints as proof
 from henslowe.actors import names
 from henslowe.actors.hooks import Answer
-from henslowe.actors.messages import Action, InstanceBroken, Strategy
+from henslowe.actors.messages import Action, Command, InstanceBroken, Strategy
 from henslowe.actors.versions import PENDING
 from henslowe.storage import Event, Store
-from tests.actors.delivery import key, until
+from tests.actors.delivery import HELLO, key, until
 from tests.actors.hooks.hooked import Hooked
 
 URL = "https://hooks.example.org/deployments"
@@ -197,6 +197,26 @@ async def test_a_staged_version_that_breaks_takes_its_command_with_it(plane: Hoo
     plane.tell(InstanceBroken(key(2), "exit 9"))
     await until(lambda: commands(plane, "CANCELLED"))
     assert commands(plane, "CANCELLED")[0].data["message"] == "hello@2 is FAILED: exit 9"
+
+
+async def test_a_person_goes_through_without_the_hooks_and_is_named_for_it(plane: Hooked) -> None:
+    await waiting_promotion(plane, on="promote:before")
+    reply = await plane.call(Command(HELLO, Action.PROMOTE, "bob", skip_hooks="the hook hangs"))
+    assert (reply["changed"], plane.row.active, len(plane.store.table(PENDING))) == (True, 2, 0)
+    (skipped,) = plane.store.events.read(types="HOOKS_SKIPPED")
+    assert (skipped.version, skipped.data["by"], skipped.data["reason"]) == (2, "bob", "the hook hangs")
+    assert skipped.data["on"] == ["promote:before"]
+    assert [each.data["by"] for each in commands(plane, "CANCELLED")] == ["ann"]
+    answers(plane)
+    await until(lambda: plane.ended("promote:before"))
+    await plane.command(Action.HOLD)
+    assert (plane.row.active, happened(plane, "PROMOTE")) == (2, 1)
+
+
+async def test_hooks_are_said_to_be_skipped_only_where_there_is_something_to_ask_them(plane: Hooked) -> None:
+    await plane.ship("a")
+    await plane.call(Command(HELLO, Action.HOLD, "bob", skip_hooks="for no reason"))
+    assert plane.store.events.read(types="HOOKS_SKIPPED") == []
 
 
 def test_killed_by_the_system_between_the_answer_and_the_hooks_it_is_done_all_the_same(

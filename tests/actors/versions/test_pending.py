@@ -32,7 +32,8 @@ def state(row: VersionRow | None, **service: int) -> State:
 
 
 def test_a_command_is_kept_word_for_word_with_its_gate() -> None:
-    assert all(getattr(SAID, each.name) for each in fields(SAID)), "expected each field to be said, so that it is kept"
+    said = [each.name for each in fields(SAID) if each.name != "skip_hooks"]  # with it, a command waits for nothing
+    assert all(getattr(SAID, name) for name in said), "expected each field to be said, so that it is kept"
     read = PENDING.decode(PENDING.encode(ROW), PENDING.schema)
     assert (read.command, read.gate, read.since_s) == (SAID, GATE, 100.0)
 

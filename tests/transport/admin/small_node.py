@@ -160,6 +160,7 @@ class SmallNode:
         expected_epoch: int | None = None,
         until_s: float | None = None,
         override_freeze: str = "",
+        skip_hooks: str = "",
     ) -> Mapping[str, Any]:
         if self.command_error is not None:
             raise self.command_error
@@ -167,6 +168,8 @@ class SmallNode:
         self.asked.append((service, action, by, reason, to_version, expected_epoch))
         if until_s is not None or override_freeze:
             self.asked.append((until_s, override_freeze))
+        if skip_hooks:
+            self.asked.append(("skip_hooks", skip_hooks))
         if action == "promote":
             if hello.canary is None:
                 raise Conflict(f"cannot promote {service}: no canary", hint="henslowe status", state="active")

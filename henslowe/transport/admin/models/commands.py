@@ -23,6 +23,8 @@ class CommandRequest(Request):
     """For freeze: Unix time at which it ends by itself, else when somebody ends it."""
     override_freeze: Annotated[str, Field(max_length=REASON_CHARS_MAX)] = ""
     """For what leads a version on: why it may go through a freeze."""
+    skip_hooks: Annotated[str, Field(max_length=REASON_CHARS_MAX)] = ""
+    """For what leads a version on: why its hooks are not asked this time."""
 
 
 class AllServicesRequest(Request):

@@ -1,4 +1,4 @@
-"""A whole node with hooks and one extension of each kind, killed while a hook is asked."""
+"""A node with hooks and an extension of each kind, killed while a hook is asked, or while a person waits for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from henslowe.actors.hooks.signing import headers_of
 from henslowe.config.sample import SERVER
-from tests.e2e.harness import Node, wait_until
+from tests.e2e.harness import Node, quick, wait_until
 from tests.extensions.laying_out import KINDS, installed, laid_out
 
 MODERN = "2026-07-28"
@@ -26,6 +26,7 @@ on = "deploy:start"
 name = "folder"
 command = "cat > $HOME/facts && pwd && touch ./nothing-is-written-here 2>/dev/null; test ! -e ./nothing-is-written-here"
 """
+PLAIN = 'stages = { lint = { run = "" }, test = { run = "" } }\n'
 NODE = """
 [hooks.asked]
 on = "deploy:start"
@@ -114,6 +115,32 @@ def test_a_node_killed_while_it_asks_asks_again_and_its_extensions_are_back(
         assert {each["kind"] for each in modules.values()} == set(KINDS)
         node.wait_for("my-tool", lambda status: status["healthy"] and status["active"], "the tool to be active")
         _each_is_of_use(node, workspace)
+
+
+def test_a_promotion_that_waits_for_a_hook_outlives_a_killed_node(workspace: Path, receiver: Receiver) -> None:
+    workspace.mkdir()
+    hook = f'[hooks.asked]\non = "promote:before"\nurl = "http://127.0.0.1:{receiver.server_port}/asked"\n'
+    (workspace / "henslowe.toml").write_text(hook)
+    with Node(workspace, "delivery.strategy=immediate") as node:
+        receiver.may_answer.set()
+        node.edit("words", PLAIN, "service.toml")
+        node.edit("words", quick())
+        node.wait_for_active("words", 1)
+        receiver.may_answer.clear()
+        node.edit("words", PLAIN + 'strategy = "canary"\n', "service.toml")
+        node.edit("words", quick("Good day"))
+        node.wait_for("words", lambda status: bool(status["canary"]), "a canary")
+        number = node.service("words")["canary"]["version"]
+        said = node.api.post("/services/words/actions/promote-full", {"reason": "it mends the outage"})
+        assert "waits for its hooks (promote:before)" in said["message"]
+        node.kill()
+        receiver.may_answer.set()
+        node.start()
+        node.wait_for_active("words", number)
+        obeyed = [each for each in node.events(service="words", type="COMMAND") if each["status"] == "SUCCESS"]
+        assert [(each["data"]["command"], each["data"]["reason"]) for each in obeyed] == [
+            ("promote-full", "it mends the outage")
+        ]
 
 
 def _post(node: Node, service: str, method: str, params: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from henslowe.actors.ids import service_name
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.launch import LaunchSpec, Wire
 from henslowe.actors.messages import DeclareService, RetireService
+from henslowe.actors.pipeline import packages
 from henslowe.actors.versions import SERVICES, Kind
 from henslowe.config.settings import DeclaredService, Settings
 from henslowe.node_extensions import ToolService
@@ -26,7 +27,10 @@ async def declare(store: Store, settings: Settings, tools: Mapping[str, ToolServ
     versions = registry.via(names.VERSIONS)
     for name, service in settings.services.items():
         alone = not (settings.workspace / "dev" / name).exists()
-        await versions.call(DeclareService(service_name(name), launch_of(service), takes_over=alone), DECLARE_S)
+        launch, resolved = launch_of(service), packages.as_written(service.command)
+        metadata = {"resolved": resolved} if resolved else {}
+        declared = DeclareService(service_name(name), launch, takes_over=alone, metadata=metadata)
+        await versions.call(declared, DECLARE_S)
     for name, tool in tools.items():
         await versions.call(DeclareService(service_name(name), tool.launch, tool.semver), DECLARE_S)
     for row in list(store.table(SERVICES).rows()):

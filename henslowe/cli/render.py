@@ -236,6 +236,7 @@ def facts_lines(version: VersionFactsReply) -> Iterator[str]:
         "why": facts.get("why", ""),
         **{name: digest[:DIGEST_CHARS] for name, digest in digests.items()},
         "isolation": facts.get("isolation", ""),
+        "package": _package(facts.get("resolved", {})),
         "speaks": " and ".join(facts.get("eras", ())),
         "offers": ", ".join(f"{count} {name}" for name, count in facts.get("offers", {}).items()),
         "reason": version.reason.strip().partition("\n")[0][:120],
@@ -253,6 +254,13 @@ def facts_lines(version: VersionFactsReply) -> Iterator[str]:
             yield from (f"    {line}" for line in test_lines(reply.tests))
         if reply.coverage_percent is not None:
             yield f"    {reply.coverage_percent:g}% of the lines covered"
+
+
+def _package(resolved: dict[str, Any]) -> str:
+    """What a server from a registry is: exact, or why it is not."""
+    if not resolved or resolved["exact"]:
+        return str(resolved.get("package", ""))
+    return f"not exact, each start may fetch another: {resolved['why']}"
 
 
 def _replayed(facts: dict[str, Any]) -> dict[str, Any]:

@@ -164,6 +164,8 @@ class DeclareService:
     semver: str = "0.0.0"
     takes_over: bool = False
     """Whether it follows a developed service of this name, whose folder is gone."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """Of a version that is made for it."""
 
 
 @dataclass(slots=True, frozen=True)

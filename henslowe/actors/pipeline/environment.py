@@ -137,6 +137,11 @@ def installer_folders(env: ServiceEnv, variables: Mapping[str, str]) -> list[Pat
     return [env.root, *cache_folders(variables)]
 
 
+def is_installers(variable: str) -> bool:
+    """Whether a variable is a setting of a package manager."""
+    return variable.startswith(_PASSED_ON_PREFIXES)
+
+
 def fetches(program: str) -> bool:
     """Whether a launcher fetches what it runs, and so writes into the package managers' caches."""
     return program.rpartition("/")[2] in _FETCHERS

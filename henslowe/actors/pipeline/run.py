@@ -40,6 +40,7 @@ from henslowe.actors.pipeline.graph import ARCHIVE, run_graph
 from henslowe.actors.pipeline.launching import launch_spec
 from henslowe.actors.pipeline.mcp_check import Checked
 from henslowe.actors.pipeline.preparing import Prepared, understand
+from henslowe.actors.pipeline.resolving import made_exact
 from henslowe.actors.pipeline.stages import StageReport, StageRunner
 from henslowe.actors.pipeline.telling import Journal
 from henslowe.actors.pipeline.tools import Tools, in_thread
@@ -130,6 +131,7 @@ class _Run:
         self._service = job.change.service
         self._work = Workdir(tools.runs / f"{self._service}-{next(_numbers)}")
         self._started_s = time.monotonic()
+        self._resolved: dict[str, Any] = {}
 
     async def whole(self) -> None:
         """The run, from the copy to the report."""
@@ -223,6 +225,7 @@ class _Run:
             changed=list(self._job.change.changed),
         )
         place = prepared.place(self._tools, self._work, self._actor.ref)
+        prepared, self._resolved = await made_exact(prepared, place)
         runner = StageRunner(self._tools, place, prepared, self._version, Journal(self._version))
         if self._job.force:
             runner.replays = False
@@ -247,6 +250,7 @@ class _Run:
         return {
             **facts.origin(self._version, by=job.by, changed=job.change.changed),
             **facts.course(prepared, reports, isolation=tools.cage.level.value, kept=reported),
+            **({"resolved": self._resolved} if self._resolved else {}),
         }
 
     async def _built(

@@ -187,6 +187,7 @@ def declare(change: Change, message: DeclareService) -> Any:
             state=VersionState.STAGED,
             semver=_name(change, number, message.semver, ""),
             launch=message.launch,
+            metadata=to_jsonable_python(message.metadata),
         )
     )
     change.say(EventType.VERSION_CREATED, Status.PENDING, number)

@@ -258,7 +258,9 @@ async def test_a_folder_that_was_deleted_is_laid_out_again_for_going_back(delive
 
 async def test_a_declared_service_runs_without_folder_and_links_and_heals(delivery: Delivery) -> None:
     delivery.broken.add(1)
-    assert await delivery.call(DeclareService(HELLO, LAUNCH, "2.0.0")) == key(1)
+    declared = DeclareService(HELLO, LAUNCH, "2.0.0", metadata={"resolved": {"exact": True}})
+    assert await delivery.call(declared) == key(1)
+    assert delivery.version(1).metadata == declared.metadata
     await until(lambda: delivery.states()[1] == "FAILED")
     delivery.broken.clear()
     machine = registry.whereis(names.VERSIONS)

@@ -1,8 +1,9 @@
 """The pipeline: a change of sources becomes a checked, archived build, or a reason why not.
 
 Start at `executor` (one run per service), then `run` (the order of things; `trial` without a version) and `graph` (what
-runs beside what). Pure parts: `plan` (which stages), `contract_check`, `launching`. The rest does one thing each:
-`workdir` copies, `environment` installs, `commands` and `mcp_check` run, `stage_cache` remembers, `release` archives.
+runs beside what). Pure parts: `plan` (which stages), `contract_check`, `launching`, `packages`. The rest does one
+thing each: `workdir` copies, `environment` installs, `resolving` makes exact what is fetched, `commands` and
+`mcp_check` run, `stage_cache` remembers, `release` archives.
 """
 
 from henslowe.actors.pipeline.executor import PipelineExecutor

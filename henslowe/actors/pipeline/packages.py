@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 _UVX_FLAGS: Final = frozenset({"-q", "--quiet", "-v", "--verbose", "--isolated", "--no-progress", "--no-env-file"})
@@ -233,11 +234,18 @@ def as_written(command: Sequence[str]) -> dict[str, Any]:
 # -- what registries answer ----------------
 
 
-def compiled(lines: Iterable[str]) -> Release | None:
-    """The release in the answer of `uv pip compile --no-deps --generate-hashes`, None if there is none."""
-    text = "\n".join(lines)
-    found = _COMPILED.search(text)
-    return Release(found[2], tuple(_HASH.findall(text)[:HASHES_MAX])) if found is not None else None
+def compiled(name: str, lines: Iterable[str]) -> Release | None:
+    """The release of `name` in the answer of `uv pip compile --generate-hashes`, None if there is none."""
+    wanted, version = canonicalize_name(name.partition("[")[0]), ""
+    hashes: list[str] = []
+    for line in lines:
+        if (found := _COMPILED.match(line)) is not None:
+            if version:
+                break
+            version = found[2] if canonicalize_name(found[1]) == wanted else ""
+        if version:
+            hashes += _HASH.findall(line)
+    return Release(version, tuple(hashes[:HASHES_MAX])) if version else None
 
 
 def viewed(lines: Iterable[str]) -> Release | None:

@@ -4,8 +4,8 @@
     npx -y @scope/server@^1          ->  npx -y @scope/server@1.4.0
 
 Every instance, restart and rollback of the version then runs the same release. The registry is asked through the tool's
-own client, with the settings that the server itself will have, so that nothing is found that it could not fetch; none
-of the package is run for it. A registry that does not answer costs the exactness and never the version: why is said.
+own client, with the settings that the server itself will have, so that nothing is found that it could not fetch, and as
+isolated as a stage. A registry that does not answer costs the exactness and never the version: why is said.
 
 Not here: which commands fetch, and what they fetch (`packages`).
 """
@@ -81,8 +81,8 @@ class Registries:
             )
         finally:
             output.close()
-        answer = compiled if package.tool is Tool.UVX else viewed
-        found = answer(text for channel, text in lines if channel == "stdout") if code == 0 else None
+        told = [text for channel, text in lines if channel == "stdout" and code == 0]
+        found = compiled(package.name, told) if package.tool is Tool.UVX else viewed(told)
         if found is None:
             secret = [env[key] for key, value in own.items() if _REFERENCE.search(value) and env[key]]
             raise StageFailed(_said(lines, secret) or f"{package.wanted} was not found")
@@ -93,8 +93,8 @@ def _question(package: Package, path: str) -> tuple[tuple[str, ...], bytes]:
     """What to run, and what it reads."""
     if package.tool is Tool.UVX:
         quiet = ("--quiet", "--no-header", "--no-annotate", "--color", "never")
-        # no source distribution is built: that would run code of the package
-        what = ("--no-deps", "--generate-hashes", "--no-build", "--refresh-package", package.name.partition("[")[0])
+        # with all it depends on, as uvx does it: the newest release may be one that cannot be installed here
+        what = ("--generate-hashes", "--refresh-package", package.name.partition("[")[0])
         return (find_tool("uv"), "pip", "compile", "-", *quiet, *what, *package.asking), f"{package.wanted}\n".encode()
     npm = shutil.which("npm", path=path)
     if npm is None:

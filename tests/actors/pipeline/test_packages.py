@@ -142,9 +142,15 @@ def test_a_command_that_was_written_again_is_exact_and_keeps_its_other_words(hea
 
 
 def test_the_answer_of_uv_is_a_release_with_its_hashes() -> None:
-    answer = ["mcp-time[tz]==2026.1.post1 \\", "    --hash=sha256:aa \\", "    --hash=sha256:bb"]
-    assert compiled(answer) == Release("2026.1.post1", ("sha256:aa", "sha256:bb"))
-    assert compiled(["nothing of it"]) is None
+    answer = [
+        *("anyio==4.1 \\", "    --hash=sha256:00"),
+        *("mcp-time[tz]==2026.1.post1 \\", "    --hash=sha256:aa \\", "    --hash=sha256:bb"),
+        *("mcp-time-data==1 \\", "    --hash=sha256:cc"),
+    ]
+    for name in ("mcp-time", "MCP_Time[tz]"):
+        assert compiled(name, answer) == Release("2026.1.post1", ("sha256:aa", "sha256:bb"))
+    assert compiled("mcp", answer) is None
+    assert compiled("mcp-time", []) is None
 
 
 def viewed_of(*versions: str, latest: str) -> Release | None:

@@ -1,5 +1,6 @@
 """A fetched server is exact: asked for once per version, from an index in a folder and from a registry on loopback."""
 
+import hashlib
 import json
 import shutil
 import textwrap
@@ -24,20 +25,21 @@ from henslowe.actors.pipeline.workdir import Workdir, take_snapshot
 from henslowe.transport.mcp import McpConnector
 
 
-def release(index: Path, version: str) -> None:
-    """A server from PyPI, made by hand."""
+def release(index: Path, version: str, needs: str = "") -> str:
+    """A server from PyPI, made by hand; the hash of its wheel."""
     path = index / f"quick_time-{version}-py3-none-any.whl"
     tool = {"name": f"at_{version.replace('.', '_')}", "inputSchema": {"type": "object"}}
     body = textwrap.indent(server(tool), "    ")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("quick_time.py", f"def main():\n{body}\n")
         for name, text in (
-            ("METADATA", f"Metadata-Version: 2.1\nName: quick-time\nVersion: {version}\n"),
+            ("METADATA", f"Metadata-Version: 2.1\nName: quick-time\nVersion: {version}\n{needs}"),
             ("WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"),
             ("entry_points.txt", "[console_scripts]\nquick-time = quick_time:main\n"),
             ("RECORD", ""),
         ):
             archive.writestr(f"quick_time-{version}.dist-info/{name}", text)
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 @pytest.fixture
@@ -59,16 +61,16 @@ def uvx(index: Path, *words: str) -> dict[str, str]:
 
 
 async def test_a_version_runs_the_release_of_its_day_and_a_build_takes_the_newest(node: Node, index: Path) -> None:
-    release(index, "1.0")
+    wheel = release(index, "1.0")
     node.change(uvx(index, "quick-time"))
     built = await node.built()
     assert built.launch.command[4:] == ("--from", "quick-time==1.0", "quick-time")
     resolved = built.metadata["resolved"]
     assert resolved.pop("at_s") > 0
-    # a folder, other than a registry, has no hashes to tell
-    assert resolved == {"exact": True, "package": "quick-time==1.0", "wanted": "quick-time", "integrity": []}
+    assert resolved == {"exact": True, "package": "quick-time==1.0", "wanted": "quick-time", "integrity": [wheel]}
     assert [tool["name"] for tool in built.contract.tools] == ["at_1_0"]
     release(index, "1.1")
+    release(index, "1.2", needs="Requires-Dist: quick-nothing\n")  # which nobody can install
     await registry.via(names.PIPELINE).call(Rebuild(ServiceName("hello"), by="ada"))
     newer = await node.built()
     assert newer.launch.command[4:] == ("--from", "quick-time==1.1", "quick-time")

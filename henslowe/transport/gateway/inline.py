@@ -35,6 +35,7 @@ from henslowe.transport.gateway.selection import Target
 from henslowe.transport.gateway.serving import CANCELLED, Serving, StatusOf, always_ok
 from henslowe.transport.gateway.sessions import Session
 from henslowe.transport.gateway.tasks import METHODS, made
+from henslowe.transport.gateway.unsent import LARGE_BYTES
 from henslowe.transport.json_reply import whole
 from henslowe.transport.mcp.begun import Begun
 
@@ -223,11 +224,16 @@ class InlineCall:
 
     # -- told by the server's side ----------------
 
-    def answered(self, answer: JsonObject) -> None:
+    def answered(self, answer: JsonObject, size: int) -> None:
         """See `Told.answered`."""
         calls, ask = self._calls, self.ask
         concluded = calls.caller.concluded(ask, self.attempt, answer)
-        if concluded is None or made(concluded, ask) is not None or ("error" in concluded and retry_after(concluded)):
+        if (
+            concluded is None
+            or size > LARGE_BYTES  # of these the bytes that are not read yet are counted
+            or made(concluded, ask) is not None
+            or ("error" in concluded and retry_after(concluded))
+        ):
             self._answer = answer
             self._go_on()
             return

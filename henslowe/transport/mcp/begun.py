@@ -19,8 +19,8 @@ from henslowe.actors.endpoints import JsonObject
 class Told(Protocol):
     """Whoever began a call. Each method runs in the loop, and none may raise."""
 
-    def answered(self, answer: JsonObject) -> None:
-        """It is over, with `{"result": ...}` or `{"error": ...}`."""
+    def answered(self, answer: JsonObject, size: int) -> None:
+        """It is over, with `{"result": ...}` or `{"error": ...}`, which came in so many bytes."""
         ...
 
     def troubled(self) -> None:

@@ -256,13 +256,13 @@ class _Begun:
         self._told = told
         self.inner: Begun
 
-    def answered(self, answer: JsonObject) -> None:
+    def answered(self, answer: JsonObject, size: int) -> None:
         """See `Told.answered`."""
         endpoint, told = self._endpoint, self._told
         del self.inner, self._told  # circles, which only a collection would end
         endpoint._answered()
         endpoint._left()
-        told.answered(bridge.answer(answer, self._method, self._params, self._era, endpoint._facts))
+        told.answered(bridge.answer(answer, self._method, self._params, self._era, endpoint._facts), size)
 
     def troubled(self) -> None:
         """See `Told.troubled`."""

@@ -218,7 +218,7 @@ class HttpLink:
         if call.method == "initialize":
             self._session = connection.headers.get("mcp-session-id", "")
         if not connection.is_stream:
-            return self.plain_answer(call, connection)
+            return self.plain_answer(call, connection, connection.body())
         async with asyncio.timeout_at(sent.until_s):
             return await self._streamed(call, connection)
 
@@ -242,9 +242,9 @@ class HttpLink:
         """Whether the server does not know our session any more."""
         return connection.status == HTTPStatus.NOT_FOUND and bool(sent.session) and call.method != "initialize"
 
-    def plain_answer(self, call: Call, connection: Connection) -> JsonObject:
+    def plain_answer(self, call: Call, connection: Connection, body: bytes) -> JsonObject:
         """The answer in a response that is no stream, or in its status."""
-        status, body = connection.status, connection.body()
+        status = connection.status
         try:
             received = jsonrpc.messages(body) if body else []
         except ValueError:

@@ -39,7 +39,7 @@ class Sent:
 class Exchanging(Protocol):
     """What such an exchange needs of its link: what any exchange does there."""
 
-    def plain_answer(self, call: Call, connection: Connection) -> JsonObject:
+    def plain_answer(self, call: Call, connection: Connection, body: bytes) -> JsonObject:
         """The answer in a response that is no stream, or in its status."""
         ...
 
@@ -96,13 +96,14 @@ class HttpBegun(Reply):
             self.told.troubled()
             return
         try:
-            answer = self._answer = link.plain_answer(call, connection)
+            body = connection.body()
+            answer = self._answer = link.plain_answer(call, connection, body)
         except UpstreamLost as lost:
             self._answer = lost
             self.told.troubled()
             return
         self._release()
-        self.told.answered(answer)
+        self.told.answered(answer, len(body))
 
     def set_exception(self, failure: Exception) -> None:
         """There is none: the connection was lost, the response was too large, or the time is over."""

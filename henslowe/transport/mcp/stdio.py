@@ -262,7 +262,7 @@ class StdioLink:
             return
         for message in received:
             if "method" not in message:
-                self._response(message)
+                self._response(message, len(line))
             elif "id" in message:
                 self._asked.take(message)
             else:
@@ -272,10 +272,12 @@ class StdioLink:
     def _call(self, number: object) -> Call | None:
         return self._calls.get(number) if type(number) is int else None
 
-    def _response(self, message: JsonObject) -> None:
+    def _response(self, message: JsonObject, size: int) -> None:
         call = self._call(message.get("id"))
         # Late answers to cancelled calls find nobody, which is right.
         if call is not None and not call.reply.done():
+            if isinstance(call.reply, StdioBegun):
+                call.reply.size = size
             call.reply.set_result(jsonrpc.answer_of(message))
 
     def _notification(self, message: JsonObject) -> None:

@@ -37,20 +37,22 @@ class Exchanging(Protocol):
 class StdioBegun(Reply):
     """An exchange that was begun without a task. See `Begun`."""
 
-    __slots__ = ("_answer", "_link", "_number")
+    __slots__ = ("_answer", "_link", "_number", "size")
 
     def __init__(self, link: Exchanging, number: int, told: Told) -> None:
         super().__init__(told)
         self._link = link
         self._number = number
         self._answer: JsonObject | None = None
+        self.size = 0
+        """Bytes of the line that the answer is in; set before it."""
 
     def set_result(self, answer: JsonObject) -> None:
         """The server answered."""
         self._answer = answer
         if not self._woken():
             self._release()
-            self.told.answered(answer)
+            self.told.answered(answer, self.size)
 
     async def answer(self) -> JsonObject:
         """See `Begun.answer`."""

@@ -32,6 +32,8 @@ from henslowe.transport.rate_limit import RateLimiter
 from tests.transport.gateway.world import ACCEPT, MODERN, call_body, initialize_body, until
 
 ROOT_TOKEN = "r" * 32
+HUGE_BYTES = 14 * 1024 * 1024
+"""More than sockets hold, and less than a message may have."""
 KEY = VersionKey(ServiceName("shop"), 1)
 TOOLS = [
     {"name": "echo", "inputSchema": {"type": "object"}},
@@ -88,6 +90,8 @@ class Server:
             return web.Response(status=500, text="broken")
         if name == "rubbish":
             return web.Response(body=b"{rubbish", content_type="application/json")
+        if name == "huge":
+            return self.said(message, {**content, "content": [{"type": "text", "text": "x" * HUGE_BYTES}]})
         if name == "large":
             return self.said(message, {**content, "content": [{"type": "text", "text": "x" * 100_000}]})
         if name == "drops" or (name == "drops_once" and self.calls.count(name) % 2):
@@ -623,3 +627,13 @@ async def test_a_read_that_its_server_lets_be_kept_is_asked_once() -> None:
             assert (await client.answer())[0] == 200
         assert at.server.calls.count("read") == 1
         assert at.inline.begun == 1
+
+
+async def test_a_large_answer_that_nobody_reads_is_counted_until_its_client_is_gone() -> None:
+    async with place() as there:
+        unsent = there.gateway.inline.serving.unsent
+        async with Client.of(there.inline_port) as client:
+            client.send(call_body("huge"), Authorization=f"Bearer {ROOT_TOKEN}", **modern("huge"))
+            await until(lambda: unsent.held > HUGE_BYTES)
+            assert there.inline.begun == 1
+        await until(lambda: unsent.held == 0 and there.at_rest())

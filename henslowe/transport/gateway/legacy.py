@@ -16,8 +16,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from henslowe.actors.endpoints import Era, JsonObject, SoleClient
-from henslowe.errors import HensloweError
+from henslowe.actors.endpoints import Era, JsonObject
 from henslowe.transport.access.asker import asker
 from henslowe.transport.gateway import inbound
 from henslowe.transport.gateway.dialogue import Ask
@@ -31,16 +30,14 @@ from henslowe.transport.gateway.protocol import (
     SESSION_HEADER,
     SESSION_NOT_FOUND,
     Refused,
-    node_error,
 )
 from henslowe.transport.gateway.questions import AskedClient, Question
 from henslowe.transport.gateway.resumable import ResumableExchange
 from henslowe.transport.gateway.scopes import Scope
 from henslowe.transport.gateway.serving import Begun, Serving, offered
+from henslowe.transport.gateway.session_methods import OURS, SessionMethods
 from henslowe.transport.gateway.sessions import Session
-from henslowe.transport.gateway.streams import LIST_CHANGES, UPDATED
-from henslowe.transport.gateway.tasks import STATUS
-from henslowe.transport.gateway.wishes import own_uri
+from henslowe.transport.gateway.sole_clients import SoleClients
 from henslowe.transport.mcp import eras, jsonrpc
 
 KNOWN_MAX: Final = 1_000
@@ -50,11 +47,6 @@ BATCH_MAX: Final = 100
 _SESSION_ID_CHARS_MAX: Final = 128
 """Ours have 32; a longer one is nobody's, and not worth a look at the table."""
 _BATCHING: Final = frozenset({"2024-11-05", "2025-03-26"})
-_OWN_EVENTS: Final = LIST_CHANGES | {"notifications/elicitation/complete", "notifications/message"}
-"""What a session's own connection may announce to it, beside updates of what it subscribed to."""
-_MODERN_ONLY: Final = frozenset({"server/discover", "subscriptions/listen"})
-_OURS: Final = _MODERN_ONLY | {"logging/setLevel", "ping", "resources/subscribe", "resources/unsubscribe"}
-"""Requests that belong to the session, which is the gateway's."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -78,6 +70,8 @@ class Legacy:
         self._listening = Listening(
             serving, lambda scope, session, message: self._answer(scope, session, message, None)
         )
+        self._methods = SessionMethods(serving)
+        self._sole = SoleClients(serving, self._listening)
 
     async def post(self, request: web.Request, scope: Scope, message: Any, *, sse: bool) -> web.StreamResponse:
         """Serve one message, or a batch where the session's revision has them."""
@@ -102,7 +96,7 @@ class Legacy:
         """What a request asks that needs nothing but its server; None for any other, and for one to be refused."""
         inbound.check_shape(message)
         method, params = message["method"], message.get("params")
-        if method == "initialize" or method in _OURS or method in self._serving.extra:
+        if method == "initialize" or method in OURS or method in self._serving.extra:
             return None, None
         session = self._found(head.session_id, scope, caller.who.name)
         if session is None or inbound.wants_progress(params):
@@ -135,7 +129,7 @@ class Legacy:
             session,
             self._client(session, _not_yet),
             self._client(session, None),
-            self._own(session),
+            self._sole.of(session),
             partial(self._serving.thinking.total_s, session.id),
         )
         return known
@@ -282,15 +276,15 @@ class Legacy:
     ) -> Awaitable[JsonObject]:
         """The answer to be: the gateway's own for what belongs to the session, else the server's."""
         method, params = message["method"], message.get("params")
-        if method in _OURS:
-            return self._own_answer(scope, session, method, params)
+        if method in OURS:
+            return self._methods.answer(scope, session, method, params)
         if method in self._serving.extra:
             return self._serving.extra.answer(method, params, service=scope.name, principal=session.principal)
         listening = exchange if exchange is not None and exchange.sse else None
         on_notification = question = own = None
         if listening is not None:
             on_notification, question = listening.notify, partial(self._serving.question, listening.send, session.id)
-            own = self._own(session)
+            own = self._sole.of(session)
         return scope.call(
             Ask(
                 self._serving.visitors.session(session.id),
@@ -308,101 +302,10 @@ class Legacy:
             )
         )
 
-    def _own(self, session: Session) -> SessionClient | None:
-        """Whoever a server of its era may ask something, on a connection that is the session's alone."""
-        able = eras.askable(session.capabilities)
-        if not able:
-            return None
-        asked, heard = partial(self._asked, session.id), partial(self._heard, session.id)
-        return SessionClient(session.id, SoleClient(able, asked, session.client_info, heard))
-
     @staticmethod
     def _client(session: Session, question: Question | None) -> AskedClient:
         """Whoever a stateless server may ask something."""
         return AskedClient(session.client_info, session.capabilities, session.log_level, question)
-
-    async def _own_answer(self, scope: Scope, session: Session, method: str, params: JsonObject | None) -> JsonObject:
-        """The answer to what is the gateway's own to answer."""
-        if method == "ping":
-            return {"result": {}}
-        if method == "logging/setLevel":
-            return await self._set_level(scope, session, params)
-        if method in _MODERN_ONLY:
-            return jsonrpc.error(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}")
-        return await self._subscribe(scope, session, method, params)
-
-    async def _asked(self, session_id: str, method: str, params: JsonObject) -> JsonObject:
-        """The answer of a session's client to a request of its server, on whichever of its streams is open."""
-        exchange, stream = self._serving.listening(session_id), self._listening.stream(session_id)
-        send = exchange.send if exchange is not None else stream.ask if stream is not None else None
-        if send is None:
-            return jsonrpc.error(CLIENT_FAILED, "the client does not listen")
-        try:
-            async with asyncio.timeout(self._serving.settings.call_timeout_s):
-                return await self._serving.question(send, session_id, method, params)
-        except TimeoutError:
-            return jsonrpc.error(CLIENT_FAILED, "the client did not answer in time")
-
-    def _heard(self, session_id: str, event: JsonObject) -> None:
-        """Pass on what a server announced on a connection that is this session's alone."""
-        session, stream, method = (
-            self._serving.sessions.get(session_id),
-            self._listening.stream(session_id),
-            event["method"],
-        )
-        if session is None or stream is None:
-            return
-        if method == STATUS:
-            for _, told in self._serving.told_of_task(event, unit=stream.unit):
-                stream.of_task(told["params"]["taskId"], told)
-            return
-        if method == UPDATED:
-            params = event.get("params") or {}
-            for uri in session.subscriptions:
-                if params.get("uri") == own_uri(session, uri):
-                    stream.updated(uri, {**params, "uri": uri})
-            return
-        if method not in _OWN_EVENTS:
-            return
-        if method == "notifications/message":
-            level = str((event.get("params") or {}).get("level"))
-            if LOG_RANK.get(level, 0) < LOG_RANK.get(session.log_level, 0):
-                return
-        stream.tell(event)
-
-    async def _set_level(self, scope: Scope, session: Session, params: JsonObject | None) -> JsonObject:
-        level = (params or {}).get("level")
-        if not isinstance(level, str) or level not in LOG_RANK:
-            return jsonrpc.error(jsonrpc.INVALID_PARAMS, f"expected level to be one of {', '.join(LOG_RANK)}")
-        await self._serving.sessions.update(session.id, log_level=level)
-        self._serving.wishes.level(scope.name, level, scope.routed)
-        await self._tell_own(session, "logging/setLevel", {"level": level})
-        return {"result": {}}
-
-    async def _tell_own(self, session: Session, method: str, params: JsonObject) -> None:
-        """Tell the session's own connections what it wants from now on."""
-        if self._serving.privates is not None:
-            await self._serving.wishes.tell(session, self._serving.privates.of(session.id), method, params)
-
-    async def _subscribe(self, scope: Scope, session: Session, method: str, params: JsonObject | None) -> JsonObject:
-        uri = (params or {}).get("uri")
-        if not isinstance(uri, str):
-            return jsonrpc.error(jsonrpc.INVALID_PARAMS, "expected uri to be a string")
-        if method == "resources/subscribe":
-            # Asked of the server too, so that its refusal is the client's; `watches` keeps it up from then on.
-            answer = await scope.call(Ask(self._serving.visitors.session(session.id), method, params, Era.LEGACY))
-            if "error" in answer:
-                return answer
-            change = {"subscribe": uri}
-        else:
-            change = {"unsubscribe": uri}
-        try:
-            await self._serving.sessions.update(session.id, **change)
-        except HensloweError as error:
-            return node_error(error)
-        self._serving.watches.reconcile(scope.routed())
-        await self._tell_own(session, method, {"uri": uri})
-        return {"result": {}}
 
     async def _batch(self, request: web.Request, scope: Scope, messages: list[Any]) -> web.StreamResponse:
         session = self._session(request, scope)

@@ -120,6 +120,7 @@ PATHS = [
     "/mcp/fixture@1",
 ]
 PATHS += ["/mcp/fixture@%5E1", "/mcp/%00", "/mcp/fixture?x=1", "/mcp/" + "a" * 300, "//mcp", "/mcp/fixture@>=0,<9"]
+SESSIONS_EACH = 25
 SESSION_PATHS = ("/mcp", "/mcp/fixture")
 CONNECTIONS = 16
 PIPELINE = 8
@@ -307,14 +308,30 @@ class Figures:
     broken: list[str] = field(default_factory=list)
 
 
-Renew = Callable[[bytes], None]
-"""Opens another session in place of the one that a request ended: without it the rest would meet none."""
+class Sessions:
+    """Open sessions, by the path of their endpoint."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.of = {path: [self._open(path) for _ in range(SESSIONS_EACH)] for path in SESSION_PATHS}
+
+    def renew(self, ended_by: bytes) -> None:
+        """Opens another session in place of the one that a request ended: without it the rest would meet none."""
+        for path, sessions in self.of.items():
+            for at, session in enumerate(sessions):
+                if session.encode() in ended_by:
+                    sessions[at] = self._open(path)
+
+    def _open(self, path: str) -> str:
+        return post(self._url + path, INITIALIZE, {})[0]
 
 
 class Driver:
     """Connections that send pipelines until enough was sent."""
 
-    def __init__(self, url: str, fuzzer: Fuzzer, figures: Figures, requests: int, renew: Renew) -> None:
+    def __init__(
+        self, url: str, fuzzer: Fuzzer, figures: Figures, requests: int, renew: Callable[[bytes], None]
+    ) -> None:
         parts = urlsplit(url)
         self._host, self._port = str(parts.hostname), int(parts.port or 80)
         self._fuzzer = fuzzer
@@ -401,17 +418,10 @@ def fuzz(options: argparse.Namespace, folder: Path) -> Figures:
     # A call that a server leaves unanswered is not what is looked for: it must not hold up a pipeline for minutes.
     with Node(workspace, "gateway.call_timeout_s=2", "instances.max_restarts=100000") as node:
         node.wait_for_active("fixture", 1)
-        sessions = {path: [post(node.url + path, INITIALIZE, {})[0] for _ in range(25)] for path in SESSION_PATHS}
+        sessions = Sessions(node.url)
         before_kb, began_s = resident_kb(node.pid), time.monotonic()
-        fuzzer = Fuzzer(options.seed, urlsplit(node.url).netloc, sessions)
-
-        def renew(request: bytes) -> None:
-            for path, opened in sessions.items():
-                for at, session in enumerate(opened):
-                    if session.encode() in request:
-                        opened[at] = post(node.url + path, INITIALIZE, {})[0]
-
-        asyncio.run(Driver(node.url, fuzzer, figures, options.requests, renew).run())
+        fuzzer = Fuzzer(options.seed, urlsplit(node.url).netloc, sessions.of)
+        asyncio.run(Driver(node.url, fuzzer, figures, options.requests, sessions.renew).run())
         figures.took_s = round(time.monotonic() - began_s, 1)
         figures.growth_mb = round((resident_kb(node.pid) - before_kb) / 1_024, 1)
         for what in _unwell(node):

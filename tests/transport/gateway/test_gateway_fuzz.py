@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from urllib.parse import urlsplit
 
 import pytest
 
-from bench.fuzz_mcp import Driver, Figures, Fuzzer
+from bench.fuzz_mcp import Driver, Figures, Fuzzer, Sessions
 from tests.transport.gateway.world import LocalServer, World, echo, version
 
 
@@ -18,9 +19,9 @@ async def test_mutated_requests_are_answered_in_words(gw: World, seed: int, capl
             version("fixture"), {"test_simple_text": echo}, resources={"test://static-text": "text"}, prompts=("p",)
         )
     )
-    sessions = [await gw.initialize("/mcp/fixture") for _ in range(3)] + [await gw.initialize("/mcp")]
-    figures = Figures(seed)
-    await Driver(gw.url, Fuzzer(seed, urlsplit(gw.url).netloc, sessions), figures, 1_500).run()
+    sessions = await asyncio.to_thread(Sessions, gw.url)
+    figures, fuzzer = Figures(seed), Fuzzer(seed, urlsplit(gw.url).netloc, sessions.of)
+    await Driver(gw.url, fuzzer, figures, 1_500, sessions.renew).run()
     assert figures.broken == []
     assert figures.statuses["200"] > 50, "some of them are right"
     assert [record for record in caplog.records if record.levelno >= logging.ERROR and "gateway" in record.name] == []

@@ -28,9 +28,18 @@ class HookGates:
         """How a gate stands now. One that was not asked is being asked from here on, `again` one that was refused."""
         if not self._configured.at((gate.point,), row):
             return Standing.OPEN
-        version, epoch, point = gate.version, gate.epoch, gate.point
-        standing = standing_of(of_gate(self._table.by("service", version.service), version.number, epoch, point))
+        standing = standing_of(self._rows(gate))
         if standing is None or (standing is Standing.CLOSED and again):
-            registry.via(names.HOOKS).cast(AskHooks(version, epoch, point, again=again))
+            registry.via(names.HOOKS).cast(AskHooks(gate.version, gate.epoch, gate.point, again=again))
             return Standing.WAITING
         return standing
+
+    def round(self, gate: Gate) -> int:
+        """Which question about a gate is the last one, counted from 1; of one that was refused, which would be next."""
+        rows = self._rows(gate)
+        last = max((row.round for row in rows), default=1)
+        return last + 1 if standing_of(rows) is Standing.CLOSED else last
+
+    def _rows(self, gate: Gate) -> list[HookRow]:
+        version = gate.version
+        return of_gate(self._table.by("service", version.service), version.number, gate.epoch, gate.point)

@@ -228,7 +228,7 @@ class HookKeeper(LoopActor):
                 for other in rows:
                     if other.place > row.place and other.state is HookState.WAITING:
                         await self._conclude(other, Outcome(ok=False, reason=f"{row.name} refused"), quiet=True)
-                registry.via(names.VERSIONS).cast(HooksRefused(key, epoch, point, reason_of(row)))
+                registry.via(names.VERSIONS).cast(HooksRefused(key, epoch, point, reason_of(row), row.round))
                 return
         if standing_of(of_gate(self._hooks.by("service", key.service), key.number, epoch, point)) is Standing.OPEN:
             registry.via(names.VERSIONS).cast(HooksAgreed(key, epoch, point))

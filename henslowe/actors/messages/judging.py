@@ -142,3 +142,5 @@ class HooksRefused:
     point: HookPoint
     reason: str
     """Which hook, and why, with the last lines of its output."""
+    round: int = 1
+    """Which question about this gate it answers: people may have it asked again."""

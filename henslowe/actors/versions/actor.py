@@ -47,7 +47,7 @@ from henslowe.actors.versions.effects import ROUTES_TIMEOUT_S, Effects, everythi
 from henslowe.actors.versions.gates import Gate, Gates, Standing, gates_of, skipped, waiting_reply
 from henslowe.actors.versions.ledger import Ledger
 from henslowe.actors.versions.machine import Boot, TimeUp, TryAgain, service_of, transition
-from henslowe.actors.versions.pending import PendingRow, overtaken
+from henslowe.actors.versions.pending import PendingRow, overtaken, refused_by_hooks
 from henslowe.actors.versions.rebuild import rebuild_damaged
 from henslowe.actors.versions.reports import next_time_s
 from henslowe.actors.versions.rows import (
@@ -236,7 +236,8 @@ class VersionMachine(LoopActor):
         await self._apply(message)
         if isinstance(message, HooksRefused):
             row = self._ledger.pending.lookup(message.version.service)
-            if row is not None and row.gate == Gate(message.version, message.epoch, message.point):
+            meant = row is not None and row.gate == Gate(message.version, message.epoch, message.point)
+            if row is not None and meant and message.round >= row.round:
                 await self._end(row, Status.FAILED, message.reason)
 
     async def handle_info(self, message: Any) -> None:
@@ -301,7 +302,9 @@ class VersionMachine(LoopActor):
             self._stopped.add(name)
             if not isinstance(message, Command):
                 return None
-            await self._ledger.keep_pending(PendingRow.of(closed, message, self._now_s()))
+            assert self._gates is not None, "it is they who closed it"
+            row = PendingRow.of(closed, message, self._now_s(), self._gates.round(closed))
+            await self._ledger.keep_pending(row)
             return waiting_reply(closed, message, state)
         await self._ledger.commit(name, message, result)
         self._stopped.discard(name)
@@ -366,8 +369,11 @@ class VersionMachine(LoopActor):
         standing = Standing.OPEN
         if self._gates is not None:
             standing = self._gates.ask(row.gate, state.versions[row.version], again=False)
-        if standing is Standing.CLOSED:
-            await self._end(row, Status.FAILED, f"its hooks refused ({row.point.value})")
+        if standing is Standing.CLOSED and self._gates is not None:
+            if self._gates.round(row.gate) > row.round:
+                await self._end(row, Status.FAILED, refused_by_hooks(row))
+            else:  # the last life ended before they were asked again
+                self._gates.ask(row.gate, state.versions[row.version], again=True)
         elif standing is Standing.OPEN and row.version in self._ready.get(name, ()):
             try:
                 reply = await self._apply(row.command)

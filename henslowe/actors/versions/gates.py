@@ -52,6 +52,10 @@ class Gates(Protocol):
         """How a gate stands now. One that was not asked is being asked from here on, `again` one that was refused."""
         ...
 
+    def round(self, gate: Gate) -> int:
+        """Which question about a gate is the last one, counted from 1; of one that was refused, which would be next."""
+        ...
+
 
 def gates_of(before: State, after: State) -> list[Gate]:
     """The gates that lie between two states of a service, in the order in which they are passed. Pure."""

@@ -15,7 +15,7 @@ from henslowe.actors.messages import InstanceUp, VersionBuilt
 from henslowe.actors.versions.change import State, Transition
 from henslowe.actors.versions.contracts import CONTRACTS, ContractRow, unneeded
 from henslowe.actors.versions.line import LineChange
-from henslowe.actors.versions.pending import PENDING, PendingRow, began, ended, overtaken
+from henslowe.actors.versions.pending import PENDING, PendingRow, began, ended, overtaken, refused_by_hooks
 from henslowe.actors.versions.rows import LINE, OUTBOX, SERVICES, VERSIONS, OutboxRow
 from henslowe.actors.vocabulary import Status
 from henslowe.errors import LimitReached, StorageError
@@ -76,11 +76,13 @@ class Ledger:
     async def keep_pending(self, row: PendingRow) -> None:
         """Writes down that a command waits, instead of the one that waited before. Raises what `commit` raises."""
         before = self.pending.lookup(row.service)
-        if before is not None and (before.gate, before.command) == (row.gate, row.command):
+        if before is not None and (before.gate, before.round, before.command) == (row.gate, row.round, row.command):
             return
         txn = self._store.transaction()
         txn.put(self.pending, row)
-        if before is not None and before.command != row.command:
+        if before is not None and before.gate == row.gate and before.round < row.round:
+            txn.append(ended(before, Status.FAILED, refused_by_hooks(before)))
+        elif before is not None and before.command != row.command:
             txn.append(ended(before, Status.CANCELLED, f"{row.by} said {row.action.value} instead"))
         txn.append(began(row))
         await self._durable(txn)

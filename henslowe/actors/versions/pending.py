@@ -44,9 +44,11 @@ class PendingRow(BaseModel):
     override_freeze: str = ""
     since_s: float
     """Unix time at which it came to this gate."""
+    round: int = 1
+    """Which question about the gate it waits for: what was said to an earlier one is not meant for it."""
 
     @classmethod
-    def of(cls, gate: Gate, message: Command, now_s: float) -> PendingRow:
+    def of(cls, gate: Gate, message: Command, now_s: float, round_: int = 1) -> PendingRow:
         """The row of a command that came to a gate."""
         return cls(
             service=message.service,
@@ -61,6 +63,7 @@ class PendingRow(BaseModel):
             until_s=message.until_s,
             override_freeze=message.override_freeze,
             since_s=now_s,
+            round=round_,
         )
 
     @property
@@ -101,6 +104,11 @@ def overtaken(row: PendingRow, state: State) -> str:
     if row.epoch != state.service.epoch:
         return f"the rollout of {row.key} went on meanwhile (epoch {state.service.epoch})"
     return ""
+
+
+def refused_by_hooks(row: PendingRow) -> str:
+    """Why a command ends whose hooks refused, where nobody heard which of them did."""
+    return f"its hooks refused ({row.point.value})"
 
 
 def began(row: PendingRow) -> EventDraft:

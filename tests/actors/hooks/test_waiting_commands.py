@@ -11,8 +11,10 @@ import pytest
 from bench.delivery_proof import failpoints as proof
 from henslowe.actors import names
 from henslowe.actors.hooks import Answer
-from henslowe.actors.messages import Action, Command, InstanceBroken, Strategy
-from henslowe.actors.versions import PENDING
+from henslowe.actors.kernel import names as registry
+from henslowe.actors.messages import Action, Command, HooksRefused, InstanceBroken, Strategy
+from henslowe.actors.versions import PENDING, PendingRow
+from henslowe.actors.versions.gates import Gate
 from henslowe.storage import Event, Store
 from tests.actors.delivery import HELLO, key, until
 from tests.actors.hooks.hooked import Hooked
@@ -151,6 +153,49 @@ async def test_a_refusal_that_nobody_heard_ends_it_in_the_next_life_without_aski
     await until(lambda: commands(plane, "FAILED"))
     assert commands(plane, "FAILED")[0].data["message"] == "its hooks refused (promote:before)"
     assert (len(plane.receiver.received), plane.row.canary, len(plane.store.table(PENDING))) == (1, 2, 0)
+
+
+async def refused(plane: Hooked) -> HooksRefused:
+    """The promotion of version 2 was refused; what the version machine heard of it."""
+    await waiting_promotion(plane)
+    answers(plane, Answer(403, "not today"))
+    await until(lambda: commands(plane, "FAILED"))
+    plane.receiver.gate = asyncio.Event()
+    (row,) = plane.rows("promote:before")
+    return HooksRefused(row.key, row.epoch, row.point, "late", row.round)
+
+
+async def test_a_refusal_of_an_earlier_question_does_not_end_what_was_said_after_it(plane: Hooked) -> None:
+    late = await refused(plane)
+    await plane.command(Action.PROMOTE)
+    registry.via(names.VERSIONS).cast(late)
+    await until(lambda: len(plane.receiver.received) == 2)
+    answers(plane, Answer(200, "fine"))
+    await until(lambda: plane.row.active == 2)
+    assert len(commands(plane, "FAILED")) == 1
+
+
+async def test_the_question_that_a_command_waits_for_is_asked_in_the_next_life_if_it_was_not(plane: Hooked) -> None:
+    late = await refused(plane)
+    await plane.stop(names.VERSIONS, kill=True)
+    gate = Gate(late.version, late.epoch, late.point)
+    said = Command(late.version.service, Action.PROMOTE, "ann")
+    await plane.store.table(PENDING).insert(PendingRow.of(gate, said, 1.0, late.round + 1))
+    answers(plane, Answer(200, "fine"))
+    await plane.start(names.VERSIONS)
+    await until(lambda: plane.row.active == 2)
+    assert len(plane.receiver.received) == 2
+
+
+async def test_who_asks_again_before_a_refusal_is_heard_is_told_of_it_and_asks_again(plane: Hooked) -> None:
+    late = await refused(plane)
+    gate = Gate(late.version, late.epoch, late.point)
+    said = Command(late.version.service, Action.PROMOTE, "ann")
+    await plane.store.table(PENDING).insert(PendingRow.of(gate, said, 1.0, late.round))
+    await plane.command(Action.PROMOTE)
+    assert [each.data["message"] for each in commands(plane, "FAILED")][1:] == ["its hooks refused (promote:before)"]
+    answers(plane, Answer(200, "fine"))
+    await until(lambda: plane.row.active == 2)
 
 
 async def test_a_version_that_is_taken_back_ends_it_in_the_same_commit(plane: Hooked) -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from henslowe.actors.access import TOKENS, AccessBoard, AccessKeeper
+from henslowe.actors.access.credentials import PREFIX
 from henslowe.actors.access.keeper import Expired, Minted, Tick
 from henslowe.actors.access.scopes import EVERYTHING
 from henslowe.actors.kernel import KILL, Ref
@@ -58,7 +59,7 @@ async def test_the_token_itself_is_nowhere(keeper: Ref, store: Store) -> None:
     assert re.fullmatch(r"hns_[0-9a-f]{12}_[A-Za-z0-9_-]{43}", minted.token)
     (row,) = store.table(TOKENS).rows()
     assert row.digest == hashlib.sha256(minted.token.encode()).digest()
-    secret = minted.token.rpartition("_")[2]
+    secret = minted.token.removeprefix(PREFIX).partition("_")[2]
     (event,) = store.events.read(types="TOKEN_*")
     assert event.type == "TOKEN_CREATED"
     assert event.data == {"token": "ci", "token_id": row.id, "by": "root", "scopes": ["mcp:hello"]}

@@ -14,7 +14,7 @@ import pytest
 
 from henslowe.actors.access import AccessBoard, Principal, board
 from henslowe.actors.access.board import Grant
-from henslowe.actors.access.credentials import SECRET_BYTES, digest, mint, mint_id
+from henslowe.actors.access.credentials import PREFIX, SECRET_BYTES, digest, mint, mint_id
 from henslowe.transport.access import ROOT, Authenticator, authenticator
 from tests.transport.gateway.world import initialize_body
 from tests.transport.security.house import House
@@ -96,7 +96,7 @@ def test_what_is_stored_opens_nothing(house: House) -> None:
     token = house.token("stored")
     house.mcp("tools/list", token=token)
     house.mcp("tools/list", token=token + "x")
-    secret = token.rpartition("_")[2]
+    secret = token.removeprefix(PREFIX).partition("_")[2]  # it may have the separator in it
     for path in house.node.data.rglob("*"):
         if path.is_file():
             with suppress(FileNotFoundError):  # got its name, or was replaced, a moment ago

@@ -15,7 +15,7 @@
 | warm | the pipeline adds at most 250 ms to its tools, a stage that is unchanged costs at most 20 ms; beside `make` |
 
 The first four run side by side, the others alone, since they measure times. With `--check` a broken promise is exit
-status 1. About twelve minutes on two quiet processors; `--quick` a first look of two.
+status 1. About twenty minutes on two quiet processors; `--quick` a first look of two.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -151,7 +152,7 @@ class SocketConnection(http.client.HTTPConnection):
 
 def connection_to(node: NodeFile, timeout_s: float | None) -> http.client.HTTPConnection:
     """A connection over the node's socket, else, where that is gone, to its address."""
-    if node.socket and Path(node.socket).exists():  # it may have been tidied away
+    if node.socket and os.access(node.socket, os.W_OK):  # it may have been tidied away, or be another user's
         return SocketConnection(node.socket, timeout_s)
     parts = urlsplit(node.url)
     assert parts.hostname is not None, "a node announces the URL it listens on"

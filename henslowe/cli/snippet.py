@@ -98,12 +98,12 @@ def add_command(  # noqa: PLR0917 - the options of a command line
         text = edited(known, read_text(file) or "", edit)
         console.show({**shown, "text": text}, text.splitlines())
         return
-    backup = change_file(file, lambda text: edited(known, text, edit))
-    lines = [f"{known.title}: {name} is in {file}"]
-    lines += [f"before: {backup}"] if backup is not None else []
     following = known.after
     if token_name is None and _asks_for_token(asked):
         following = "add --token NAME: this node asks every client for one"
+    backup = change_file(file, lambda text: edited(known, text, edit))
+    lines = [f"{known.title}: {name} is in {file}"]
+    lines += [f"before: {backup}"] if backup is not None else []
     console.show({**shown, "backup": str(backup or "")}, lines, following)
 
 

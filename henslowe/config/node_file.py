@@ -87,6 +87,10 @@ def read_node_file(path: Path) -> NodeFile | None:
         return NodeFile(**{key: content[key] for key in NodeFile.__slots__})
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError as error:
+        raise ConfigError(
+            f"cannot read {path}: {error.strerror}", hint="run this as the user whose node it is"
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"cannot read {path}: {error or type(error).__name__}", hint="remove it; a running node's start writes it"

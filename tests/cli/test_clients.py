@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from henslowe.cli.app import cli
 from henslowe.cli.clients import CLIENTS, Edit, change_file, client_of, edited, entries, jsonc
-from henslowe.errors import ConfigError
+from henslowe.errors import ConfigError, HensloweError
 from tests.transport.admin.small_node import serve
 
 URL = "http://127.0.0.1:8400/mcp"
@@ -49,6 +49,30 @@ def test_comments_and_last_commas_of_json_stay() -> None:
     assert jsonc.parse(without) == jsonc.parse(COMMENTED)
     assert "// the servers of this machine" in without
     assert "/* keep me, too */" in without
+
+
+@pytest.mark.parametrize("comma", [",", ""])
+@pytest.mark.parametrize("comment", ["// of other", "/* of other */", "/* a */ // b"])
+def test_a_comment_stays_beside_what_it_is_about(comma: str, comment: str) -> None:
+    text = f'{{\n  "servers": {{\n    "other": {{}}{comma} {comment}\n  }}\n}}\n'
+    added = edited(client_of("vscode"), text, Edit("henslowe", {}))
+    assert added == f'{{\n  "servers": {{\n    "other": {{}}, {comment}\n    "henslowe": {{}}\n  }}\n}}\n'
+    assert edited(client_of("vscode"), added, Edit("henslowe", None)) == text.replace("{},", "{}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"servers": {"a": 1, // of a\n"henslowe": 2}}',
+        '{"servers": {"a": 1 /* of a */, "henslowe": 2, // of it\n}}',
+        '{"servers": {"henslowe": 2, // of a\n"a": 1}}',
+        '{"servers": {"henslowe": 2 /* of it */,\n// of a\n"a": 1}}',
+    ],
+)
+def test_comments_around_an_entry_outlive_it(text: str) -> None:
+    without = edited(client_of("vscode"), text, Edit("henslowe", None))
+    assert jsonc.parse(without) == {"servers": {"a": 1}}
+    assert "of a" in without
 
 
 def test_comments_of_toml_and_yaml_stay() -> None:
@@ -101,6 +125,26 @@ def test_a_file_is_replaced_with_a_backup_and_its_mode_and_link_stay(tmp_path: P
     for number in range(10):
         change_file(link, lambda text, number=number: edited(cursor, text, Edit("h", {"url": str(number)})))
     assert len(list(tmp_path.glob("*.bak"))) == 5
+
+
+def test_a_read_only_file_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "mcp.json"
+    file.write_text("{}")
+    file.chmod(0o444)
+    with pytest.raises(HensloweError, match="it is read-only") as refused:
+        change_file(file, lambda _: "{ }")
+    assert "--print" in (refused.value.hint or "")
+    assert file.read_text() == "{}"
+    assert list(tmp_path.iterdir()) == [file]
+    assert change_file(file, lambda text: text) is None  # nothing was to be written
+
+
+def test_a_home_that_takes_no_lock_is_an_error_with_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").write_text("not a folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(HensloweError, match="cannot lock"):
+        change_file(tmp_path / "mcp.json", lambda _: "{}")
+    assert not (tmp_path / "mcp.json").exists()
 
 
 def test_commands_at_the_same_time_lose_nothing(tmp_path: Path) -> None:

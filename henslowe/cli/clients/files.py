@@ -25,7 +25,7 @@ def change_file(path: Path, change: Callable[[str], str]) -> Path | None:
 
     Raises:
         ConfigError: It cannot be read as text, or `change` refuses it; the message names the file.
-        HensloweError: It cannot be written, or another command holds it.
+        HensloweError: It may not be or cannot be written, or another command holds it.
     """
     path = path.resolve()
     with _locked(path):
@@ -36,6 +36,10 @@ def change_file(path: Path, change: Callable[[str], str]) -> Path | None:
             raise ConfigError(f"cannot change {path}: {error.message}", hint=error.hint) from error
         if after == before:
             return None
+        if before is not None and not _writable(path):
+            raise HensloweError(
+                f"cannot write {path}: it is read-only", hint="henslowe client add --print prints the entry to paste"
+            )
         try:
             backup = _back_up(path, before) if before is not None else None
             _replace(path, after)
@@ -60,6 +64,11 @@ def _read(path: Path) -> str | None:
         raise ConfigError(f"cannot read {path}: expected UTF-8, got: {error.reason}") from error
     except OSError as error:
         raise HensloweError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _writable(path: Path) -> bool:
+    """Whether its owner means it to be written: a replacement would not ask, and nothing stops root."""
+    return os.access(path, os.W_OK) and bool(path.stat().st_mode & 0o222)
 
 
 def _back_up(path: Path, text: str) -> Path:
@@ -99,10 +108,16 @@ def _locked(path: Path) -> Iterator[None]:
     import hashlib
 
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "henslowe"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = folder / f"client-{hashlib.sha256(str(path).encode()).hexdigest()[:16]}.lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        held = lock.open("w")
+    except OSError as error:
+        raise HensloweError(
+            f"cannot lock {path} with {lock}: {error.strerror or error}", hint="set XDG_CACHE_HOME to a writable folder"
+        ) from error
     give_up_s = time.monotonic() + LOCK_WAIT_S
-    with lock.open("w") as held:
+    with held:
         while True:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,6 +18,8 @@ _TOKENS: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/', re.DOTALL
 _LAST_COMMA: Final = re.compile(r",(?=\s*[}\]])")
 _SPACE: Final = re.compile(r"\s*")
 _INDENT: Final = re.compile(r"\n([ \t]+)\S")
+_REST_OF_LINE: Final = re.compile(r"(?:[ \t]|/\*[^\n]*?\*/)*(?://[^\n]*)?(?=\r?\n)")
+"""Comments that stand behind something in its line: they speak of it."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -60,19 +62,25 @@ def put(text: str, table: str, name: str, value: Any) -> str:
 
 
 def drop(text: str, table: str, name: str) -> str:
-    """The text without member `name` of the object `table`; the same text if there is none."""
-    blanked = _blank(text)
+    """The text without member `name` of the object `table`; the same text if there is none. Comments stay."""
+    blanked, plain = _blank(text), _plain(text)
     found = next((member for member in _members(blanked, _begin(blanked, 0)) if member.key == table), None)
     members = [] if found is None else list(_members(blanked, found.value_start))
     at = next((number for number, member in enumerate(members) if member.key == name), None)
     if at is None:
         return text
-    if at + 1 < len(members):  # up to the next one, whose place it takes
-        return text[: members[at].start] + text[members[at + 1].start :]
-    start = members[at - 1].end if at else members[at].start
-    end = members[at].end
-    comma = _plain(text).find(",", end, _SPACE.match(_plain(text), end).end() + 1)  # type: ignore[union-attr]
-    return text[:start] + text[(comma + 1 if comma >= 0 else end) :]
+    start, end = members[at].start, members[at].end
+    if plain[_begin(plain, end)] == ",":
+        end = _begin(plain, end) + 1
+    if at + 1 < len(members):  # what follows takes its place
+        return text[:start] + text[_begin(text, end) :]
+    if at:  # the one before is the last one now, and needs no comma
+        before = members[at - 1].end
+        comma = _begin(plain, before)
+        kept = (text[before:comma] + text[comma + 1 : start]).rstrip()
+        line_ends = _REST_OF_LINE.match(text, end) is not None
+        return text[:before] + kept + ("" if line_ends or not kept else "\n") + text[end:]
+    return text[:start] + text[end:]
 
 
 def _insert(  # noqa: PLR0917 - one place in a text
@@ -85,12 +93,19 @@ def _insert(  # noqa: PLR0917 - one place in a text
         close = blanked.index("}", inside)
         rest = text[inside:close].rstrip()  # a comment may be all that is in it
         return f"{text[:inside]}{rest}{member}\n{unit * (depth - 1)}{text[close:]}"
-    end = members[-1].end
-    plain = _plain(text)
-    after = _SPACE.match(plain, end).end()  # type: ignore[union-attr]
-    if plain[after] == ",":
-        return f"{text[: after + 1]}{member}{text[after + 1 :]}"
-    return f"{text[:end]},{member}{text[end:]}"
+    end, plain = members[-1].end, _plain(text)
+    comma = _begin(plain, end)
+    if plain[comma] == ",":
+        at = _line_end(text, comma + 1)
+        return f"{text[:at]}{member}{text[at:]}"
+    at = _line_end(text, end)
+    return f"{text[:end]},{text[end:at]}{member}{text[at:]}"
+
+
+def _line_end(text: str, at: int) -> int:
+    """Where a line ends of which only comments are left; else the same place."""
+    rest = _REST_OF_LINE.match(text, at)
+    return at if rest is None else rest.end()
 
 
 def _members(blanked: str, start: int) -> Iterator[_Member]:

@@ -5,7 +5,9 @@
 Valid requests of both eras are changed in their JSON, their bytes, their headers and their path, and sent in pipelines
 over raw sockets, where no library tidies them. The same seed sends the same requests. What is refused must be refused
 in words: a status below 500 (or 503, when a limit is reached), and JSON-RPC where the request could be read. A request
-that brings a 500, or no answer in time, is printed as it was sent.
+that brings a 500, or no answer in time, is printed as it was sent. So are those that the server behind the node left
+unanswered, or that it had when it ended: among them is what felled it. The node refuses what no server can be expected
+to answer, and the server answers the rest.
 """
 
 from __future__ import annotations
@@ -15,15 +17,15 @@ import asyncio
 import copy
 import json
 import random
+import re
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -129,6 +131,10 @@ ANSWER_S = 30.0
 RECOVERY_S = 15.0
 """Longest wait at the end for a server that fell over what it was sent, and is left alone for a few seconds."""
 SHOWN_MAX = 5
+SHOWN_BYTES = 1_500
+LEFT = re.compile(rb'"reason":"timeout"|"code":"upstream_lost"')
+"""In an answer of the node: the server had the request and did not answer it."""
+SUSPECTS_MAX = 20
 
 
 class Fuzzer:
@@ -301,10 +307,14 @@ class Figures:
     seed: int
     sent: int = 0
     took_s: float = 0.0
-    statuses: dict[str, int] = field(default_factory=Counter)
+    statuses: dict[str, int] = field(default_factory=dict)
     hung_up: int = 0
     """Connections that the node ended: the rest of their pipelines was sent again over others."""
     growth_mb: float = 0.0
+    left: int = 0
+    """Requests that the server left unanswered."""
+    suspects: list[str] = field(default_factory=list)
+    """The first of them."""
     broken: list[str] = field(default_factory=list)
 
 
@@ -326,11 +336,19 @@ class Sessions:
         return post(self._url + path, INITIALIZE, {})[0]
 
 
+class Source(Protocol):
+    """Where requests come from."""
+
+    def request(self) -> bytes:
+        """The bytes of the next one."""
+        ...
+
+
 class Driver:
     """Connections that send pipelines until enough was sent."""
 
     def __init__(
-        self, url: str, fuzzer: Fuzzer, figures: Figures, requests: int, renew: Callable[[bytes], None]
+        self, url: str, fuzzer: Source, figures: Figures, requests: int, renew: Callable[[bytes], None]
     ) -> None:
         parts = urlsplit(url)
         self._host, self._port = str(parts.hostname), int(parts.port or 80)
@@ -366,11 +384,14 @@ class Driver:
             except TimeoutError:
                 self._broken("no answer", request)
                 return False
-            self._figures.statuses[str(status)] += 1
+            statuses = self._figures.statuses
+            statuses[str(status)] = statuses.get(str(status), 0) + 1
             if status >= 500 and status != 503:
                 self._broken(f"{status} {body[:300]!r}", request)
             elif body and b'"jsonrpc"' in body and not _is_rpc(body):
                 self._broken(f"no JSON-RPC: {body[:300]!r}", request)
+            elif LEFT.search(body):
+                self._left(request)
             if request.startswith(b"DELETE") and status in (200, 204):
                 await asyncio.to_thread(self._renew, request)
             if not good:
@@ -378,7 +399,12 @@ class Driver:
         return True
 
     def _broken(self, what: str, request: bytes) -> None:
-        self._figures.broken.append(f"{what} to {request[:1_500]!r}")
+        self._figures.broken.append(f"{what} to {request[:SHOWN_BYTES]!r}")
+
+    def _left(self, request: bytes) -> None:
+        self._figures.left += 1
+        if len(self._figures.suspects) < SUSPECTS_MAX:
+            self._figures.suspects.append(repr(request[:SHOWN_BYTES]))
 
 
 async def _response(reader: asyncio.StreamReader, *, head_only: bool) -> tuple[int, bytes, bool]:
@@ -424,9 +450,17 @@ def fuzz(options: argparse.Namespace, folder: Path) -> Figures:
         asyncio.run(Driver(node.url, fuzzer, figures, options.requests, sessions.renew).run())
         figures.took_s = round(time.monotonic() - began_s, 1)
         figures.growth_mb = round((resident_kb(node.pid) - before_kb) / 1_024, 1)
-        for what in _unwell(node):
-            figures.broken.append(what)
+        figures.broken += [*_unwell(node), *_felled(node)]
     return figures
+
+
+def _felled(node: Node) -> list[str]:
+    """How often the server ended, or was left alone because it did not answer."""
+    ended = node.events(service="fixture", type="INSTANCE_DOWN", limit=100)
+    breakers = node.events(service="fixture", type="INSTANCE_BREAKER", limit=100)
+    tripped = [event for event in breakers if event["data"].get("state") == "open"]
+    found = [f"the server ended {len(ended)} times: {ended[0]['data']}"] if ended else []
+    return [*found, *([f"the server was left alone {len(tripped)} times"] if tripped else [])]
 
 
 def _unwell(node: Node) -> list[str]:
@@ -469,6 +503,8 @@ def main() -> int:
         print(f"answers: {', '.join(f'{count} x {status}' for status, count in sorted(figures.statuses.items()))}")
         print(f"the node hung up {figures.hung_up} times and grew by {figures.growth_mb} MB")
         print("\n".join(figures.broken))
+        if figures.left:
+            print(f"the server left {figures.left} requests unanswered:", *figures.suspects, sep="\n")
     return 1 if options.check and figures.broken else 0
 
 

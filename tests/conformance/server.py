@@ -488,6 +488,9 @@ async def serve(message: dict) -> None:
     except Refused as refused:
         write({"id": request.id, "error": refused.error})
         return
+    except Exception as failure:  # a request that nobody answers holds its client up, and makes the server look dead
+        write({"id": request.id, "error": {"code": -32603, "message": f"{type(failure).__name__}: {failure}"}})
+        raise
     if result is not None:
         write({"id": request.id, "result": {"resultType": "complete", "_meta": NAMED, **result}})
 
@@ -498,7 +501,7 @@ async def main() -> None:
     running: dict[object, asyncio.Task] = {}
     while line := await reader.readline():
         message = json.loads(line)
-        if message.get("method") == "notifications/cancelled":
+        if message.get("method") == "notifications/cancelled" and "id" not in message:
             cancelled = (message.get("params") or {}).get("requestId")
             listeners.pop(cancelled, None)
             if cancelled in running:

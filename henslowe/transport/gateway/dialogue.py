@@ -215,9 +215,7 @@ class Dialogues:
 
 
 def _subject(ask: Ask) -> Subject:
-    params = ask.params or {}
-    name: Any = params.get(eras.NAME_PARAM.get(ask.method, ""))
-    return Subject(_client(ask.unit), ask.method, name)
+    return Subject(_client(ask.unit), ask.method, eras.name_in(ask.method, ask.params))
 
 
 def _client(unit: Unit) -> str:

@@ -121,7 +121,7 @@ def check_shape(message: JsonObject) -> None:
     """Accept what is a JSON-RPC 2.0 request, notification or response.
 
     Raises:
-        Refused: 400; with -32600, or -32602 for parameters that are not an object.
+        Refused: 400; with -32600, or -32602 for parameters that no server should be sent.
     """
     if message.get("jsonrpc") != "2.0":
         raise Refused(400, jsonrpc.INVALID_REQUEST, f'expected "jsonrpc": "2.0", got: {_short(message.get("jsonrpc"))}')
@@ -132,13 +132,33 @@ def check_shape(message: JsonObject) -> None:
                 400, jsonrpc.INVALID_REQUEST, f"expected id to be a string or an integer, got: {_short(request_id)}"
             )
     if "method" in message:
-        if type(message["method"]) is not str:
+        method = message["method"]
+        if type(method) is not str:
             raise Refused(400, jsonrpc.INVALID_REQUEST, "expected method to be a string")
         params = message.get("params")
         if params is not None and type(params) is not dict:
             raise Refused(400, jsonrpc.INVALID_PARAMS, f"expected params to be an object, got: {_short(params)}")
+        if "id" in message:
+            _check_request(method, params or {})
     elif "id" not in message or ("result" not in message and "error" not in message):
         raise Refused(400, jsonrpc.INVALID_REQUEST, "expected a request, a notification or a response")
+
+
+def _check_request(method: str, params: JsonObject) -> None:
+    """Accept what a server can be expected to answer.
+
+    Servers are shared: one that takes a name of the wrong type badly would be missed by everybody, and to one that goes
+    by the method alone, a cancellation with an id ends the call of whoever has that number on its connection.
+    """
+    if method.startswith("notifications/"):
+        raise Refused(400, jsonrpc.INVALID_REQUEST, f"expected a notification to have no id: {method[:80]}")
+    name = eras.NAME_PARAM.get(method)
+    if name is not None and type(params.get(name)) is not str:
+        raise Refused(400, jsonrpc.INVALID_PARAMS, f"expected {name} to be a string, got: {_short(params.get(name))}")
+    for key in ("arguments", "_meta") if name == "name" else ("_meta",):
+        value = params.get(key)
+        if value is not None and type(value) is not dict:
+            raise Refused(400, jsonrpc.INVALID_PARAMS, f"expected {key} to be an object, got: {_short(value)}")
 
 
 def wants_progress(params: JsonObject | None) -> bool:
@@ -191,8 +211,13 @@ def check_modern_again(message: JsonObject, headers: Mapping[str, str], agreed: 
     meta = params.get("_meta") if params is not None else None
     if params is None or not isinstance(meta, dict):
         raise Refused(400, jsonrpc.INVALID_PARAMS, "expected params._meta to be an object")
-    named = params.get(eras.NAME_PARAM.get(method, ""))
-    looked_at = method, named, meta.get(eras.PROTOCOL_VERSION_META), eras.CLIENT_CAPABILITIES_META in meta
+    # A header repeats all of these, which bounds what is kept.
+    looked_at = (
+        method,
+        eras.name_in(method, params),
+        meta.get(eras.PROTOCOL_VERSION_META),
+        eras.CLIENT_CAPABILITIES_META in meta,
+    )
     if looked_at not in agreed:
         check_modern(message, headers)
         if len(agreed) < AGREED_MAX:

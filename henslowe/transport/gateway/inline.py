@@ -229,7 +229,8 @@ class InlineCall:
         calls, ask = self._calls, self.ask
         concluded = calls.caller.concluded(ask, self.attempt, answer)
         if (
-            concluded is None
+            self._going_on  # a notification came in the same read, and has its place ahead of the answer
+            or concluded is None
             or size > LARGE_BYTES  # of these the bytes that are not read yet are counted
             or made(concluded, ask) is not None
             or ("error" in concluded and retry_after(concluded))

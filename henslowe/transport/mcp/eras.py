@@ -57,6 +57,12 @@ NOTIFICATION_CHANGES: Final = {
 """Which lists of the contract a change notification is about."""
 
 
+def name_in(method: str, params: JsonObject | None) -> Any:
+    """What a request repeats in its `Mcp-Name` header, by its method; None for one that names nothing."""
+    key = NAME_PARAM.get(method)
+    return None if key is None or params is None else params.get(key)
+
+
 def askable(capabilities: Any) -> JsonObject:
     """Of a client's capabilities those that let a server ask it something."""
     if not capabilities or not isinstance(capabilities, dict):

@@ -24,7 +24,9 @@ _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _PLAIN: Final = re.compile(r"(?!=\?base64\?)[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
 _VALUES_MAX: Final = 4_096
-"""Names of tools and the like whose form in a header is remembered."""
+"""Methods, names of tools and the like whose form in a header is remembered."""
+_VALUE_CHARS_MAX: Final = 256
+"""Longer ones are not remembered: whoever calls may write megabytes there."""
 
 ParamHeaders = Mapping[str, Mapping[tuple[str, ...], str]]
 """By tool: the path of an argument, and the name of the header that repeats it."""
@@ -56,12 +58,16 @@ def passed_on(headers: Mapping[str, str]) -> str:
     return lines
 
 
-@functools.lru_cache(_VALUES_MAX)
 def header_value(value: str) -> str:
     """The value as a header can carry it: plain, or in MCP's base64 form."""
-    if _PLAIN.fullmatch(value):
-        return value
-    return pure.encode_header_value(value)
+    return _remembered(value) if len(value) <= _VALUE_CHARS_MAX else _written(value)
+
+
+def _written(value: str) -> str:
+    return value if _PLAIN.fullmatch(value) else pure.encode_header_value(value)
+
+
+_remembered: Final = functools.lru_cache(_VALUES_MAX)(_written)
 
 
 def param_headers_of(contract: Contract) -> ParamHeaders:

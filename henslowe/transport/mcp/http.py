@@ -382,8 +382,8 @@ class HttpLink:
         if self._era is Era.LEGACY:
             return lines + (f"Mcp-Session-Id: {self._session}\r\n" if self._session else "")
         if method:
-            lines += f"Mcp-Method: {method}\r\n"
-            name = (params or {}).get(eras.NAME_PARAM.get(method, ""))
+            lines += f"Mcp-Method: {header_value(method)}\r\n"  # a client of the other era may have written anything
+            name = eras.name_in(method, params)
             if isinstance(name, str):
                 lines += f"Mcp-Name: {header_value(name)}\r\n"
         return lines

@@ -121,8 +121,9 @@ class HttpBegun(Reply):
     def abandon(self) -> None:
         """See `Begun.abandon`."""
         self._over = True
-        self._connection.abort()
-        self._link.given_up(self._call)
+        if self._answer is None:  # else the response was read, and the connection may be another's by now
+            self._connection.abort()
+            self._link.given_up(self._call)
         self._release()
 
     async def _rest(self) -> JsonObject:

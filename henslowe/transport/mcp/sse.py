@@ -5,14 +5,23 @@ Source: HTML Living Standard, section 9.2 (event streams). Only what MCP uses is
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 from henslowe.errors import LimitReached
+
+_NO_ID: Final = re.compile(rb"[\0\r]")
+"""What no id may have in it: it would end a header, or a line."""
+_DIGITS_MAX: Final = 12
 
 
 @dataclass(slots=True, frozen=True)
 class SseEvent:
-    """One event: its data lines joined, and the id that a later `Last-Event-ID` would name ("" for none)."""
+    """One event: its data lines joined, and the id that a later `Last-Event-ID` would name ("" for none).
+
+    The id is nobody's to read, so its characters are its bytes.
+    """
 
     data: bytes
     last_id: str
@@ -72,7 +81,7 @@ class SseDecoder:
         if field == b"data":
             self._data.append(value)
             self._data_bytes += len(value)
-        elif field == b"id" and b"\0" not in value:
-            self.last_id = value.decode(errors="replace")
-        elif field == b"retry" and value.isdigit():
+        elif field == b"id" and _NO_ID.search(value) is None:
+            self.last_id = value.decode("latin-1")
+        elif field == b"retry" and value.isdigit() and len(value) <= _DIGITS_MAX:
             self.retry_s = int(value) / 1000

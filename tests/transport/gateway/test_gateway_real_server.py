@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mcp.client import Client
@@ -20,6 +21,8 @@ from henslowe.transport.mcp import McpConnector
 from tests.transport.gateway.world import World, until, version
 
 V1 = version("echo", 1)
+BY_THE_METHOD = Path(__file__).parents[1] / "mcp" / "servers" / "raw_server.py"
+"""A server to which whatever is called a cancellation is one, with an id or without."""
 SERVER = """
 import json, os, sys
 for line in sys.stdin:
@@ -113,6 +116,44 @@ async def test_a_safe_call_that_kills_its_server_is_answered_by_the_next_one(gw:
     status, answer, _ = await gw.modern("/mcp/echo", "tools/call", {"name": "die"})
     assert (status, answer["result"]["resultType"]) == (200, "complete")
     assert [r.outcome.value for r in gw.observations.take()] == ["crash", "ok"]
+
+
+async def test_no_client_cancels_the_call_of_another_one_by_its_number_at_the_server(gw: World) -> None:
+    Scheduler.install()
+    child = await OsProcess.spawn([sys.executable, str(BY_THE_METHOD)])
+    endpoint = await McpConnector(InstanceSettings()).connect_stdio(
+        V1,
+        InstanceId("echo@1#1"),
+        child,
+        on_server_event=gw.gateway.server_event,
+        on_closed=lambda _reason: None,
+        timeout_s=5,
+    )
+    gw.directory.add(endpoint)
+    gw.route(Route(V1.service, V1))
+    waiting = asyncio.ensure_future(gw.modern("/mcp/echo", "tools/call", {"name": "wait"}))
+    try:
+        session = await gw.initialize("/mcp/echo")
+
+        async def state() -> Any:
+            _, answer, _ = await gw.legacy("/mcp/echo", session, "tools/call", {"name": "waiting"})
+            return answer["result"]["structuredContent"]
+
+        async with asyncio.timeout(5):
+            while not (numbers := (await state())["waiting"]):
+                pass
+        cancel = {"requestId": numbers[0], "reason": "mine"}
+        for status, answer, _ in (
+            await gw.legacy("/mcp/echo", session, "notifications/cancelled", cancel),
+            await gw.modern("/mcp/echo", "notifications/cancelled", cancel),
+        ):
+            assert (status, answer["error"]["code"]) == (400, -32600)
+        assert await state() == {"cancelled": [], "waiting": numbers}
+    finally:
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await endpoint.close()
+        await child.stop(grace_s=0.1)
 
 
 async def test_another_call_that_kills_its_server_may_have_run(gw: World, instances: Instances) -> None:

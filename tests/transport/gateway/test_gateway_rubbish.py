@@ -56,6 +56,18 @@ HOSTILE: list[tuple[str, bytes, int, int]] = [
     ("method a list", b'{"jsonrpc":"2.0","id":1,"method":["ping"]}', 400, -32600),
     ("method an object", b'{"jsonrpc":"2.0","id":1,"method":{}}', 400, -32600),
     ("params a list", b'{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}', 400, -32602),
+    ("a notification with an id", b'{"jsonrpc":"2.0","id":1,"method":"notifications/cancelled"}', 400, -32600),
+    ("a tool's name a list", b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":["a"]}}', 400, -32602),
+    ("no tool's name", b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":{}}}', 400, -32602),
+    ("no params where a name is", b'{"jsonrpc":"2.0","id":1,"method":"prompts/get"}', 400, -32602),
+    ("a URI a number", b'{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":0}}', 400, -32602),
+    (
+        "arguments a list",
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":[1]}}',
+        400,
+        -32602,
+    ),
+    ("_meta a string", b'{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":"x"}}', 400, -32602),
     ("no method, no result", b'{"jsonrpc":"2.0","id":1}', 400, -32600),
 ]
 

@@ -24,6 +24,7 @@ from henslowe.config.settings import GatewaySettings, InstanceSettings
 from henslowe.transport.access import Authenticator, Door, LiveRequests, Resources
 from henslowe.transport.connections import DIRECT, INLINE, ClientConnection, Runner
 from henslowe.transport.gateway import Gateway, MemorySessions, add_gateway
+from henslowe.transport.gateway.inbound import check_modern_again
 from henslowe.transport.gateway.inline import InlineCall
 from henslowe.transport.http_guard import Guard, guard_middleware
 from henslowe.transport.inline import InlineDoor
@@ -55,8 +56,10 @@ class Server:
         self.entered = asyncio.Event()
         self.release = asyncio.Event()
         self.told: list[str] = []
+        self.fields: list[tuple[tuple[bytes, bytes], ...]] = []
 
     async def post(self, request: web.Request) -> web.StreamResponse:
+        self.fields.append(request.raw_headers)
         message = orjson.loads(await request.read())
         method, params = message["method"], message.get("params") or {}
         if "id" not in message:
@@ -107,12 +110,14 @@ class Server:
             except asyncio.CancelledError:
                 self.cancelled.set()
                 raise
-        if name != "streams":
+        if name not in ("streams", "batches"):
             return self.said(message, content)
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
         log = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "busy"}}
         answer = {"jsonrpc": "2.0", "id": message["id"], "result": content}
+        if name == "batches":
+            return web.Response(body=orjson.dumps([log, answer]), content_type="application/json")
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
         for each in (log, answer):
             await response.write(b"data: " + orjson.dumps(each) + b"\n\n")
         return response
@@ -336,6 +341,7 @@ OUTCOMES = {
     "rubbish": (Outcome.INTERNAL_ERROR,),
     "large": (Outcome.OK,),
     "streams": (Outcome.OK,),
+    "batches": (Outcome.OK,),
     "drops": (Outcome.TRANSPORT,),
 }
 
@@ -369,6 +375,39 @@ async def test_a_session_s_calls_are_the_same_too(era: Era, tool: str) -> None:
         assert without_event_ids(first) == without_event_ids(second)
         assert at.inline.begun == 1
         await until(at.at_rest)
+
+
+@pytest.mark.parametrize("method", ["tools/\u00e9", "tools/\u0142", "tools/a b", "\U0001f600"])
+async def test_a_method_in_any_letters_is_sent_on(method: str) -> None:
+    async with place() as at:
+        fields = {"MCP_Protocol_Version": MODERN, "Mcp_Method": method}
+        first, second = await both(at, {**call_body("echo"), "method": method}, **fields)
+        assert first == second
+        assert orjson.loads(first[2])["error"]["message"] == "Method not found"
+        assert at.inline.begun == 1
+        await until(at.at_rest)
+
+
+@pytest.mark.parametrize("method", ["x\r\nX-Evil: 1", "x\nX-Evil: 1", "x\r\n\r\nPOST /mcp HTTP/1.1", "x\0", "\u0142"])
+async def test_a_session_s_method_breaks_out_of_no_header(method: str) -> None:
+    async with place() as at:
+        session = await at.session()
+        sent = len(at.server.fields)
+        for answer in await both(at, {**legacy_body("echo"), "method": method}, Mcp_Session_Id=session):
+            assert orjson.loads(answer[2])["error"]["message"] == "Method not found"
+        said = at.server.fields[sent:]
+        assert [dict(fields)[b"Mcp-Method"][:9] for fields in said] == [b"=?base64?"] * 2
+        assert not any(b"evil" in name.lower() for fields in said for name, _ in fields)
+        await until(at.at_rest)
+
+
+def test_no_body_makes_the_gateway_remember_more_than_its_head_has() -> None:
+    agreed: set[tuple[Any, ...]] = set()
+    body = {**call_body("echo"), "method": "theirs"}
+    for number in range(3):
+        body["params"][""] = str(number) * 50_000
+        check_modern_again(body, {"mcp-protocol-version": MODERN, "mcp-method": "theirs"}, agreed)
+    assert len(orjson.dumps(list(agreed))) < 1_000
 
 
 def without_event_ids(answer: tuple[int, dict[str, str], bytes]) -> tuple[int, dict[str, str], list[bytes]]:

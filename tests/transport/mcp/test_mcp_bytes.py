@@ -82,6 +82,15 @@ def test_events_do_not_depend_on_how_the_bytes_arrive(at: list[int]) -> None:
     assert (decoder.last_id, decoder.retry_s) == ("7", 0.25)
 
 
+def test_an_id_goes_back_as_it_came_and_none_that_would_end_a_line() -> None:
+    decoder = SseDecoder(1000)
+    decoder.feed("id: zwölf\n\n".encode())
+    assert decoder.last_id.encode("latin-1") == "zwölf".encode()
+    decoder.feed(b"id: a\rEvil: 1\n\nid: \0\n\nretry: " + b"9" * 900 + b"\n\n")
+    assert decoder.last_id.encode("latin-1") == "zwölf".encode()
+    assert decoder.retry_s is None
+
+
 def test_an_endless_event_reaches_the_limit() -> None:
     decoder = SseDecoder(100)
     for _ in range(4):
@@ -167,6 +176,12 @@ def test_a_configured_header_that_would_break_out_of_its_line_is_refused() -> No
 )
 def test_names_are_written_as_headers_can_carry_them(value: str, expected: str) -> None:
     assert headers.header_value(value) == expected
+
+
+def test_long_names_are_not_remembered() -> None:
+    before = headers._remembered.cache_info()
+    assert headers.header_value("n" * 1_000_000) == "n" * 1_000_000
+    assert headers._remembered.cache_info() == before
 
 
 def test_arguments_that_a_tool_wants_in_headers_are_repeated_for_clients_that_do_not_know() -> None:

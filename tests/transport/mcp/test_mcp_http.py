@@ -301,6 +301,42 @@ async def test_a_server_error_is_a_loss_and_a_refusal_is_an_answer() -> None:
         assert error["data"] == {"status": 403, "body": "nope"}
 
 
+@dataclass
+class Listening:
+    """Whoever began a call without a task, and leaves it when it turns out to need one."""
+
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def answered(self, answer: JsonObject, size: int) -> None:
+        raise AssertionError(answer)
+
+    def troubled(self) -> None:
+        self.over.set()
+
+
+async def test_a_call_that_is_left_after_its_answer_leaves_the_connection_to_the_next_one() -> None:
+    server = LegacyServer()
+
+    async def refuse(_request: web.Request, _message: JsonObject) -> web.StreamResponse:
+        return web.Response(status=500, text="nope")
+
+    server.on_call = refuse
+    async with serving(server) as url, connected(url) as endpoint:
+        left = Listening()
+        begun = endpoint.begin(
+            "tools/call", {}, era=Era.LEGACY, headers={}, timeout_s=5, on_notification=None, told=left
+        )
+        assert begun is not None
+        async with asyncio.timeout(5):
+            await left.over.wait()
+        loop = asyncio.get_running_loop()
+        next_one = endpoint._link._pool.idle(loop.time())  # type: ignore[attr-defined]
+        begun.abandon()
+        assert next_one.usable
+        assert endpoint._link.in_flight == 0
+        assert not any(method == "notifications/cancelled" for method, _, _ in server.requests)
+
+
 async def test_a_body_beyond_the_limit_fails_its_own_call_only() -> None:
     server, size = LegacyServer(), [100_000]
 

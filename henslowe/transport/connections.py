@@ -31,6 +31,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.http_writer import StreamWriter
 from aiohttp.web_protocol import _ErrInfo
 
+from henslowe.transport.head_pattern import Pattern
 from henslowe.transport.heads import Heads, owed
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,18 @@ class ClientConnection(web.RequestHandler):
     (`_waiter`) that is put aside until then, and requests that come meanwhile wait in its queue.
     """
 
-    __slots__ = ("_at_work", "_direct", "_inline", "_inline_call", "_left", "_owed", "_resting", "_unreadable", "peer")
+    __slots__ = (
+        "_at_work",
+        "_direct",
+        "_inline",
+        "_inline_call",
+        "_left",
+        "_owed",
+        "_pattern",
+        "_resting",
+        "_unreadable",
+        "peer",
+    )
 
     def __init__(
         self, manager: web.Server, *, direct: Direct | None = None, inline: Inline | None = None, **settings: Any
@@ -106,6 +118,8 @@ class ClientConnection(web.RequestHandler):
         self._direct = direct
         self._inline = inline
         self._inline_call: InlineCall | None = None
+        self._pattern: Pattern[Any] | None = None
+        """Of the last request that was served without a task: a client repeats itself."""
         self._owed: int | None = 0
         """Bytes that the parser expects of its request; None once that is not known any more."""
         self.peer = ""
@@ -196,12 +210,17 @@ class ClientConnection(web.RequestHandler):
 
     def _begin(self, inline: Inline, data: bytes) -> bool:
         """Whether a piece is a request that is now being served without a task."""
-        usual = not (self._owed != 0 or self._messages or self._upgraded or self._paused or self._close)
-        found = inline.heads.find(data, self) if usual and not self._force_close else None
-        if found is None:
+        if self._owed != 0 or self._messages or self._upgraded or self._paused or self._close or self._force_close:
             return False
-        head, at = found
-        call = inline.begin(self, head, data, at)
+        pattern = self._pattern
+        at = 0 if pattern is None else inline.heads.again(pattern, data)
+        if pattern is None or not at:
+            found = inline.heads.find(data, self)
+            if found is None:
+                return False
+            pattern, at = found
+            self._pattern = pattern
+        call = inline.begin(self, pattern.made, data, at)
         if call is None:
             return False
         self._inline_call = call

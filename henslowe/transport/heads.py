@@ -1,8 +1,9 @@
 """Heads of requests that came before: what was made of one is not made again for the same bytes.
 
 A client repeats the head of its requests word for word, but for the length of the body. So a head is parsed once, by
-aiohttp, and what its reader makes of it is remembered under its bytes without the digits of the length. Only whole
-requests in one piece are looked at, whose one length is written as `Content-Length: 123`; everything else is aiohttp's.
+aiohttp, and what its reader makes of it is remembered under its bytes without the digits of the length, for all
+connections; each connection also remembers its last pattern, which takes a comparison. Only whole requests in one piece
+are looked at, whose one length is written as `Content-Length: 123`; everything else is aiohttp's.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from aiohttp.http import HttpRequestParser
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 
+from henslowe.transport.head_pattern import LENGTH, Pattern, split
+
 R = TypeVar("R")
 
 HEADS_MAX: Final = 1_024
@@ -25,7 +28,6 @@ REQUEST_BYTES_MAX: Final = 64 * 1024
 """Of what is looked at: more than one read of a socket gives, and less than aiohttp's streams hold."""
 _HEAD_BYTES_MAX: Final = 4_096
 """Longer ones are not remembered, nor tried."""
-_LENGTH: Final = b"ength: "
 _FIELD: Final = b"content-length:"
 _DIGITS_MAX: Final = 9
 _BUFFER_BYTES: Final = 2 * REQUEST_BYTES_MAX
@@ -44,24 +46,32 @@ class Heads(Generic[R]):
         self._read = read
         self._field_bytes_max = field_bytes_max
         self._fields_max = fields_max
-        self._known: dict[bytes, R | None] = {}
+        self._known: dict[bytes, Pattern[R] | None] = {}
 
-    def find(self, data: bytes, protocol: BaseProtocol) -> tuple[R, int] | None:
-        """What was made of the head, and where the body begins; None for what is not one whole usual request."""
-        start = data.find(_LENGTH) + len(_LENGTH)
+    def find(self, data: bytes, protocol: BaseProtocol) -> tuple[Pattern[R], int] | None:
+        """The pattern of the head, and where the body begins; None for what is not one whole usual request."""
+        start = data.find(LENGTH) + len(LENGTH)
         end = data.find(b"\r\n", start, start + _DIGITS_MAX + 2)
         digits = data[start:end]
-        if start < len(_LENGTH) or end < 0 or not digits.isdigit():
+        if start < len(LENGTH) or end < 0 or not digits.isdigit():
             return None
         body = data.find(b"\r\n\r\n", end, _HEAD_BYTES_MAX) + 4
         if body < 4 or len(data) - body != int(digits) or len(data) > REQUEST_BYTES_MAX:
             return None
         key = data[:start] + data[end:body]
         try:
-            found = self._known[key]
+            pattern = self._known[key]
         except KeyError:
-            found = self._learn(key, data[:body], start, digits, protocol)
-        return None if found is None else (found, body)
+            pattern = self._learn(key, data[:body], protocol)
+        return None if pattern is None else (pattern, body)
+
+    def again(self, pattern: Pattern[R], data: bytes) -> int:
+        """Where the body of one whole request begins whose head is of this pattern; 0 for any other."""
+        found = pattern.match(data)
+        if found is None:
+            return 0
+        body, length = found
+        return body if len(data) - body == length and len(data) <= REQUEST_BYTES_MAX else 0
 
     def parse(self, data: bytes, protocol: BaseProtocol) -> tuple[RawRequestMessage, StreamReader] | None:
         """A request and its body as aiohttp has them; None for anything but exactly one.
@@ -82,16 +92,17 @@ class Heads(Generic[R]):
             return None
         return messages[0]
 
-    def _learn(self, key: bytes, head: bytes, start: int, digits: bytes, protocol: BaseProtocol) -> R | None:
+    def _learn(self, key: bytes, head: bytes, protocol: BaseProtocol) -> Pattern[R] | None:
         if len(self._known) >= HEADS_MAX:
             self._known.clear()
-        self._known[key] = found = self._made(head, start, digits, protocol)
-        return found
+        self._known[key] = pattern = self._made(head, protocol)
+        return pattern
 
-    def _made(self, head: bytes, start: int, digits: bytes, protocol: BaseProtocol) -> R | None:
-        before = head[:start].lower()
-        if head.find(b"\r\n\r\n") != len(head) - 4 or not before.endswith(b"\r\ncontent-length: "):
+    def _made(self, head: bytes, protocol: BaseProtocol) -> Pattern[R] | None:
+        parts = split(head)
+        if parts is None:
             return None
+        before, digits, after = parts
         try:
             parsed = self.parse(head, protocol)
         except HttpProcessingError:
@@ -101,7 +112,8 @@ class Heads(Generic[R]):
         message: Any = parsed[0]
         if message.headers.getall(hdrs.CONTENT_LENGTH, ()) != [digits.decode()]:
             return None
-        return self._read(message)
+        made = self._read(message)
+        return None if made is None else Pattern(made, before, after)
 
 
 def owed(before: int, data: bytes) -> int | None:

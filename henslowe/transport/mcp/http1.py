@@ -11,17 +11,18 @@ from enum import Enum, auto
 from typing import Final
 
 from henslowe.errors import UpstreamLost
+from henslowe.transport.head_pattern import DIGITS_MAX, Pattern, split
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 CHUNK_LINE_MAX: Final = 4 * 1024
-HEADS_MAX: Final = 256
-"""Heads that are known again; when there are more, all are forgotten. Servers repeat theirs, for a second at least."""
-_LENGTH: Final = b"ength: "
-_FIELD: Final = b"content-length:"
-_DIGITS_MAX: Final = 15
+_KNOWN_BYTES_MAX: Final = 4 * 1024
+"""Longer heads are read each time."""
 _BODILESS: Final = (204, 304)
-_heads: dict[bytes, tuple[int, dict[str, str], bool]] = {}
+_STATUS: Final = re.compile(r"HTTP/1\.[0-9] ([1-5][0-9]{2})(?![^ ])")
 _HEX: Final = re.compile(rb"[0-9A-Fa-f]{1,15}")
+
+Read = tuple[int, dict[str, str], bool]
+"""What a head says: its status, its fields, and whether the connection may carry another request."""
 
 
 class _At(Enum):
@@ -43,15 +44,26 @@ class ResponseParser:
         headers: Header fields by lower-case name; of repeated ones the last. Not to be changed: heads that differ in
             their length alone share them, with the length of the first.
         keep_alive: Whether the connection may carry another request; valid once `complete`.
+        pattern: What the head has in common with the server's next ones; None for one without a usual length.
     """
 
     def __init__(self) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
         self.keep_alive = False
+        self.pattern: Pattern[Read] | None = None
         self._at = _At.HEAD
         self._buffer = b""
         self._left = 0
+
+    @classmethod
+    def within(cls, read: Read, length: int) -> ResponseParser:
+        """The parser of a response whose head was read, and whose body of this length is to come."""
+        parser = cls()
+        parser.status, parser.headers, parser.keep_alive = read
+        parser._left = length
+        parser._at = _At.LENGTH if length else _At.DONE
+        return parser
 
     @property
     def complete(self) -> bool:
@@ -70,7 +82,7 @@ class ResponseParser:
             UpstreamLost: It is not HTTP/1.1, or beyond a limit.
         """
         self._buffer = self._buffer + data if self._buffer else data
-        if self._at is _At.HEAD and not self._known_head() and not self._head():
+        if self._at is _At.HEAD and not self._head():
             return b""
         if self._at is _At.LENGTH:
             return self._length()
@@ -90,39 +102,6 @@ class ResponseParser:
         elif self._at is not _At.DONE:
             raise _broken("the connection ended within the response")
 
-    def _known_head(self) -> bool:
-        """Whether the head is one that came before, but for the length; then it is read."""
-        buffer = self._buffer
-        start = buffer.find(_LENGTH) + len(_LENGTH)
-        end = buffer.find(b"\r\n", start, start + _DIGITS_MAX + 2)
-        body = buffer.find(b"\r\n\r\n", end, HEAD_BYTES_MAX) + 4
-        if end < 0 or body < 4 or not (digits := buffer[start:end]).isdigit():
-            return False
-        known = _heads.get(buffer[:start] + buffer[end:body])
-        if known is None:
-            return False
-        self.status, self.headers, self.keep_alive = known
-        self._buffer = buffer[body:]
-        self._left = int(digits)
-        self._at = _At.LENGTH if self._left else _At.DONE
-        return True
-
-    def _remember(self, head: bytes) -> None:
-        """Know a head again that is framed by one length, written as nearly always."""
-        start = head.find(_LENGTH) + len(_LENGTH)
-        end = head.find(b"\r\n", start)
-        written = head[:start].lower()
-        if (
-            written.endswith(b"\r\n" + _FIELD + b" ")
-            and head.lower().count(b"\r\n" + _FIELD) == 1
-            and self._at in (_At.LENGTH, _At.DONE)
-            and self.status not in _BODILESS
-            and head[start:end] == self.headers["content-length"].encode()
-        ):
-            if len(_heads) >= HEADS_MAX:
-                _heads.clear()
-            _heads[head[:start] + head[end:]] = self.status, self.headers, self.keep_alive
-
     def _head(self) -> bool:
         while True:
             end = self._buffer.find(b"\r\n\r\n")
@@ -133,9 +112,9 @@ class ResponseParser:
             head = self._buffer[: end + 4]
             first, *lines = head[:-4].decode("latin-1").split("\r\n")
             self._buffer = self._buffer[end + 4 :]
-            if not first.startswith("HTTP/1.") or not (first[9:12].isascii() and first[9:12].isdigit()):
+            if (status := _STATUS.match(first)) is None:
                 raise _broken(f"expected an HTTP/1.1 status line, got: {first.encode('latin-1')[:100]!r}")
-            self.status = int(first[9:12])
+            self.status = int(status[1])
             if self.status >= 200:
                 break
         headers = self.headers
@@ -143,10 +122,21 @@ class ResponseParser:
             name, colon, value = line.partition(":")
             if not colon:
                 raise _broken(f"expected a header field, got: {line.encode('latin-1')[:100]!r}")
-            headers[name.lower()] = value.strip(" \t")
+            name, value = name.lower(), value.strip(" \t")
+            if name == "content-length" and headers.get(name, value) != value:
+                raise _broken("two content lengths that differ")
+            headers[name] = value
         self._frame(first.startswith("HTTP/1.0"))
-        self._remember(head)
+        self.pattern = self._pattern(head)
         return True
+
+    def _pattern(self, head: bytes) -> Pattern[Read] | None:
+        """What the head has in common with others; its body must be framed by a length, and by nothing else."""
+        framed = self._at in (_At.LENGTH, _At.DONE) and self.status not in _BODILESS
+        parts = split(head) if framed and len(head) <= _KNOWN_BYTES_MAX else None
+        if parts is None or parts[1] != self.headers["content-length"].encode():
+            return None
+        return Pattern((self.status, self.headers, self.keep_alive), parts[0], parts[2])
 
     def _frame(self, http10: bool) -> None:
         connection = self.headers.get("connection", "").lower()
@@ -158,8 +148,8 @@ class ResponseParser:
                 raise _broken(f"expected chunked transfer encoding, got: {self.headers['transfer-encoding']!r}")
             self._at = _At.CHUNK_SIZE
         elif (length := self.headers.get("content-length")) is not None:
-            if not (length.isascii() and length.isdigit()):
-                raise _broken(f"expected a content length, got: {length!r}")
+            if not (length.isascii() and length.isdigit()) or len(length) > DIGITS_MAX:
+                raise _broken(f"expected a content length, got: {length[:40]!r}")
             self._left = int(length)
             self._at = _At.LENGTH if self._left else _At.DONE
         else:

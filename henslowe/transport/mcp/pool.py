@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Final, Protocol, cast
 from urllib.parse import urlsplit
 
 from henslowe.errors import ConfigError, LimitReached, UpstreamLost
+from henslowe.transport.head_pattern import Pattern
 from henslowe.transport.mcp.deadlines import Deadlines
-from henslowe.transport.mcp.http1 import ResponseParser
+from henslowe.transport.mcp.http1 import Read, ResponseParser
 
 IDLE_S: Final = 3.0
 """Longest rest of a connection before it is replaced: servers drop theirs after 5 s (uvicorn, node) without a word."""
@@ -25,6 +27,7 @@ CONNECT_S: Final = 10.0
 CONNECT_AGAIN_S: Final = 0.05
 BUFFERED_MAX: Final = 256 * 1024
 """Bytes of a stream that wait for their reader before the server is slowed down."""
+NO_FIELDS: Final[Mapping[str, str]] = MappingProxyType({})
 DISCARD_S: Final = 5.0
 """Longest wait for the rest of a stream whose answer has arrived."""
 
@@ -52,25 +55,34 @@ class Connection(asyncio.Protocol):
         idle: Whether it rests in its pool.
         idle_since_s: Loop time of its last use.
         used: Whether it has carried a response before.
+        status: Status of the response; 0 until its head is there.
+        headers: Fields of the response by lower-case name; not to be changed.
+        is_stream: Whether the response is an event stream, to be read with `chunk`.
     """
 
     def __init__(self, peer: str, body_bytes_max: int, release: Callable[[Connection], None]) -> None:
         self.idle = False
         self.idle_since_s = 0.0
         self.used = False
+        self.status = 0
+        self.headers: Mapping[str, str] = NO_FIELDS
+        self.is_stream = False
         self._peer = peer
         self._body_bytes_max = body_bytes_max
         self._release = release
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._parser = ResponseParser()
+        self._parser: ResponseParser | None = None
+        """Of the response that is being read, unless that came in one piece."""
+        self._pattern: Pattern[Read] | None = None
+        """Of the last response's head: a server repeats itself."""
+        self._reusable = False
         self._busy = False
         self._held = False
         self._head: Head | None = None
         self._more: asyncio.Future[None] | None = None
         self._buffer: list[bytes] = []
         self._buffered = 0
-        self._stream = False
         self._discarding: asyncio.TimerHandle | None = None
         self._end: UpstreamLost | LimitReached | None = None
 
@@ -82,26 +94,11 @@ class Connection(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     @property
-    def status(self) -> int:
-        """Status of the response."""
-        return self._parser.status
-
-    @property
     def reason(self) -> str:
         """The status in words, as the standard names it."""
         with contextlib.suppress(ValueError):
-            return HTTPStatus(self._parser.status).phrase
+            return HTTPStatus(self.status).phrase
         return ""
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Fields of the response."""
-        return self._parser.headers
-
-    @property
-    def is_stream(self) -> bool:
-        """Whether the response is an event stream, to be read with `chunk`."""
-        return self._stream
 
     async def send(self, request: bytes, deadlines: Deadlines, timeout_s: float) -> None:
         """Write a request and wait for the head of its response (of anything but a stream: for all of it).
@@ -126,14 +123,16 @@ class Connection(asyncio.Protocol):
         assert not self._held
         assert self._transport is not None
         self._busy = self._held = True
-        self._stream = False
-        self._parser = ResponseParser()
+        self.is_stream = False
+        self.status = 0
+        self._parser = None
         self._head = head
         self._transport.write(request)
 
     def body(self) -> bytes:
         """The whole body of a response that is no stream."""
-        body = self._taken()
+        body = self._buffer.pop() if len(self._buffer) == 1 else self._taken()
+        self._buffered = 0
         self._let_go()
         return body
 
@@ -184,26 +183,49 @@ class Connection(asyncio.Protocol):
         if not self._busy:
             self.abort()  # a server that speaks unasked is not to be trusted with a request
             return
+        parser = self._parser
+        if parser is None:
+            found = None if self._pattern is None else self._pattern.match(data)
+            if self._pattern is None or found is None:
+                parser = ResponseParser()
+            else:
+                self.status, self.headers, self._reusable = self._pattern.made
+                begins, length = found
+                if len(data) - begins == length <= self._body_bytes_max:  # all of it, as nearly always
+                    self._buffer.append(data[begins:])
+                    self._complete()
+                    return
+                parser, data = ResponseParser.within(self._pattern.made, length), data[begins:]
+            self._parser = parser
+        self._feed(parser, data)
+
+    def _feed(self, parser: ResponseParser, data: bytes) -> None:
         try:
-            body = self._parser.feed(data)
+            body = parser.feed(data)
         except UpstreamLost as broken:
             self._fail(UpstreamLost(f"cannot call {self._peer}: {broken.message}", sent=True, received=True))
             return
-        if self._parser.status and self._head is not None and not self._head.done():
-            self._stream = self._parser.headers.get("content-type", "").startswith("text/event-stream")
-            if self._stream:
+        if not self.status and parser.status:
+            self.status, self.headers, self._pattern = parser.status, parser.headers, parser.pattern
+        if parser.status and self._head is not None and not self._head.done():
+            self.is_stream = parser.headers.get("content-type", "").startswith("text/event-stream")
+            if self.is_stream:
+                self._pattern = None
                 self._head.set_result(None)
         if body and self._discarding is None:
             self._keep(body)
-        if self._parser.complete:
+        if parser.complete:
+            self._reusable = parser.keep_alive and not parser.excess
             self._complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Runs in: loop, by asyncio."""
-        received = self._parser.status > 0
-        with contextlib.suppress(UpstreamLost):
-            self._parser.end()
-        if self._busy and received and self._parser.complete:
+        parser, received = self._parser, self.status > 0
+        if parser is not None:
+            with contextlib.suppress(UpstreamLost):
+                parser.end()
+        if self._busy and received and parser is not None and parser.complete:
+            self._reusable = False
             self._complete()
         elif self._busy:
             why = str(exc) if exc is not None else "the connection ended within the exchange"
@@ -214,7 +236,7 @@ class Connection(asyncio.Protocol):
     def _keep(self, body: bytes) -> None:
         self._buffer.append(body)
         self._buffered += len(body)
-        if self._stream:
+        if self.is_stream:
             if self._buffered > BUFFERED_MAX and self._transport is not None:
                 self._transport.pause_reading()
             self._wake()
@@ -228,7 +250,8 @@ class Connection(asyncio.Protocol):
 
     def _complete(self) -> None:
         self._busy = False
-        self._wake()
+        if self._more is not None:
+            self._wake()
         if self._discarding is not None:
             self._discarding.cancel()
             self._discarding = None
@@ -249,7 +272,7 @@ class Connection(asyncio.Protocol):
         self._held = False
         if self._transport is None:
             return
-        if self._parser.keep_alive and not self._parser.excess:
+        if self._reusable:
             self.used = True
             self.idle_since_s = self._loop.time()
             self._release(self)

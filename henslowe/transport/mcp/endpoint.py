@@ -41,6 +41,13 @@ class McpEndpoint:
         contract: What it listed then.
         node: The client info that the node gives of itself.
         on_server_event: Told of changes.
+
+    Attributes:
+        version: What runs.
+        instance: Which process of it.
+        facts: What the server said when it was opened.
+        state: Whether calls may be sent.
+        in_flight: Calls that wait for their answer.
     """
 
     def __init__(
@@ -54,13 +61,14 @@ class McpEndpoint:
         node: JsonObject,
         on_server_event: ServerEvent,
     ) -> None:
-        self._version = version
-        self._instance = instance
+        # Plain attributes: several times per call somebody asks for each, and a property costs six times as much.
+        self.version = version
+        self.instance = instance
+        self.facts = facts
+        self.state = EndpointState.READY
+        self.in_flight = 0
         self._link = link
-        self._facts = facts
         self._node = node
-        self._state = EndpointState.READY
-        self._in_flight = 0
         self._loop = asyncio.get_running_loop()
         self.called_s = self.answered_s = self._loop.time()
         """Loop times of the last call and of the server's last answer, which may have been to a probe."""
@@ -68,34 +76,9 @@ class McpEndpoint:
         self._changes = Changes(link, facts, contract, node, lambda event: on_server_event(version, event))
 
     @property
-    def version(self) -> VersionKey:
-        """What runs."""
-        return self._version
-
-    @property
-    def instance(self) -> InstanceId:
-        """Which process of it."""
-        return self._instance
-
-    @property
-    def facts(self) -> ServerFacts:
-        """What the server said when it was opened."""
-        return self._facts
-
-    @property
     def contract(self) -> Contract:
         """What the server lists: as of its opening, or of its last change notification."""
         return self._changes.contract
-
-    @property
-    def state(self) -> EndpointState:
-        """Whether calls may be sent."""
-        return self._state
-
-    @property
-    def in_flight(self) -> int:
-        """Calls that wait for their answer."""
-        return self._in_flight
 
     async def request(
         self,
@@ -108,18 +91,18 @@ class McpEndpoint:
         on_notification: OnNotification | None = None,
     ) -> JsonObject:
         """See `Endpoint.request`. A draining or closed endpoint raises `UpstreamLost` with `sent=False`."""
-        if self._state is not EndpointState.READY:
-            raise UpstreamLost(f"cannot call {self._instance}: it is {self._state}", sent=False)
+        if self.state is not EndpointState.READY:
+            raise UpstreamLost(f"cannot call {self.instance}: it is {self.state}", sent=False)
         if method in bridge.LOCAL_METHODS:
-            answer = bridge.local_answer(method, params, era, self._facts)
+            answer = bridge.local_answer(method, params, era, self.facts)
             if answer is not None:
                 return answer
-        self._in_flight += 1
+        self.in_flight += 1
         try:
-            if self._facts.era is Era.MODERN and method in ("resources/subscribe", "resources/unsubscribe"):
+            if self.facts.era is Era.MODERN and method in ("resources/subscribe", "resources/unsubscribe"):
                 return await self._changes.watch(method, params, timeout_s=timeout_s)
-            sent = bridge.request_params(params, era, self._facts, self._node)
-            if method == "tools/call" and era is Era.LEGACY and self._facts.era is Era.MODERN:
+            sent = bridge.request_params(params, era, self.facts, self._node)
+            if method == "tools/call" and era is Era.LEGACY and self.facts.era is Era.MODERN:
                 answer = await self._call_tool(sent, headers, timeout_s, on_notification)
             else:
                 answer = await self._link.exchange(
@@ -128,7 +111,7 @@ class McpEndpoint:
             self._answered()
         finally:
             self._left()
-        return bridge.answer(answer, method, params, era, self._facts)
+        return bridge.answer(answer, method, params, era, self.facts)
 
     def begin(
         self,
@@ -145,8 +128,8 @@ class McpEndpoint:
 
         Answers are those of `request`. Not for requests with a progress token.
         """
-        facts = self._facts
-        if self._state is not EndpointState.READY or method in _NEVER_BEGUN:
+        facts = self.facts
+        if self.state is not EndpointState.READY or method in _NEVER_BEGUN:
             return None
         if era is Era.LEGACY and facts.era is Era.MODERN:
             return None  # tools may want headers, and the server may want to ask
@@ -158,13 +141,13 @@ class McpEndpoint:
         if inner is None:
             return None
         call.inner = inner
-        self._in_flight += 1
+        self.in_flight += 1
         return call
 
     def _left(self) -> None:
         """A call is over."""
-        self._in_flight -= 1
-        if self._in_flight == 0 and self._idle is not None:
+        self.in_flight -= 1
+        if self.in_flight == 0 and self._idle is not None:
             self._idle.set()
 
     def _answered(self) -> None:
@@ -203,21 +186,21 @@ class McpEndpoint:
     async def probe(self, timeout_s: float) -> None:
         """See `Probed.probe`: `ping`, or `server/discover` where that is no more. Whatever is answered will do."""
         method, params = "ping", None
-        if self._facts.era is Era.MODERN:
-            method, params = "server/discover", {"_meta": eras.envelope(self._facts.protocol_version, self._node)}
+        if self.facts.era is Era.MODERN:
+            method, params = "server/discover", {"_meta": eras.envelope(self.facts.protocol_version, self._node)}
         await self._link.exchange(method, params, timeout_s=timeout_s)
         self.answered_s = asyncio.get_running_loop().time()
 
     def notify(self, method: str, params: JsonObject | None) -> None:
         """Send a notification; silently dropped when the connection is gone."""
-        if self._state is not EndpointState.GONE:
+        if self.state is not EndpointState.GONE:
             self._link.notify(method, params)
 
     async def drain(self) -> None:
         """Take no new calls and wait until none is in flight. The caller bounds the wait."""
-        if self._state is EndpointState.READY:
-            self._state = EndpointState.DRAINING
-        if self._in_flight and self._state is not EndpointState.GONE:
+        if self.state is EndpointState.READY:
+            self.state = EndpointState.DRAINING
+        if self.in_flight and self.state is not EndpointState.GONE:
             self._idle = self._idle or asyncio.Event()
             await self._idle.wait()
 
@@ -231,12 +214,12 @@ class McpEndpoint:
 
     def lose(self) -> None:
         """The connection ended by itself: no more calls. `close` is still the owner's to call."""
-        self._state = EndpointState.GONE
+        self.state = EndpointState.GONE
         self._changes.stop()
 
     async def close(self) -> None:
         """State GONE: fail what is in flight with `UpstreamLost` and release the connection. Idempotent."""
-        self._state = EndpointState.GONE
+        self.state = EndpointState.GONE
         await self._changes.close()
         await self._link.close()
         if self._idle is not None:
@@ -262,7 +245,7 @@ class _Begun:
         del self.inner, self._told  # circles, which only a collection would end
         endpoint._answered()
         endpoint._left()
-        told.answered(bridge.answer(answer, self._method, self._params, self._era, endpoint._facts), size)
+        told.answered(bridge.answer(answer, self._method, self._params, self._era, endpoint.facts), size)
 
     def troubled(self) -> None:
         """See `Told.troubled`."""
@@ -277,7 +260,7 @@ class _Begun:
             endpoint._answered()
         finally:
             endpoint._left()
-        return bridge.answer(answer, self._method, self._params, self._era, endpoint._facts)
+        return bridge.answer(answer, self._method, self._params, self._era, endpoint.facts)
 
     def abandon(self) -> None:
         """See `Begun.abandon`."""

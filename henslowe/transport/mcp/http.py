@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from henslowe.actors.endpoints import Era, JsonObject, OnNotification, OnRequest
 from henslowe.errors import HensloweError, LimitReached, UpstreamLost
-from henslowe.transport.mcp import eras, jsonrpc
+from henslowe.transport.mcp import jsonrpc
 from henslowe.transport.mcp.asked import Asked
 from henslowe.transport.mcp.begun import Begun, Told
 from henslowe.transport.mcp.deadlines import NEVER_S, Deadlines
-from henslowe.transport.mcp.headers import header_lines, header_value, passed_on
-from henslowe.transport.mcp.http_begun import Call, HttpBegun, Sent, is_repeatable
+from henslowe.transport.mcp.errands import Errands
+from henslowe.transport.mcp.http_begun import Call, HttpBegun, is_repeatable
+from henslowe.transport.mcp.http_requests import Requests, named
 from henslowe.transport.mcp.link import NEVER_CANCELLED, NO_HEADERS, too_large, with_own_token, with_token
 from henslowe.transport.mcp.pool import Connection, Pool
 from henslowe.transport.mcp.sse import SseDecoder
@@ -29,18 +30,9 @@ log = logging.getLogger(__name__)
 
 REFUSED_MAX: Final = 3
 """Refused connections in a row after which the server counts as gone."""
-ERRANDS_MAX: Final = 64
-"""Most small messages (cancellations, notifications) on their way at once."""
 ERRAND_S: Final = 5.0
 LISTEN_AGAIN_S: Final = 1.0
-
-
-_LINES: Final = {
-    "POST": "Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n",
-    "GET": "Accept: text/event-stream\r\n",
-    "DELETE": "Accept: application/json, text/event-stream\r\n",
-}
-"""Header lines by verb."""
+_NOT_FOUND: Final = HTTPStatus.NOT_FOUND.value
 RESUMES_MAX: Final = 100
 """Most times that one response's stream is taken up again."""
 
@@ -79,8 +71,7 @@ class HttpLink:
         message_bytes_max: int,
     ) -> None:
         self._pool = Pool(url, peer=peer, body_bytes_max=message_bytes_max)
-        fixed = f" {self._pool.target} HTTP/1.1\r\nHost: {self._pool.host}\r\nUser-Agent: henslowe\r\n"
-        self._heads = {verb: f"{verb}{fixed}{header_lines(headers)}{lines}" for verb, lines in _LINES.items()}
+        self._requests = Requests(self._pool.target, self._pool.host, headers)
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(self._loop)
         self._peer = peer
@@ -89,14 +80,11 @@ class HttpLink:
         self._on_reopened = on_reopened
         self._in_flight_max = in_flight_max
         self._message_bytes_max = message_bytes_max
-        self._era = Era.MODERN
-        self._version = eras.LATEST_MODERN
-        self._session = ""
         self._greeting: JsonObject | None = None
         self._reopening = asyncio.Lock()
         self._last_id = 0
         self._in_flight = 0
-        self._errands: set[asyncio.Task[None]] = set()
+        self._errands = Errands(peer)
         self._asked = Asked(on_request, self._tell, peer)
         self._listening: asyncio.Task[None] | None = None
         self._closed = False
@@ -112,11 +100,11 @@ class HttpLink:
 
     def speak(self, era: Era, protocol_version: str) -> None:
         """Use this era from the next exchange on."""
-        self._era, self._version = era, protocol_version
+        self._requests.speak(era, protocol_version)
 
     def opened(self) -> None:
         """The handshake is over: a legacy server is listened to for what belongs to no exchange."""
-        if self._era is Era.LEGACY:
+        if self._requests.era is Era.LEGACY:
             self._listening = asyncio.ensure_future(self._listen())
 
     async def exchange(
@@ -137,14 +125,16 @@ class HttpLink:
                 hint="raise instances.in_flight_max, or slow the clients down",
             )
         number = self._last_id = self._last_id + 1
-        sent_params, token = with_token(params, number)
-        call = Call(number, method, on_notification, token)
-        body = jsonrpc.request(number, method, sent_params)
+        sent, token = with_token(params, number)
+        body = jsonrpc.request(number, method, sent)
         if method == "initialize":
-            self._greeting = sent_params
+            self._greeting = sent
         self._in_flight += 1
+        until_s = self._loop.time() + timeout_s
+        session, name = self._requests.session, named(method, sent)
+        call = Call(number, method, body, name, headers, session, until_s, on_notification, token)
         try:
-            return await self.ended(call, self._ask(call, body, sent_params, headers, self._loop.time() + timeout_s))
+            return await self.ended(call, self._ask(call))
         finally:
             self._in_flight -= 1
 
@@ -162,21 +152,24 @@ class HttpLink:
         if self._closed or self._in_flight >= self._in_flight_max or method == "initialize":
             return None
         now_s, number = self._loop.time(), self._last_id + 1
+        until_s = now_s + timeout_s
         body = jsonrpc.request(number, method, params)
+        session, name = self._requests.session, named(method, params)
+        call = Call(number, method, body, name, headers, session, until_s, on_notification)
+        request = self._written(call)
         connection = self._pool.idle(now_s)
         if connection is None:
             return None
         self._last_id = number
         self._in_flight += 1
-        call = Call(number, method, on_notification, None)
-        begun = HttpBegun(self, call, connection, Sent(body, params, headers, self._session, now_s + timeout_s), told)
-        connection.begin(self._request("POST", body, self._era_lines(method, params, headers)), begun)
-        self._deadlines.add(begun, now_s + timeout_s)
+        begun = HttpBegun(self, call, connection, told)
+        connection.begin(request, begun)
+        self._deadlines.add(begun, until_s)
         return begun
 
     def notify(self, method: str, params: JsonObject | None) -> None:
         """Send a notification; dropped when too many are on their way."""
-        self._errand(self._tell(jsonrpc.notification(method, params), method))
+        self._errands.begin(self._tell(jsonrpc.notification(method, params), method))
 
     async def close(self) -> None:
         """End the session, every exchange with `UpstreamLost`, and all connections. Idempotent."""
@@ -184,14 +177,14 @@ class HttpLink:
             return
         self._closed = True
         self._deadlines.close()
-        tasks = [*self._errands, *([self._listening] if self._listening else [])]
-        for task in tasks:
+        listening = [self._listening] if self._listening else []
+        for task in listening:
             task.cancel()
-        await asyncio.gather(*tasks, self._asked.close(), return_exceptions=True)
+        await asyncio.gather(*listening, self._errands.end(), self._asked.close(), return_exceptions=True)
         try:
-            if self._session and not self._pool.refused:
+            if self._requests.session and not self._pool.refused:
                 async with asyncio.timeout(1.0):
-                    (await self._send("DELETE", b"", self._era_lines("", None, NO_HEADERS))).discard()
+                    (await self._send(self._requests.bodiless("DELETE"))).discard()
         except (HensloweError, TimeoutError):
             pass  # a courtesy; the server forgets the session by itself
         finally:
@@ -199,27 +192,22 @@ class HttpLink:
 
     # -- requests ----------------
 
-    async def _ask(
-        self, call: Call, body: bytes, params: JsonObject | None, headers: Mapping[str, str], until_s: float
-    ) -> JsonObject:
-        sent = Sent(body, params, headers, self._session, until_s)
-        lines = self._era_lines(call.method, params, headers)
-        connection = await self._send("POST", body, lines, until_s, repeatable=is_repeatable(call))
-        return await self.received(call, connection, sent)
+    async def _ask(self, call: Call) -> JsonObject:
+        connection = await self._send(self._written(call), call.until_s, repeatable=is_repeatable(call))
+        return await self.received(call, connection)
 
-    async def received(self, call: Call, connection: Connection, sent: Sent) -> JsonObject:
+    async def received(self, call: Call, connection: Connection) -> JsonObject:
         """The answer, once a response's head is there."""
-        if self.is_forgotten(call, connection, sent):
+        if self.is_forgotten(call, connection):
             connection.discard()
-            async with asyncio.timeout_at(sent.until_s):
-                await self._reopen(sent.session)
-            lines = self._era_lines(call.method, sent.params, sent.headers)
-            connection = await self._send("POST", sent.body, lines, sent.until_s)
+            async with asyncio.timeout_at(call.until_s):
+                await self._reopen(call.session)
+            connection = await self._send(self._written(call), call.until_s)
         if call.method == "initialize":
-            self._session = connection.headers.get("mcp-session-id", "")
+            self._requests.session = connection.headers.get("mcp-session-id", "")
         if not connection.is_stream:
             return self.plain_answer(call, connection, connection.body())
-        async with asyncio.timeout_at(sent.until_s):
+        async with asyncio.timeout_at(call.until_s):
             return await self._streamed(call, connection)
 
     async def ended(self, call: Call, answer: Awaitable[JsonObject]) -> JsonObject:
@@ -234,13 +222,13 @@ class HttpLink:
 
     def given_up(self, call: Call) -> None:
         """A modern server takes the closed connection as the cancellation; a legacy one must be told."""
-        if self._era is Era.LEGACY and call.method not in NEVER_CANCELLED:
+        if self._requests.era is Era.LEGACY and call.method not in NEVER_CANCELLED:
             self.notify("notifications/cancelled", {"requestId": call.number})
 
     @staticmethod
-    def is_forgotten(call: Call, connection: Connection, sent: Sent) -> bool:
+    def is_forgotten(call: Call, connection: Connection) -> bool:
         """Whether the server does not know our session any more."""
-        return connection.status == HTTPStatus.NOT_FOUND and bool(sent.session) and call.method != "initialize"
+        return connection.status == _NOT_FOUND and bool(call.session) and call.method != "initialize"
 
     def plain_answer(self, call: Call, connection: Connection, body: bytes) -> JsonObject:
         """The answer in a response that is no stream, or in its status."""
@@ -277,12 +265,10 @@ class HttpLink:
                 connection.discard()
                 return call.answer
             last_id = events.last_id
-            if self._era is Era.MODERN or not last_id:
+            if self._requests.era is Era.MODERN or not last_id:
                 break
             await asyncio.sleep(pause_s if events.retry_s is None else min(events.retry_s, 60.0))
-            connection = await self._send(
-                "GET", b"", f"{self._era_lines('', None, NO_HEADERS)}Last-Event-ID: {last_id}\r\n", repeatable=True
-            )
+            connection = await self._send(self._requests.bodiless("GET", last_id), repeatable=True)
             if not connection.is_stream:
                 connection.discard()
                 break
@@ -328,12 +314,12 @@ class HttpLink:
     async def _reopen(self, lost: str) -> None:
         """Open a session in place of the lost one, once for all who miss it."""
         async with self._reopening:
-            if self._session != lost:
+            if self._requests.session != lost:
                 return
-            self._session = ""
+            self._requests.session = ""
             answer = await self.exchange("initialize", self._greeting, timeout_s=ERRAND_S)
             if "error" in answer:
-                self._session = lost
+                self._requests.session = lost
                 raise UpstreamLost(
                     f"cannot call {self._peer}: the session is lost and a new one was refused: "
                     f"{answer['error'].get('message')}",
@@ -347,13 +333,11 @@ class HttpLink:
         """Keep the server's own event stream open (legacy: GET), until cancelled or refused."""
         last_id, pause_s = "", LISTEN_AGAIN_S
         while True:
-            session = self._session
+            session = self._requests.session
             events = SseDecoder(self._message_bytes_max)
             events.last_id = last_id
             try:
-                lines = self._era_lines("", None, NO_HEADERS)
-                lines += f"Last-Event-ID: {last_id}\r\n" if last_id else ""
-                connection = await self._send("GET", b"", lines, repeatable=True)
+                connection = await self._send(self._requests.bodiless("GET", last_id), repeatable=True)
                 if not connection.is_stream:
                     connection.discard()
                     if connection.status != HTTPStatus.NOT_FOUND or not session:
@@ -374,23 +358,11 @@ class HttpLink:
 
     # -- bytes ----------------
 
-    def _era_lines(self, method: str, params: JsonObject | None, headers: Mapping[str, str]) -> str:
-        """The header lines that depend on the era, the session and the request."""
-        if method == "initialize":
-            return ""
-        lines = f"MCP-Protocol-Version: {self._version}\r\n" + passed_on(headers)
-        if self._era is Era.LEGACY:
-            return lines + (f"Mcp-Session-Id: {self._session}\r\n" if self._session else "")
-        if method:
-            lines += f"Mcp-Method: {header_value(method)}\r\n"  # a client of the other era may have written anything
-            name = eras.name_in(method, params)
-            if isinstance(name, str):
-                lines += f"Mcp-Name: {header_value(name)}\r\n"
-        return lines
+    def _written(self, call: Call) -> bytes:
+        """A call's request, as the era and our session have it now."""
+        return self._requests.post(call.method, call.name, call.headers, call.body)
 
-    async def _send(
-        self, verb: str, body: bytes, lines: str, until_s: float = NEVER_S, *, repeatable: bool = False
-    ) -> Connection:
+    async def _send(self, request: bytes, until_s: float = NEVER_S, *, repeatable: bool = False) -> Connection:
         """Send one request; returns the connection with the response's head.
 
         Raises:
@@ -398,7 +370,6 @@ class HttpLink:
             UpstreamLost: See `Link.exchange`. A connection that the server had dropped while it rested is replaced
                 when the request is repeatable, or no byte of it was sent.
         """
-        request = self._request(verb, body, lines)
         now_s = self._loop.time()
         connection = self._pool.idle(now_s) or await self._fresh(until_s)
         try:
@@ -410,21 +381,16 @@ class HttpLink:
             await connection.send(request, self._deadlines, until_s - self._loop.time())
         return connection
 
-    async def sent_afresh(self, call: Call, sent: Sent) -> Connection:
+    async def sent_afresh(self, call: Call) -> Connection:
         """The connection with the response's head, once the request was sent on one that was never used."""
-        connection = await self._fresh(sent.until_s)
-        request = self._request("POST", sent.body, self._era_lines(call.method, sent.params, sent.headers))
-        await connection.send(request, self._deadlines, sent.until_s - self._loop.time())
+        connection = await self._fresh(call.until_s)
+        await connection.send(self._written(call), self._deadlines, call.until_s - self._loop.time())
         return connection
 
     def over(self, begun: HttpBegun) -> None:
         """An exchange without a task has ended."""
         self._in_flight -= 1
         self._deadlines.remove(begun)
-
-    def _request(self, verb: str, body: bytes, lines: str) -> bytes:
-        content = f"Content-Length: {len(body)}\r\n" if verb == "POST" else ""
-        return f"{self._heads[verb]}{content}{lines}\r\n".encode("latin-1") + body
 
     async def _fresh(self, until_s: float) -> Connection:
         try:
@@ -438,20 +404,7 @@ class HttpLink:
     async def _tell(self, body: bytes, method: str = "") -> None:
         """Send a message to which there is no answer."""
         async with asyncio.timeout(ERRAND_S):
-            (await self._send("POST", body, self._era_lines(method, None, NO_HEADERS))).discard()
-
-    def _errand(self, errand: Coroutine[Any, Any, None]) -> None:
-        if self._closed or len(self._errands) >= ERRANDS_MAX:
-            errand.close()
-            return
-        task = asyncio.ensure_future(errand)
-        self._errands.add(task)
-        task.add_done_callback(self._errand_done)
-
-    def _errand_done(self, task: asyncio.Task[None]) -> None:
-        self._errands.discard(task)
-        if not task.cancelled() and (failure := task.exception()) is not None:
-            log.info("errand_failed", extra={"peer": self._peer, "cause": str(failure)})
+            (await self._send(self._requests.post(method, None, NO_HEADERS, body))).discard()
 
     def _gone(self) -> None:
         if not self._closed:

@@ -15,25 +15,24 @@ from henslowe.transport.mcp.pool import Connection
 
 @dataclass(slots=True)
 class Call:
-    """One exchange: what its response's stream needs to know."""
+    """One exchange: what it takes to send its request, once more if need be, and to read its response.
+
+    Not frozen, see `henslowe.actors.routes.CallRecord`.
+    """
 
     number: int
     method: str
-    on_notification: OnNotification | None
-    token: object
-    answer: JsonObject | None = None
-
-
-@dataclass(slots=True)
-class Sent:
-    """What it takes to send a request once more. Not frozen, see `henslowe.actors.routes.CallRecord`."""
-
     body: bytes
-    params: JsonObject | None
+    name: str | None
+    """What it names, for a header."""
     headers: Mapping[str, str]
     session: str
     """Ours at the server, when it was sent first."""
     until_s: float
+    on_notification: OnNotification | None = None
+    token: object = None
+    """The caller's own progress token."""
+    answer: JsonObject | None = None
 
 
 class Exchanging(Protocol):
@@ -43,7 +42,7 @@ class Exchanging(Protocol):
         """The answer in a response that is no stream, or in its status."""
         ...
 
-    def is_forgotten(self, call: Call, connection: Connection, sent: Sent) -> bool:
+    def is_forgotten(self, call: Call, connection: Connection) -> bool:
         """Whether the server does not know our session any more."""
         ...
 
@@ -55,11 +54,11 @@ class Exchanging(Protocol):
         """An exchange without a task has ended."""
         ...
 
-    async def sent_afresh(self, call: Call, sent: Sent) -> Connection:
+    async def sent_afresh(self, call: Call) -> Connection:
         """The connection with the response's head, once the request was sent on one that was never used."""
         ...
 
-    async def received(self, call: Call, connection: Connection, sent: Sent) -> JsonObject:
+    async def received(self, call: Call, connection: Connection) -> JsonObject:
         """The answer, once a response's head is there."""
         ...
 
@@ -76,14 +75,13 @@ def is_repeatable(call: Call) -> bool:
 class HttpBegun(Reply):
     """An exchange that was begun without a task. See `Begun`."""
 
-    __slots__ = ("_answer", "_call", "_connection", "_counted", "_link", "_sent")
+    __slots__ = ("_answer", "_call", "_connection", "_counted", "_link")
 
-    def __init__(self, link: Exchanging, call: Call, connection: Connection, sent: Sent, told: Told) -> None:
+    def __init__(self, link: Exchanging, call: Call, connection: Connection, told: Told) -> None:
         super().__init__(told)
         self._link = link
         self._call = call
         self._connection = connection
-        self._sent = sent
         self._counted = True
         self._answer: JsonObject | UpstreamLost | None = None
 
@@ -92,7 +90,7 @@ class HttpBegun(Reply):
         if self._woken():
             return
         link, call, connection = self._link, self._call, self._connection
-        if connection.is_stream or link.is_forgotten(call, connection, self._sent):
+        if connection.is_stream or link.is_forgotten(call, connection):
             self.told.troubled()
             return
         try:
@@ -140,8 +138,8 @@ class HttpBegun(Reply):
         except UpstreamLost as lost:
             if not (is_repeatable(self._call) and connection.used and not lost.details.get("received")):
                 raise
-            connection = await link.sent_afresh(self._call, self._sent)
-        return await link.received(self._call, connection, self._sent)
+            connection = await link.sent_afresh(self._call)
+        return await link.received(self._call, connection)
 
     def _release(self) -> None:
         if self._counted:

@@ -132,13 +132,14 @@ def moment(time_s: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration in its two largest units."""
+    """A duration in its two largest units, the lower one where there is any of it."""
     whole = int(seconds)
     if whole < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
     for unit, size, lower, lower_size in (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "s", 1)):
         if whole >= size:
-            return f"{whole // size} {unit} {whole % size // lower_size} {lower}"
+            rest = whole % size // lower_size
+            return f"{whole // size} {unit}" + (f" {rest} {lower}" if rest else "")
     return f"{whole} s"
 
 

@@ -275,7 +275,8 @@ def _replayed(facts: dict[str, Any]) -> dict[str, Any]:
 def test_lines(tests: TestsReply) -> Iterator[str]:
     """What tests came to, and the failing ones."""
     skipped = f", {tests.skipped} skipped" if tests.skipped else ""
-    yield f"{tests.failed} of {tests.total} tests failed{skipped}" if tests.failed else f"{tests.total} tests{skipped}"
+    count = f"{tests.total} test{'' if tests.total == 1 else 's'}"
+    yield f"{tests.failed} of {count} failed{skipped}" if tests.failed else f"{count}{skipped}"
     for failed in tests.failures:
         said = clean(failed.message).strip().partition("\n")[0]
         yield f"  {click.style(clean(failed.name), fg=_BAD)}{f': {said}' if said else ''}"

@@ -10,7 +10,7 @@ import click
 
 from henslowe.cli.client import NodeClient, service_path
 from henslowe.cli.console import Console, clean, json_option, node_options
-from henslowe.config.listen import parse_listen
+from henslowe.config.listen import open_to_clients, parse_listen
 from henslowe.config.node_file import NodeFile
 from henslowe.errors import HensloweError, NotFound
 
@@ -57,8 +57,7 @@ def _with_new_token(client: NodeClient, name: str, service: str | None) -> dict[
 def _asks_for_token(client: NodeClient) -> bool:
     """Whether the node lets in no client without one."""
     settings = {each["key"]: each["value"] for each in client.get("/config")["settings"]}
-    mode = settings["access.mode"]
-    return mode in ("token", "oauth") or (mode == "auto" and not parse_listen(settings["listen"]).loopback)
+    return not open_to_clients(settings["access.mode"], parse_listen(settings["listen"]))
 
 
 @client_command.command("add")

@@ -94,12 +94,25 @@ def facts_of(node: Node) -> dict[str, Any]:
 
 def banner(node: Node) -> list[str]:
     """What a person wants to know of it, and the next two steps."""
+    from henslowe.config.listen import open_to_clients
+
     workspace = node.settings.workspace
     dev = workspace / "dev"
     services = sorted(path.name for path in dev.iterdir() if path.is_dir()) if dev.is_dir() else []
     declared = sorted(node.settings.services)
     edit = dev / (services[0] if services else "NAME")
     file = next((edit / name for name in ("server.py", "package.json") if (edit / name).exists()), edit / "server.py")
+    place = f"--workspace {shlex.quote(str(workspace))}"
+    if open_to_clients(node.settings.access.mode, node.address):
+        connect = [
+            "  2. paste into an MCP client's configuration:",
+            f'     {{"mcpServers": {{"henslowe": {{"type": "http", "url": "{node.url}/mcp"}}}}}}',
+        ]
+    else:
+        connect = [
+            "  2. make a token for an MCP client, and the entry to paste into its configuration:",
+            f"     henslowe client snippet --token my-client {place}",
+        ]
     return [
         f"henslowe {__version__}",
         f"  workspace  {workspace}" + ("  (was empty: dev/hello is a first service)" if node.sample_made else ""),
@@ -113,10 +126,9 @@ def banner(node: Node) -> list[str]:
         "",
         "next",
         f"  1. {'edit' if file.exists() else 'write'} {file}",
-        "  2. paste into an MCP client's configuration:",
-        f'     {{"mcpServers": {{"henslowe": {{"type": "http", "url": "{node.url}/mcp"}}}}}}',
+        *connect,
         "",
-        f"henslowe status --workspace {shlex.quote(str(workspace))}   shows how it goes; Ctrl-C stops the node",
+        f"henslowe status {place}   shows how it goes; Ctrl-C stops the node",
     ]
 
 

@@ -76,5 +76,10 @@ def check_listen(settings: Settings, *, where: str = "") -> Address:
     )
 
 
+def open_to_clients(mode: str, address: Address) -> bool:
+    """Whether an MCP client needs to show nothing: what `access.mode` means at this address."""
+    return mode == "none" or (mode == "auto" and address.loopback)
+
+
 def _place(where: str) -> str:
     return f" ({where})" if where else ""

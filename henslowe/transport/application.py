@@ -16,7 +16,7 @@ from prometheus_client import Counter, Gauge
 
 from henslowe.actors.access.board import AccessBoard
 from henslowe.actors.launch import Resolve
-from henslowe.config.listen import Address
+from henslowe.config.listen import Address, open_to_clients
 from henslowe.config.settings import Settings
 from henslowe.transport.access import (
     Authenticator,
@@ -125,7 +125,7 @@ def _access(
     door = Door(
         authenticator,
         resources,
-        open_mcp=access.mode == "none" or (access.mode == "auto" and address.loopback),
+        open_mcp=open_to_clients(access.mode, address),
         open_rest=access.mode in ("auto", "none") and address.loopback,
         limiter=RateLimiter(rate_per_s) if rate_per_s else None,
     )

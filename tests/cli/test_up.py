@@ -18,12 +18,13 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def up(workspace: Path) -> Iterator[subprocess.Popen[str]]:
-    """`henslowe up` in a process of its own."""
+def up(workspace: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    """`henslowe up` in a process of its own, for programs unless it has other options."""
+    options = getattr(request, "param", ("--json",))
     inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests under nohup: what is ignored is inherited
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "henslowe", "up", str(workspace), "--listen", "127.0.0.1:0", "--json"],
+            [sys.executable, "-m", "henslowe", "up", str(workspace), "--listen", "127.0.0.1:0", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -35,6 +36,19 @@ def up(workspace: Path) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.communicate(timeout=5)
+
+
+@pytest.mark.parametrize("up", [("--access", "token")], indirect=True)
+def test_a_node_that_asks_for_tokens_says_how_a_client_gets_one(up: subprocess.Popen[str], workspace: Path) -> None:
+    assert up.stdout is not None
+    said = "".join(iter(up.stdout.readline, "next\n")) + up.stdout.readline() + up.stdout.readline()
+    assert said.endswith("  2. make a token for an MCP client, and the entry to paste into its configuration:\n")
+    command = up.stdout.readline().split()
+    assert command[0] == "henslowe"
+    snippet = subprocess.run(
+        [sys.executable, "-m", *command, "--json"], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert "Bearer " in json.loads(snippet.stdout)["mcpServers"]["henslowe"]["headers"]["Authorization"]
 
 
 def wait_for(workspace: Path, *types: str) -> dict[str, Any]:

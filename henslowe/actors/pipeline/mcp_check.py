@@ -262,7 +262,8 @@ def summary(checked: Checked) -> str:
     contract = checked.contract
     parts = (("tool", contract.tools), ("prompt", contract.prompts), ("resource", contract.resources))
     counts = ", ".join(f"{len(items)} {name}{'' if len(items) == 1 else 's'}" for name, items in parts)
-    called = f"; {checked.examples} example calls answered" if checked.examples else ""
+    calls = "example call" if checked.examples == 1 else "example calls"
+    called = f"; {checked.examples} {calls} answered" if checked.examples else ""
     return f"{counts}; speaks {checked.protocol_version} ({' and '.join(checked.eras)}){called}"
 
 

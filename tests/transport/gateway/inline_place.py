@@ -1,0 +1,316 @@
+"""One gateway behind two listeners, at one of which every request has a task; its server misbehaves as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from henslowe.actors.access.board import AccessBoard
+from henslowe.actors.capturing import Exchange
+from henslowe.actors.endpoints import EndpointDirectory, Era
+from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
+from henslowe.actors.routes import Observations, Route, RouteTable
+from henslowe.config.settings import GatewaySettings, InstanceSettings
+from henslowe.transport.access import Authenticator, Door, LiveRequests, Resources
+from henslowe.transport.connections import DIRECT, INLINE, ClientConnection, Runner
+from henslowe.transport.gateway import Gateway, MemorySessions, add_gateway
+from henslowe.transport.gateway.inline import InlineCall
+from henslowe.transport.http_guard import Guard, guard_middleware
+from henslowe.transport.inline import InlineDoor
+from henslowe.transport.mcp import McpConnector, McpEndpoint
+from henslowe.transport.rate_limit import RateLimiter
+from tests.transport.gateway.world import ACCEPT, MODERN, call_body, initialize_body
+
+ROOT_TOKEN = "r" * 32
+HUGE_BYTES = 14 * 1024 * 1024
+"""More than sockets hold, and less than a message may have."""
+KEY = VersionKey(ServiceName("shop"), 1)
+TOOLS = [
+    {"name": "echo", "inputSchema": {"type": "object"}},
+    {"name": "read", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}},
+    {
+        "name": "priced",
+        "inputSchema": {"type": "object", "properties": {"price": {"type": "string", "x-mcp-header": "Price"}}},
+    },
+]
+
+
+class Server:
+    """An MCP server over HTTP whose tools misbehave as they are told."""
+
+    def __init__(self, era: Era) -> None:
+        self.era = era
+        self.calls: list[str] = []
+        self.cancelled = asyncio.Event()
+        self.entered = asyncio.Event()
+        self.release = asyncio.Event()
+        self.told: list[str] = []
+        self.fields: list[tuple[tuple[bytes, bytes], ...]] = []
+
+    async def post(self, request: web.Request) -> web.StreamResponse:
+        self.fields.append(request.raw_headers)
+        message = orjson.loads(await request.read())
+        method, params = message["method"], message.get("params") or {}
+        if "id" not in message:
+            self.told.append(method)
+            return web.Response(status=202)
+        if method == "server/discover":
+            if self.era is Era.LEGACY:
+                return self.said(message, error={"code": -32601, "message": "Method not found"})
+            return self.said(message, {"supportedVersions": [MODERN], "capabilities": {"tools": {}}})
+        if method == "initialize":
+            info = {"name": "shop", "version": "1"}
+            revision = params["protocolVersion"]
+            return self.said(message, {"protocolVersion": revision, "capabilities": {"tools": {}}, "serverInfo": info})
+        if method == "tools/list":
+            return self.said(message, {"tools": TOOLS})
+        if method != "tools/call":
+            return self.said(message, error={"code": -32601, "message": "Method not found"})
+        return await self.tool(request, message, params.get("name"), params.get("arguments") or {})
+
+    async def refuse(self, _request: web.Request) -> web.Response:
+        return web.Response(status=405)
+
+    async def tool(self, request: web.Request, message: Any, name: Any, arguments: Any) -> web.StreamResponse:
+        self.calls.append(str(name))
+        content = {"content": [{"type": "text", "text": str(arguments)}], "isError": name == "fails"}
+        if name == "refuses":
+            return self.said(message, error={"code": -32603, "message": "no", "data": {"why": "because"}})
+        if name == "busy":
+            return self.said(message, error={"code": -32000, "message": "later", "data": {"retry_after_s": 3}})
+        if name == "http_500":
+            return web.Response(status=500, text="broken")
+        if name == "rubbish":
+            return web.Response(body=b"{rubbish", content_type="application/json")
+        if name == "huge":
+            return self.said(message, {**content, "content": [{"type": "text", "text": "x" * HUGE_BYTES}]})
+        if name == "large":
+            return self.said(message, {**content, "content": [{"type": "text", "text": "x" * 100_000}]})
+        if name == "drops" or (name == "drops_once" and self.calls.count(name) % 2):
+            assert request.transport is not None
+            request.transport.abort()
+        if name == "asks":
+            questions = {"q": {"method": "elicitation/create", "params": {"message": "which?"}}}
+            return self.said(message, {"resultType": "input_required", "inputRequests": questions})
+        if name == "waits":
+            self.entered.set()
+            try:
+                await self.release.wait()
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise
+        if name not in ("streams", "batches"):
+            return self.said(message, content)
+        log = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "busy"}}
+        answer = {"jsonrpc": "2.0", "id": message["id"], "result": content}
+        if name == "batches":
+            return web.Response(body=orjson.dumps([log, answer]), content_type="application/json")
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for each in (log, answer):
+            await response.write(b"data: " + orjson.dumps(each) + b"\n\n")
+        return response
+
+    def said(self, message: Any, result: Any = None, **error: Any) -> web.Response:
+        answer = {"result": result} if result is not None else error
+        body = {"jsonrpc": "2.0", "id": message["id"], **answer}
+        return web.Response(body=orjson.dumps(body), content_type="application/json")
+
+
+@dataclass
+class Taken:
+    """A capture that takes everything."""
+
+    exchanges: list[Exchange] = field(default_factory=list)
+
+    def wants(self, service: str, method: str, unit: str) -> bool:
+        return True
+
+    def record(self, exchange: Exchange) -> None:
+        self.exchanges.append(exchange)
+
+
+class Counting(InlineDoor):
+    """Remembers what became of the requests that it was asked about."""
+
+    begun = 0
+    client: ClientConnection | None = None
+    call: InlineCall | None = None
+
+    def begin(self, client: ClientConnection, head: Any, raw: bytes, at: int) -> InlineCall | None:
+        call = super().begin(client, head, raw, at)
+        self.begun += call is not None
+        self.client, self.call = client, call
+        return call
+
+
+@dataclass
+class Place:
+    """One gateway behind two listeners: at one of them every request has a task."""
+
+    gateway: Gateway
+    server: Server
+    endpoint: McpEndpoint
+    observations: Observations
+    capture: Taken
+    inline: Counting
+    door: Door
+    inline_port: int
+    task_port: int
+
+    async def session(self, **capabilities: Any) -> str:
+        body = initialize_body()
+        body["params"]["capabilities"] = capabilities
+        async with Client.of(self.task_port) as client:
+            client.send(body)
+            return (await client.answer())[1]["mcp-session-id"]
+
+    def at_rest(self) -> bool:
+        """Whether nothing is counted as under way."""
+        serving = self.gateway.inline.serving
+        left = self.gateway.inline.caller.in_flight, self.endpoint.in_flight, self.endpoint._link.in_flight  # type: ignore[attr-defined]
+        return not any(left) and not serving._open and not serving._inline
+
+
+@contextlib.asynccontextmanager
+async def listening(app: web.Application, **options: Any) -> AsyncIterator[tuple[Runner, int]]:
+    runner = Runner(app, access_log=None, handler_cancellation=True, shutdown_timeout=2.0, **options)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield runner, runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def place(
+    era: Era = Era.MODERN, *, open_mcp: bool = True, rate_per_s: float = 0.0, **limits: Any
+) -> AsyncIterator[Place]:
+    server, backend = Server(era), web.Application()
+    backend.router.add_post("/mcp", server.post)
+    backend.router.add_route("*", "/mcp", server.refuse)
+    async with listening(backend) as (_, port):
+        endpoint = await McpConnector(InstanceSettings()).connect_http(
+            KEY,
+            InstanceId("shop@1#1"),
+            f"http://127.0.0.1:{port}/mcp",
+            headers={},
+            on_server_event=lambda *_: None,
+            on_closed=lambda _reason: None,
+            timeout_s=5,
+        )
+        assert endpoint.facts.era is era
+        routes, directory, observations, capture = RouteTable(), EndpointDirectory(), Observations(), Taken()
+        directory.add(endpoint)
+        routes.publish({KEY.service: Route(KEY.service, KEY)})
+        gateway = Gateway(
+            routes=routes,
+            directory=directory,
+            observations=observations,
+            sessions=MemorySessions(100),
+            settings=GatewaySettings(wait_for_instance_s=0.2, **{"call_timeout_s": 4.0, **limits}),
+            registry=CollectorRegistry(),
+            node_info={"name": "henslowe", "version": "0"},
+            capture=capture,
+        )
+        authenticator = Authenticator(ROOT_TOKEN, AccessBoard())
+        limiter = RateLimiter(rate_per_s, burst=3) if rate_per_s else None
+        door = Door(authenticator, Resources(), open_mcp=open_mcp, open_rest=True, limiter=limiter)
+        live = LiveRequests(authenticator.holds)
+        guard = Guard("127.0.0.1", 80)
+        apps = [web.Application(middlewares=[guard_middleware(guard, door, live)]) for _ in range(2)]
+        for app in apps:
+            add_gateway(app, gateway)
+        inline = Counting(apps[0][DIRECT], guard, door, live, gateway.inline)
+        apps[0][INLINE] = inline
+        async with listening(apps[0]) as (_, inline_port), listening(apps[1]) as (_, task_port):
+            try:
+                there = Place(gateway, server, endpoint, observations, capture, inline, door, inline_port, task_port)
+                async with Client.of(task_port) as warm:  # the gateway makes its endpoint at its first request
+                    warm.send(call_body("echo"), Authorization=f"Bearer {ROOT_TOKEN}", **modern("echo"))
+                    await warm.answer()
+                yield there
+            finally:
+                server.release.set()
+                await gateway.close()
+                await endpoint.close()
+
+
+@dataclass
+class Client:
+    """A client that writes what it likes."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    @staticmethod
+    @contextlib.asynccontextmanager
+    async def of(port: int) -> AsyncIterator[Client]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            yield Client(reader, writer)
+        finally:
+            writer.close()
+
+    def send(self, body: Any, path: str = "/mcp/shop", **headers: str) -> None:
+        self.writer.write(request_bytes(body, path, headers))
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        """The response; without what differs from one to the next."""
+        async with asyncio.timeout(5):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+            if head.startswith(b"HTTP/1.1 100"):
+                head = await self.reader.readuntil(b"\r\n\r\n")
+            first, *lines = head.decode().splitlines()
+            fields = (line.partition(": ") for line in lines if line)
+            headers = {name.lower(): value for name, _, value in fields if name.lower() != "date"}
+            if "content-length" in headers:
+                body = await self.reader.readexactly(int(headers["content-length"]))
+            else:
+                body = b"".join([chunk async for chunk in self.chunks()])
+            return int(first.split()[1]), headers, body
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        while size := int(await self.reader.readline(), 16):
+            yield (await self.reader.readexactly(size + 2))[:-2]
+        await self.reader.readline()
+
+
+def request_bytes(body: Any, path: str = "/mcp/shop", headers: dict[str, str] | None = None) -> bytes:
+    data = body if isinstance(body, bytes) else orjson.dumps(body)
+    sent = {
+        "Host": "localhost:80",
+        "Content-Type": "application/json",
+        "Accept": ACCEPT,
+        "Content-Length": str(len(data)),
+        **{name.replace("_", "-"): value for name, value in (headers or {}).items()},
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items() if value)
+    return f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode("utf-8", "surrogateescape") + data
+
+
+def modern(tool: str) -> dict[str, str]:
+    return {"MCP_Protocol_Version": MODERN, "Mcp_Method": "tools/call", "Mcp_Name": tool}
+
+
+def legacy_body(tool: str, request_id: Any = 7, **params: Any) -> dict[str, Any]:
+    given = {"name": tool, "arguments": {"a": 1}, **params}
+    return {"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": given}
+
+
+async def both(at: Place, body: Any, **headers: str) -> list[tuple[int, dict[str, str], bytes]]:
+    """The answers of both listeners to the same bytes."""
+    answers = []
+    for port in (at.inline_port, at.task_port):
+        async with Client.of(port) as client:
+            client.send(body, **headers)
+            answers.append(await client.answer())
+    return answers

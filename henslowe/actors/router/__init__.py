@@ -1,7 +1,8 @@
 """The canary router: what is routed where, and whether a version earns its traffic.
 
 `derive` makes routes and trials from rows, `verdict` judges a `trial` (with `randomised`, `sequential` and `latency`),
-`counters` count the traffic, `rows` keep the evidence across restarts, `actor` is the shell around them.
+`counters` count the traffic; `keeping` has it outlive the node (`rows`, `pieces`), at the pace of `pacing`. `actor` is
+the shell around them.
 """
 
 from henslowe.actors.router.actor import CanaryRouter

@@ -10,7 +10,6 @@ Not here: the reasoning (`henslowe.actors.router.verdict`), the rows (`henslowe.
 
 from __future__ import annotations
 
-import heapq
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from henslowe.actors.router.copies import Mirrorings
 from henslowe.actors.router.counters import ServiceCounter
 from henslowe.actors.router.derive import RoutedService, routes_of, trial_of
 from henslowe.actors.router.keeping import Keeping
+from henslowe.actors.router.pacing import Pacing, due
 from henslowe.actors.router.reasons import log_tail
 from henslowe.actors.router.trial import Rules, Trial
 from henslowe.actors.router.verdict import Evidence, Finding
@@ -42,13 +42,6 @@ TRIAL_TICK_S: Final = 0.1
 IDLE_TICK_S: Final = 1.0
 PUBLISH_S: Final = 1.0
 """How often at most statistics are published and health is said, per service."""
-SAVE_S: Final = 5.0
-"""How often at most evidence is written: what a crash of the node may cost."""
-SAVE_TRAFFIC_S: Final = 30.0
-"""The same of a service's traffic, but for one fact, which is written at once: that it came to have enough units for a
-canary, or not to have them."""
-TRAFFIC_SAVES_MAX: Final = 4
-"""Services whose traffic is written at a time: a busy one takes half a millisecond."""
 FAILED_CALLS_SAID_PER_S: Final = 5
 """CALL_FAILED events per service and second; the rest is counted in the next one."""
 EXAMPLE_BYTES_MAX: Final = 1_024
@@ -107,11 +100,11 @@ class CanaryRouter(LoopActor):
         self._upkeep = upkeep or Upkeep(Settings())
         self._now_s = now_s
         self._watched: dict[ServiceName, Watched] = {}
+        self._pacing = Pacing(self._kept, self._watched, busy_units=settings.auto_units_min)
         self._routed: tuple[RoutedService, ...] | None = None
         """The rows that the routes were last derived from."""
         self._woken = False
         self._published_s = 0.0
-        self._saved_s = 0.0
         self._timer: Timer | None = None
 
     def init(self) -> None:
@@ -125,11 +118,7 @@ class CanaryRouter(LoopActor):
         """Leaves the routes as they are: traffic goes on while the router restarts."""
         self._observations.wake_with(None)
         self._take()
-        now_s = self._now_s()
-        self._save(now_s)
-        for service, watched in self._watched.items():
-            if watched.traffic_unsaved:
-                self._save_traffic_of(service, now_s)
+        self._pacing.finish(self._now_s())
 
     def handle_call(self, message: RoutesChanged, _sender: Reply) -> None:
         """The rows changed; the answer comes once the new routes are published."""
@@ -156,13 +145,11 @@ class CanaryRouter(LoopActor):
         now_s = self._now_s()
         for service, watched in self._watched.items():
             self._judge(service, watched, now_s)
-        if _due(now_s, self._published_s, PUBLISH_S):
+        if due(now_s, self._published_s, PUBLISH_S):
             self._published_s = now_s
             self._say_health(now_s)
             self._publish_traffic(now_s)
-        if _due(now_s, self._saved_s, SAVE_S):
-            self._save(now_s)
-        self._save_traffic(now_s)
+        self._pacing.turn(now_s)
         if isinstance(message, Tick):
             self._arm()
 
@@ -201,7 +188,7 @@ class CanaryRouter(LoopActor):
             watched.evidence.move_on(trial)
             watched.finding, watched.unsaved = None, True
             return
-        watched.evidence = watched.finding = watched.copies = None
+        watched.evidence = watched.finding = watched.copies = watched.saving = None
         watched.failing.clear()
         watched.seen_up &= {row.active, row.canary, row.previous}
         if trial is None:
@@ -278,7 +265,7 @@ class CanaryRouter(LoopActor):
         if watched.copies is not None:
             found = watched.copies.beside(found, alpha=self._rules.alpha)
         finding = watched.finding = self._limited(watched, evidence.trial, found, now_s)
-        if finding.decision is Decision.HOLD or not _due(now_s, watched.sent_s, PUBLISH_S):
+        if finding.decision is Decision.HOLD or not due(now_s, watched.sent_s, PUBLISH_S):
             return
         watched.sent_s = now_s
         trial = evidence.trial
@@ -365,32 +352,6 @@ class CanaryRouter(LoopActor):
             )
         self._traffic.publish(published)
 
-    def _save(self, now_s: float) -> None:
-        self._saved_s = now_s
-        for watched in self._watched.values():
-            if watched.evidence is not None and watched.unsaved:
-                watched.unsaved = False
-                self._kept.save_evidence(watched.evidence, watched.copies, now_s)
-
-    def _save_traffic(self, now_s: float) -> None:
-        """Of a few services at a time, those first whose turn was longest ago."""
-        due = (
-            (watched.traffic_saved_s, service)
-            for service, watched in self._watched.items()
-            if watched.traffic_unsaved
-            and (self._busy(watched) != watched.saved_busy or _due(now_s, watched.traffic_saved_s, SAVE_TRAFFIC_S))
-        )
-        for _, service in heapq.nsmallest(TRAFFIC_SAVES_MAX, due):
-            self._save_traffic_of(service, now_s)
-
-    def _save_traffic_of(self, service: ServiceName, now_s: float) -> None:
-        watched = self._watched[service]
-        watched.traffic_unsaved, watched.traffic_saved_s, watched.saved_busy = False, now_s, self._busy(watched)
-        self._kept.save_traffic(service, watched.counter, watched.windows, now_s)
-
-    def _busy(self, watched: Watched) -> bool:
-        return watched.counter.units >= self._settings.auto_units_min
-
     def _recall_traffic(self) -> None:
         for service in self._kept.services:
             if not self._of(service).counter.units:
@@ -433,8 +394,3 @@ def _limit_numbers(passed: Breach, seen: WindowFigures) -> dict[str, Any]:
         "p95_ms": seen.p95_ms,
         "p99_ms": seen.p99_ms,
     }
-
-
-def _due(now_s: float, last_s: float, every_s: float) -> bool:
-    """Whether it is time again; also when the clock was set back, or nothing would happen until it has caught up."""
-    return not 0 <= now_s - last_s < every_s

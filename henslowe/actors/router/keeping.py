@@ -1,7 +1,8 @@
 """The router's memory across restarts: written without waiting, read back once.
 
 What is lost is learned again, so nobody waits for a write and a row that cannot be understood is left out with a
-warning. Evidence is written every few seconds while there is any. Traffic is written less often and of a few services
+warning. Evidence is written every few seconds while there is any: of a busy trial that is a megabyte, so it is packed a
+piece at a time, and written when all of it is. Traffic is written less often and of a few services
 at a time: all that hangs on it is that a busy service is still known to be busy after a restart, that a new version has
 a past to be compared with, and that limits in `[health]` look at the minutes before.
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Generator
 from typing import Any
 
 from henslowe.actors.health import ServiceWindows
@@ -21,12 +23,12 @@ from henslowe.actors.router.counters import ServiceCounter
 from henslowe.actors.router.rows import EVIDENCE, TRAFFIC, EvidenceRow, TrafficRow
 from henslowe.actors.router.trial import Rules, Trial
 from henslowe.actors.router.verdict import Evidence
-from henslowe.errors import LimitReached, StorageError
+from henslowe.errors import Corrupt, LimitReached, StorageError
 from henslowe.storage import Store, Transaction
 
 log = logging.getLogger("henslowe.router")
 
-NOT_UNDERSTOOD = (KeyError, TypeError, ValueError)
+NOT_UNDERSTOOD = (KeyError, TypeError, ValueError, Corrupt)
 """What comes of rows that another Henslowe wrote."""
 
 
@@ -67,17 +69,22 @@ class Keeping:
             return None
         return copies
 
-    def save_evidence(self, evidence: Evidence, copies: Mirrorings | None, now_s: float) -> None:
-        """Begins to write what was learned."""
-        trial, txn = evidence.trial, self._store.transaction()
+    def save_evidence(self, evidence: Evidence, copies: Mirrorings | None, now_s: float) -> Generator[int, None, None]:
+        """Packs what was learned when this is begun, a piece at a time, and begins to write it with the last step.
+
+        Yields what `Evidence.dump` does. Whoever does not go on to the end has written nothing.
+        """
+        trial, copied = evidence.trial, copies.dump() if copies is not None else {}
+        learned = yield from evidence.dump()
         row = EvidenceRow(
             service=trial.service,
             epoch=trial.since,
             new=trial.new.number,
-            learned=evidence.dump(),
-            copies=copies.dump() if copies is not None else {},
+            learned=learned,
+            copies=copied,
             saved_s=now_s,
         )
+        txn = self._store.transaction()
         txn.put(self._evidence, row)
         _submit(txn, "evidence", trial.service)
 

@@ -47,9 +47,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 ODDS: Final = (2.0, 4.0, 12.0, 80.0)
@@ -61,8 +62,9 @@ LOG_RATIO_MAX: Final = math.log(50.0)
 """Most that one unit can say before its factor; clipping is a choice, and any choice is valid."""
 UNITS_MAX: Final = 2_048
 """Units followed at a time; beyond it the one unseen longest is counted as it is."""
-SPENT_MAX: Final = 8_192
-"""Units remembered, as hashes, that were counted at all levels, so that none of their coins is counted twice."""
+SPENT_MAX: Final = 6_144
+"""Of the units that were counted at all levels so many are remembered, the last ones, as hashes, and at most so many
+more: so that none of their coins is counted twice."""
 HASHES_MAX: Final = 4_096
 """Of names, remembered: each call asks for one in several streams, and a unit's again when it is spent."""
 RATE_MIN: Final = 0.002
@@ -119,6 +121,7 @@ def _nothing() -> list[float]:
 class Unit:
     """One unit on its way through the levels."""
 
+    name: str
     first_s: float
     share: float
     """Probability, for any unit, of being on the new version by now."""
@@ -135,6 +138,23 @@ class Unit:
     level: int = 0
     said: tuple[float, ...] | None = None
     """`log_factors` as they were computed last; None after another call."""
+    dumps: int = 0
+    """How often its stream was dumped before it was made."""
+
+    def copy(self, dumps: int) -> Unit:
+        """The same, to be changed after a dump that has the other one."""
+        before = tuple((share, list(log_r)) for share, log_r in self.before)
+        return Unit(
+            self.name, self.first_s, self.share, self.floor, self.new_at, list(self.log_r), before,
+            self.calls, self.failures, self.level, self.said, dumps,
+        )  # fmt: skip
+
+    def fields(self) -> list[Any]:
+        """As `RandomisedStream.load` takes them."""
+        return [
+            self.name, self.first_s, self.share, self.floor, self.new_at, self.log_r, self.before,
+            self.calls, self.failures, self.level,
+        ]  # fmt: skip
 
     def meets(self, share: float, *, new: bool) -> list[float]:
         """The segment to which a call belongs that was routed with this share; a new one where the share has grown."""
@@ -190,7 +210,20 @@ class RandomisedStream:
         baseline: What is known of the stable version.
     """
 
-    __slots__ = ("_first", "_known", "_log_shares", "_rate", "_share", "_spent", "_steps", "baseline", "log_e", "units")
+    __slots__ = (
+        "_dumps",
+        "_first",
+        "_known",
+        "_log_shares",
+        "_rate",
+        "_share",
+        "_spent",
+        "_spent_before",
+        "_steps",
+        "baseline",
+        "log_e",
+        "units",
+    )
 
     def __init__(self, share_new: float, *, long_units: bool = False, baseline: Baseline | None = None) -> None:
         self._share = share_new
@@ -201,8 +234,11 @@ class RandomisedStream:
         self._first: dict[tuple[bool, bool, float], tuple[float, ...]] = {}
         """What a unit says with its first call: by whether it failed, which version it met, and the share."""
         self.units: OrderedDict[str, Unit] = OrderedDict()
-        self._spent: OrderedDict[int, float] = OrderedDict()
+        self._dumps = 0
+        self._spent: dict[int, float] = {}
         """Units that were counted at all levels, with the share up to which their coin is known."""
+        self._spent_before: dict[int, float] = {}
+        """The `SPENT_MAX` of them before those; never changed."""
         self.log_e: list[list[float]] = [[0.0] * len(ODDS) for _ in LEVELS]
         self._known: list[float] | None = None
         """`log_levels` as they were computed last; None once a unit was counted since."""
@@ -222,15 +258,18 @@ class RandomisedStream:
         step = self._steps[failed]
         unit = self.units.get(name)
         if unit is None:
-            floor = self._spent.get(_hash(name), 0.0) if self._spent else 0.0
+            floor = self._floor_of(name)
             if floor >= share:
                 self._learn(failed)
                 return
             said = None if floor else self._first_said(step, share, new=new, failed=failed)
-            unit = self.units[name] = Unit(time_s, share, floor, 0 if new else -1, list(step), said=said)
+            new_at = 0 if new else -1
+            unit = self.units[name] = Unit(name, time_s, share, floor, new_at, list(step), said=said, dumps=self._dumps)
             if len(self.units) > UNITS_MAX:
                 self._spend(next(iter(self.units)))
         else:
+            if unit.dumps != self._dumps:
+                unit = self.units[name] = unit.copy(self._dumps)
             self.units.move_to_end(name)
             log_r = unit.log_r if share == unit.share else unit.meets(share, new=new)
             for k, more in enumerate(step):
@@ -282,11 +321,22 @@ class RandomisedStream:
 
     def _spend(self, name: str) -> None:
         unit = self.units.pop(name)
+        if unit.level < len(LEVELS) and unit.dumps != self._dumps:
+            unit = unit.copy(self._dumps)
         while unit.level < len(LEVELS):
             self._count(unit)
-        self._spent[_hash(name)] = unit.share if unit.new_at < 0 else 1.0
-        if len(self._spent) > SPENT_MAX:
-            self._spent.popitem(last=False)
+        self._remember(_hash(name), unit.share if unit.new_at < 0 else 1.0)
+
+    def _remember(self, hashed: int, floor: float) -> None:
+        self._spent[hashed] = floor
+        if len(self._spent) >= SPENT_MAX:
+            self._spent_before, self._spent = self._spent, {}
+
+    def _floor_of(self, name: str) -> float:
+        if not self._spent and not self._spent_before:
+            return 0.0
+        hashed = _hash(name)
+        return self._spent.get(hashed) or self._spent_before.get(hashed, 0.0)
 
     def _learn(self, failed: bool) -> None:
         baseline = self.baseline
@@ -302,16 +352,18 @@ class RandomisedStream:
         self._first.clear()
 
     def dump(self) -> dict[str, Any]:
-        """What was learned so far, as plain data for `load`."""
+        """What was learned so far, as plain data for `load`.
+
+        `units` and `spent` are many: they are to be gone through once, and at any time, since they stay what they are
+        now. For that, a unit that has another call is a copy from here on.
+        """
+        self._dumps += 1
         return {
             "baseline": [self.baseline.failures, self.baseline.calls],
             "rate": self._rate,
-            "log_e": self.log_e,
-            "units": [
-                [name, u.first_s, u.share, u.floor, u.new_at, u.log_r, u.before, u.calls, u.failures, u.level]
-                for name, u in self.units.items()
-            ],
-            "spent": list(self._spent.items()),
+            "log_e": list(self.log_e),
+            "units": _fields(deque(self.units.values())),
+            "spent": chain(self._spent_before.items(), dict(self._spent).items()),
         }
 
     def load(self, dumped: dict[str, Any]) -> None:
@@ -322,8 +374,15 @@ class RandomisedStream:
         self._known = None
         for name, first_s, share, floor, new_at, log_r, before, calls, failures, level in dumped["units"]:
             segments = tuple((was, list(values)) for was, values in before)
-            self.units[name] = Unit(first_s, share, floor, new_at, list(log_r), segments, calls, failures, level)
-        self._spent.update((hashed, floor) for hashed, floor in dumped["spent"])
+            self.units[name] = Unit(name, first_s, share, floor, new_at, list(log_r), segments, calls, failures, level)
+        for hashed, floor in dumped["spent"]:
+            self._remember(hashed, floor)
+
+
+def _fields(units: deque[Unit]) -> Iterator[list[Any]]:
+    """Lets each of them go at once: thousands that are freed in one go take as long as a hundred calls."""
+    while units:
+        yield units.popleft().fields()
 
 
 def alternatives(rate: float) -> Iterator[float]:

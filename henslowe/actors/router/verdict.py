@@ -54,11 +54,13 @@ Source: the rule and its figures were simulated with `bench/canary_sim.py`, whic
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from henslowe.actors.messages import Decision
 from henslowe.actors.router.latency import Usual
+from henslowe.actors.router.pieces import packed, unpacked
 from henslowe.actors.router.randomised import LONG_CALLS, Baseline, RandomisedStream
 from henslowe.actors.router.sequential import AbsoluteTest, Acceptance
 from henslowe.actors.router.trial import Past, Rules, Trial
@@ -88,6 +90,10 @@ a million where one call in a hundred fails, and in three thousand where fifteen
 TOTAL_FAILURES_MIN: Final = 20
 """Calls that fail in a row before a total failure is believed."""
 UNITS_NEEDED_MIN: Final = 2
+LISTED: Final = 8
+"""Units that are listed, or written once they are packed, in the time in which one is packed."""
+LIGHT: Final = 4
+"""Names, or hashes, with a number each, that are packed in that time."""
 AVAILABLE_PART: Final = 0.75
 """Of the units that the new version can expect: a balanced salt gives it about its share, not exactly."""
 
@@ -388,21 +394,34 @@ class Evidence:
 
     # -- across a restart ----------------
 
-    def dump(self) -> dict[str, Any]:
-        """What was learned, as plain data for `load`."""
-        return {
+    def dump(self) -> Generator[int, None, dict[str, Any]]:
+        """Makes plain data for `load` of what was learned when it is begun, a piece at a time.
+
+        What is learned before it ends is not in it. Yields what each step cost, in entries packed.
+        """
+        # A tool's stream begins anew: twenty of them are too much to write every few seconds.
+        streams = {name: one.dump() for name, (_, one) in self._streams.items() if name in (ALL, OWN, SLOW)}
+        acceptance = self._acceptance.dump()
+        dumped = {
             "past": asdict(self.past),
             "new": asdict(self.new),
             "old": asdict(self.old),
-            # A tool's stream begins anew: twenty of them are too much to write every few seconds.
-            "streams": {name: one.dump() for name, (_, one) in self._streams.items() if name in (ALL, OWN, SLOW)},
+            "streams": streams,
             "usual": self._usual.dump(),
-            "acceptance": self._acceptance.dump(),
+            "acceptance": acceptance,
             "absolute": self._absolute.dump(),
             "hard_failures": self._hard_failures,
             "failing": sorted(self._failing),
             "step": [self.trial.step, self.step_calls],
         }
+        listed = sum(len(self._of(name).units) for name in streams) + self._acceptance.units
+        yield listed // LISTED
+        for one in streams.values():
+            one["units"] = yield from packed(one["units"])
+            one["spent"] = yield from packed(one["spent"], light=LIGHT)
+        acceptance["units"] = yield from packed(acceptance["units"], light=LIGHT)
+        yield listed // LISTED  # whoever gets it will write it
+        return dumped
 
     @classmethod
     def load(cls, trial: Trial, rules: Rules, dumped: dict[str, Any]) -> Evidence:
@@ -412,8 +431,10 @@ class Evidence:
         evidence._usual.load(dumped["usual"])
         for name, state in dumped["streams"].items():
             if name in evidence._streams:
-                evidence._of(name).load(state)
-        evidence._acceptance.load(dumped["acceptance"])
+                many = {part: unpacked(state[part]) for part in ("units", "spent")}
+                evidence._of(name).load({**state, **many})
+        acceptance = dumped["acceptance"]
+        evidence._acceptance.load({**acceptance, "units": unpacked(acceptance["units"])})
         evidence._absolute.load(dumped["absolute"])
         evidence._hard_failures = dumped["hard_failures"]
         evidence._failing = set(dumped.get("failing", ()))

@@ -5,6 +5,7 @@ Not here: who fills it (`henslowe.actors.router.actor`).
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -37,6 +38,8 @@ class Watched:
     fresh: bool = False
     """Calls came since health was said."""
     unsaved: bool = False
+    saving: Generator[int, None, None] | None = None
+    """The write of the evidence that is being made."""
     traffic_unsaved: bool = False
     traffic_saved_s: float = 0.0
     saved_busy: bool = False

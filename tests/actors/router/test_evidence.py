@@ -1,4 +1,4 @@
-"""The pure verdict: its judges one by one, its words, and going on after a restart."""
+"""The pure verdict: its judges one by one, and its words."""
 
 from __future__ import annotations
 
@@ -7,25 +7,17 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.messages import Decision
 from henslowe.actors.router import Evidence, Past, Rules, Trial
 from henslowe.actors.router.latency import Usual, bound_of, past_bounds
+from henslowe.actors.router.pieces import at_once
 from henslowe.actors.router.randomised import (
-    LEVELS,
-    LOG_RATIO_MAX,
-    LOG_WEIGHTS,
-    ODDS,
-    SHARES_LONG,
-    SHARES_SHORT,
     Baseline,
-    RandomisedStream,
 )
 from henslowe.actors.router.sequential import Acceptance, bad_rate
-from henslowe.actors.router.verdict import ALL, OWN, SHARE_ALL, SHARE_HARD, SHARE_SLOW, SHARE_TOOLS
+from henslowe.actors.router.verdict import ALL, OWN, SHARE_ALL, SHARE_HARD
 from henslowe.actors.routes import Arm, CallRecord, Outcome
 
 SERVICE = ServiceName("hello")
@@ -146,7 +138,7 @@ def test_a_total_failure_is_remembered_over_a_restart() -> None:
     evidence = Evidence(CANARY, Rules(), FEW)
     feed(evidence, 30, Outcome.OK, Arm.STABLE, unit="another")
     feed(evidence, 19, Outcome.TOOL_ERROR, unit="the one client")
-    evidence = Evidence.load(CANARY, Rules(), evidence.dump())
+    evidence = Evidence.load(CANARY, Rules(), at_once(evidence.dump()))
     feed(evidence, 1, Outcome.TOOL_ERROR, unit="the one client")
     assert evidence.find().decision is Decision.ROLL_BACK
 
@@ -399,107 +391,3 @@ def test_bounds_of_the_past_are_by_tool() -> None:
     bounds, slow, timed_calls = past_bounds([("quick", 0.1), ("long", 2.0)] * 40 + [("quick", 1.0)], 1.5)
     assert dict(bounds) == {"quick": pytest.approx(0.15), "long": pytest.approx(3.0)}
     assert (slow, timed_calls) == (1, 81)
-
-
-# -- across restarts ----------------
-
-
-def test_evidence_goes_on_where_it_was_dumped() -> None:
-    rng = random.Random(3)
-    calls = [
-        call(
-            f"u{rng.randrange(60)}",
-            Outcome.TOOL_ERROR if rng.random() < 0.1 else Outcome.OK,
-            Arm.CANARY if rng.random() < 0.3 else Arm.STABLE,
-            tool="",
-        )
-        for _ in range(600)
-    ]
-    whole, first = Evidence(CANARY, Rules(), BUSY), Evidence(CANARY, Rules(), BUSY)
-    for record in calls:
-        whole.update(record)
-    for record in calls[:300]:
-        first.update(record)
-    second = Evidence.load(CANARY, Rules(), first.dump())
-    for record in calls[300:]:
-        second.update(record)
-    assert second.numbers() | {"evidence": 0} == whole.numbers() | {"evidence": 0}
-    pooled = [name for name in whole._streams if not name.startswith("tool")]
-    assert {name: second._of(name).dump() for name in pooled} == {name: whole._of(name).dump() for name in pooled}
-
-
-# -- the promise of one stream ----------------
-
-
-def test_nothing_is_spent_twice_of_what_may_be_wrong() -> None:
-    """Shares of alpha, and the weights of an average: more than one of either would break the promise."""
-    assert sum(map(math.exp, LOG_WEIGHTS)) == pytest.approx(1.0)
-    assert sum(SHARES_SHORT) == pytest.approx(1.0)
-    assert sum(SHARES_LONG) == pytest.approx(1.0)
-    assert sum((SHARE_ALL, SHARE_HARD, SHARE_SLOW, SHARE_TOOLS)) == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize(
-    ("oks", "failures", "levels"),
-    [(1, 0, 1), (9, 0, 1), (10, 0, 2), (39, 0, 2), (40, 0, 3), (0, 1, 1), (0, 2, 2), (0, 3, 2), (0, 4, 3), (0, 8, 4)],
-)
-@pytest.mark.parametrize("new", [True, False])
-def test_when_a_unit_counts_depends_on_its_calls_and_failures_and_not_on_its_arm(
-    oks: int, failures: int, levels: int, new: bool
-) -> None:
-    stream = RandomisedStream(0.1)
-    for at in range(oks + failures):
-        stream.add("one", new=new, failed=at >= oks, time_s=0.0)
-    assert stream.units["one"].level == levels
-    assert [any(products) for products in stream.log_e] == [True] * levels + [False] * (len(LEVELS) - levels)
-
-
-def test_what_a_first_call_says_follows_the_rate_that_was_learned_meanwhile() -> None:
-    stream = RandomisedStream(0.1)
-    for at in range(400):
-        stream.add(f"u{at}", new=at % 10 == 0, failed=at % 3 == 0, time_s=0.0)
-        unit = stream.units[f"u{at}"]
-        known, unit.said = unit.said, None
-        assert known == unit.log_factors()
-
-
-def test_one_unit_that_fails_all_day_says_so_much_and_no_more() -> None:
-    stream = RandomisedStream(0.1)
-    for _ in range(LEVELS[-1].failures):
-        stream.add("one", new=False, failed=True, time_s=0.0)
-    least = -math.log(0.9 + 0.1 * math.exp(LOG_RATIO_MAX))
-    assert min(map(min, stream.log_e)) == pytest.approx(least)
-
-
-def test_a_unit_counts_once_at_each_level_and_never_again() -> None:
-    stream = RandomisedStream(0.1)
-    for _ in range(LEVELS[-1].calls):
-        stream.add("one", new=True, failed=True, time_s=0.0)
-    before = [list(products) for products in stream.log_e]
-    for _ in range(500):
-        stream.add("one", new=True, failed=True, time_s=0.0)
-    assert stream.log_e == before
-    assert not stream.units
-
-
-def test_a_stateless_unit_is_counted_as_it_is_when_its_sticky_epoch_is_over() -> None:
-    stream = RandomisedStream(0.1)
-    stream.add("client:epoch-1", new=True, failed=False, time_s=100.0)
-    stream.add("session", new=True, failed=False, time_s=math.inf)
-    stream.close(before_s=400.0)
-    assert list(stream.units) == ["session"]
-
-
-@given(st.lists(st.booleans(), min_size=1, max_size=30), st.floats(0.02, 0.98))
-def test_the_expected_factor_of_a_unit_is_one_whatever_its_calls_do(outcomes: list[bool], share: float) -> None:
-    """Over the coin: share times the factor on the new version plus the rest times the one on the old one."""
-    expected = [[0.0] * len(row) for row in RandomisedStream(share).log_e]
-    for new, weight in ((True, share), (False, 1 - share)):
-        stream = RandomisedStream(share)
-        for failed in outcomes:
-            stream.add("u", new=new, failed=failed, time_s=0.0)
-        stream.close(before_s=1.0)
-        for level, products in enumerate(stream.log_e):
-            for k, log_e in enumerate(products):
-                expected[level][k] += weight * math.exp(log_e)
-    assert [value for row in expected for value in row] == pytest.approx([1.0] * len(LEVELS) * len(ODDS))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.messages import Decision
 from henslowe.actors.router import Evidence, Past, Rules, Trial
+from henslowe.actors.router.pieces import at_once
 from henslowe.actors.router.randomised import LEVELS, ODDS, RandomisedStream
 from henslowe.actors.router.verdict import ALL
 from henslowe.actors.routes import Arm, CallRecord, Outcome
@@ -185,12 +186,12 @@ def test_after_a_restart_the_evidence_goes_on_in_the_middle_of_a_rollout() -> No
     feed(evidence, 3, Outcome.INTERNAL_ERROR)
     evidence.move_on(SECOND)
     feed(evidence, 4, unit="stays")
-    again = Evidence.load(SECOND, Rules(), evidence.dump())
+    again = Evidence.load(SECOND, Rules(), at_once(evidence.dump()))
     assert (again.log_evidence, again.step_calls) == (evidence.log_evidence, 4)
     for one in (evidence, again):
         feed(one, 2, Outcome.INTERNAL_ERROR, unit="stays")
     assert again.log_evidence == evidence.log_evidence
-    later = Evidence.load(LAST, Rules(), evidence.dump())
+    later = Evidence.load(LAST, Rules(), at_once(evidence.dump()))
     assert (later.step_calls, later.new.calls) == (0, evidence.new.calls)
 
 

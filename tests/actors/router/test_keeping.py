@@ -17,20 +17,19 @@ from henslowe.actors.pairing import Asked, answer_of, lost
 from henslowe.actors.router import EVIDENCE
 from henslowe.actors.router.copies import Mirrorings
 from henslowe.actors.router.counters import RECENT_KEPT_MAX, UNITS_KEPT_MAX, ServiceCounter
+from henslowe.actors.router.pacing import PACKED_MAX
+from henslowe.actors.router.pieces import PIECE
+from henslowe.actors.router.randomised import UNITS_MAX
 from henslowe.actors.router.rows import TRAFFIC, TrafficRow
 from henslowe.actors.routes import Arm, CallRecord, Outcome
 from henslowe.config.upkeep import HealthSettings
 from henslowe.storage import Store
+from tests.actors.conftest import Clock
 from tests.actors.delivery import HELLO, Delivery, key, until
-from tests.actors.router.test_router_actor import Clock, tick
+from tests.actors.router.test_router_actor import tick
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
 GOOD, BAD = answer_of({"result": {"content": []}}), lost(Outcome.CRASH, "it ended")
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 def traffic_is_kept(store: Store, calls: int) -> bool:
@@ -195,6 +194,86 @@ async def test_what_was_kept_of_one_rollout_is_not_held_against_the_next(
     trial = plane.traffic.current[HELLO].trial
     assert trial is not None
     assert (trial.numbers["mirror"]["calls"], trial.numbers["mirror"]["failed_new"]) == (1, 0)
+    await plane.stop()
+
+
+# -- a busy trial, of which more is known than may be written in one turn ----------------
+
+
+def calls_kept(store: Store) -> int:
+    row = store.table(EVIDENCE).lookup(HELLO)
+    return sum(row.learned[side]["calls"] for side in ("new", "old")) if row is not None else 0
+
+
+async def busy_trial(plane: Delivery, clock: Clock, sessions: int) -> None:
+    await plane.start()
+    await plane.ship("a")
+    await plane.ship("b", Strategy.CANARY)
+    await plane.command(Action.HOLD)
+    for at in range(sessions):
+        plane.serve(f"session-{at}", session=True)
+    await tick(plane, clock, 10.0)
+
+
+async def test_what_a_busy_trial_has_shown_is_written_over_several_turns(
+    store: Store, tmp_path: Path, clock: Clock
+) -> None:
+    plane = Delivery(store, tmp_path / "workspace", clock)
+    await busy_trial(plane, clock, 3_000)
+    entries, turns = 2 * UNITS_MAX, 1  # of two streams; nothing is known of how long calls took before
+    while not calls_kept(store):
+        turns += 1
+        await tick(plane, clock, 0.0)
+        assert turns <= entries  # each turn goes on
+    assert turns > entries / (PACKED_MAX + PIECE)
+    assert calls_kept(store) == 3_000
+    await plane.stop()
+
+
+async def test_a_node_that_is_killed_while_evidence_is_packed_has_what_was_written_before(
+    open_store: OpenStore, tmp_path: Path, clock: Clock
+) -> None:
+    async with open_store() as store:
+        plane = Delivery(store, tmp_path / "workspace", clock)
+        await busy_trial(plane, clock, 5)
+        await until(lambda: calls_kept(store) == 5)
+        for at in range(3_000):
+            plane.serve(f"session-{at}", session=True)
+        await tick(plane, clock, 10.0)
+        await plane.stop(kill=True)
+    async with open_store() as store:
+        assert calls_kept(store) == 5
+        plane = Delivery(store, tmp_path / "workspace", clock)
+        await plane.start()
+        await tick(plane, clock)
+        trial = plane.traffic.current[HELLO].trial
+        assert trial is not None
+        assert trial.numbers["calls"] + trial.numbers["control_calls"] == 5
+        await plane.stop()
+
+
+async def test_evidence_that_is_being_packed_is_written_before_the_router_ends(
+    store: Store, tmp_path: Path, clock: Clock
+) -> None:
+    plane = Delivery(store, tmp_path / "workspace", clock)
+    await busy_trial(plane, clock, 3_000)
+    plane.serve("one-more", session=True)
+    await plane.stop(names.ROUTER)
+    await until(lambda: calls_kept(store) == 3_001)
+    await plane.stop()
+
+
+async def test_evidence_of_a_trial_that_ends_while_it_is_packed_is_not_written(
+    store: Store, tmp_path: Path, clock: Clock
+) -> None:
+    plane = Delivery(store, tmp_path / "workspace", clock)
+    await busy_trial(plane, clock, 3_000)
+    await plane.command(Action.ROLLBACK)
+    for _ in range(3):
+        await tick(plane, clock, 10.0)
+    await plane.stop(names.ROUTER)
+    await plane.command(Action.PIN, to_version=1)  # durable after all that was written before
+    assert store.table(EVIDENCE).lookup(HELLO) is None
     await plane.stop()
 
 

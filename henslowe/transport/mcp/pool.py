@@ -205,7 +205,7 @@ class Connection(asyncio.Protocol):
         except UpstreamLost as broken:
             self._fail(UpstreamLost(f"cannot call {self._peer}: {broken.message}", sent=True, received=True))
             return
-        if not self.status and parser.status:
+        if not self.status and parser.status >= HTTPStatus.OK.value:  # an interim response says nothing
             self.status, self.headers, self._pattern = parser.status, parser.headers, parser.pattern
         if parser.status and self._head is not None and not self._head.done():
             self.is_stream = parser.headers.get("content-type", "").startswith("text/event-stream")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from henslowe.errors import ConfigError, InstanceFailed, UpstreamLost
 from henslowe.transport.mcp import McpConnector, pool
 from henslowe.transport.mcp.deadlines import Deadlines
 from henslowe.transport.mcp.endpoint import McpEndpoint
+from tests.transport.gateway.world import until
 from tests.transport.mcp.harness import INSTANCE, MODERN_META, SDK, VERSION, Heard, call, running
 
 
@@ -299,6 +301,52 @@ async def test_a_server_error_is_a_loss_and_a_refusal_is_an_answer() -> None:
         error = (await call(endpoint, "echo"))["error"]
         assert error["message"] == "the server answered 403 Forbidden"
         assert error["data"] == {"status": 403, "body": "nope"}
+
+
+@asynccontextmanager
+async def answering(*pieces: bytes) -> AsyncIterator[tuple[pool.Pool, asyncio.Event]]:
+    """Connections to a server that answers any request with these pieces, each after the event was set once more."""
+    more, tasks = asyncio.Event(), set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.current_task())
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                for piece in pieces:
+                    await more.wait()
+                    more.clear()
+                    writer.write(piece)
+        writer.close()
+
+    listener = await asyncio.start_server(answer, "127.0.0.1", 0)
+    connections = pool.Pool(
+        f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/", peer="hello", body_bytes_max=1_000
+    )
+    try:
+        yield connections, more
+    finally:
+        connections.close()
+        listener.close()
+        await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_an_interim_response_in_a_piece_of_its_own_is_not_taken_for_the_answer(times: int) -> None:
+    said = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\nnope"
+    loop = asyncio.get_running_loop()
+    async with answering(b"HTTP/1.1 100 Continue\r\n\r\n", said) as (connections, more):
+        connection = await connections.fresh()
+        for _ in range(times):
+            head: asyncio.Future[None] = loop.create_future()
+            connection.begin(b"GET / HTTP/1.1\r\n\r\n", head)
+            more.set()
+            await until(lambda: connection._parser is not None)
+            assert not head.done()
+            more.set()
+            await asyncio.wait_for(head, 5)
+            assert (connection.status, connection.headers["content-type"]) == (404, "text/plain")
+            assert (connection.body(), connection.usable) == (b"nope", True)
 
 
 @dataclass

@@ -100,8 +100,11 @@ def asleep(crew: Crew | None) -> str:
     """Since when a version sleeps, in words; "" while it is awake."""
     if crew is None or crew.dormant is None:
         return ""
-    minutes = max(0.0, time.time() - crew.asleep_since_s) / 60
-    since = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
+    since_s = max(0.0, time.time() - crew.asleep_since_s)
+    if since_s < 60:
+        since = f"{since_s:.0f} s"
+    else:
+        since = f"{since_s / 60:.0f} min" if since_s < 7_200 else f"{since_s / 3_600:.0f} h"
     return f"asleep for {since}, woken by a call"
 
 

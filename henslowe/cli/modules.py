@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from henslowe.cli.client import NodeClient
-from henslowe.cli.console import Console, clean, node_options
+from henslowe.cli.console import Console, clean, node_options, table
 from henslowe.config.node_file import NodeFile
 
 
@@ -22,10 +22,16 @@ def modules_command(*, console: Console, node: NodeFile) -> None:
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
-    for each in found["modules"]:
-        calls = f", {each['calls']} calls, {each['failures']} failed" if each["calls"] else ""
-        again = f", started {each['starts']} times" if each["starts"] > 1 else ""
-        package = f"{each['package']} {each['package_version']}".strip()
-        yield f"{each['name']}  {each['kind']}  {each['state']}  {package}{calls}{again}"
+    modules: list[dict[str, Any]] = found["modules"]
+    rows = table((each["name"], each["kind"], each["state"], _package(each)) for each in modules)
+    for each, row in zip(modules, rows, strict=True):
+        yield row
         if each["reason"]:
             yield f"    {clean(each['reason'])}"
+
+
+def _package(module: dict[str, Any]) -> str:
+    """Where it comes from, and what it has done."""
+    calls = f", {module['calls']} calls, {module['failures']} failed" if module["calls"] else ""
+    again = f", started {module['starts']} times" if module["starts"] > 1 else ""
+    return f"{module['package']} {module['package_version']}".strip() + calls + again

@@ -81,7 +81,7 @@ def test_a_version_that_sleeps_has_no_instance_and_says_since_when() -> None:
     assert asleep(crew) == "asleep for 10 min, woken by a call"
     crew.asleep_since_s = time.time() + 9  # a clock that was set back
     assert asleep(crew) == "asleep for 0 s, woken by a call"
-    crew.asleep_since_s = time.time() - 9_000
+    crew.asleep_since_s = time.time() - 7_800
     assert asleep(crew) == "asleep for 2 h, woken by a call"
     assert (scale_reply(None), asleep(None)) == (None, "")
 

@@ -134,15 +134,15 @@ class HealthBoard:
     def ended(self, ticket: Ticket, outcome: Outcome | None) -> None:
         """It ended; None when that says nothing about the instance."""
         health, now_s = ticket.health, self.now_s()
-        failed = None if outcome is None else outcome in BROKEN
-        before = health.breaker.phase
-        health.breaker.ended(ticket.phase, failed, now_s)
+        breaker, failed = health.breaker, None if outcome is None else outcome in BROKEN
+        before = breaker.phase
+        breaker.ended(ticket.phase, failed, now_s)
         if failed:
             health.limiter.overloaded()
             self._eject(health.version, now_s)
         elif failed is False:
             health.limiter.answered(ticket.endpoint.in_flight + 1)
-        if health.breaker.phase != before:
+        if breaker.phase != before:
             self._say(health, before)
 
     def _eject(self, version: VersionKey, now_s: float) -> None:

@@ -48,9 +48,9 @@ class BreakerPolicy:
 
 @dataclass(slots=True)
 class Window:
-    """Calls and failures of about the last `span_s`: two halves, of which the older one fades."""
+    """Calls and failures of about the last while: two halves of `half_s`, of which the older one fades."""
 
-    span_s: float
+    half_s: float
     _began_s: float = 0.0
     _calls: int = 0
     _failures: int = 0
@@ -58,15 +58,17 @@ class Window:
 
     def add(self, failed: bool, now_s: float) -> None:
         """Count a call."""
-        self._turn(now_s)
+        if not 0 <= now_s - self._began_s < self.half_s:
+            self._turn(now_s)
         self._calls += 1
         if failed:
             self._failures += 1
 
     def seen(self, now_s: float) -> tuple[float, float]:
         """Calls and failures."""
-        self._turn(now_s)
-        left = 1.0 - (now_s - self._began_s) / (self.span_s / 2)
+        if not 0 <= now_s - self._began_s < self.half_s:
+            self._turn(now_s)
+        left = 1.0 - (now_s - self._began_s) / self.half_s
         return self._calls + left * self._before[0], self._failures + left * self._before[1]
 
     def clear(self) -> None:
@@ -75,12 +77,10 @@ class Window:
         self._before = (0, 0)
 
     def _turn(self, now_s: float) -> None:
-        half_s = self.span_s / 2
-        passed_s = now_s - self._began_s
-        if passed_s >= half_s or passed_s < 0:
-            self._before = (self._calls, self._failures) if 0 <= passed_s < self.span_s else (0, 0)
-            self._calls = self._failures = 0
-            self._began_s = now_s
+        """Begin another half."""
+        self._before = (self._calls, self._failures) if 0 <= now_s - self._began_s < 2 * self.half_s else (0, 0)
+        self._calls = self._failures = 0
+        self._began_s = now_s
 
 
 @dataclass(slots=True)
@@ -106,7 +106,7 @@ class Breaker:
     window: Window = field(init=False)
 
     def __post_init__(self) -> None:
-        self.window = Window(self.policy.window_s)
+        self.window = Window(self.policy.window_s / 2)
 
     def allows(self, now_s: float) -> bool:
         """Whether a call may begin; an open breaker whose time is up becomes half-open."""

@@ -34,7 +34,8 @@ class RepeatBudget:
 
     def called(self, service: str) -> None:
         """A call came in."""
-        self._of(service).add(False, self.now_s())
+        window = self._windows.get(service) or self._of(service)
+        window.add(False, self.now_s())
 
     def take(self, service: str) -> bool:
         """Whether one more repeat of the service's calls is within the budget; then it is counted."""
@@ -50,5 +51,5 @@ class RepeatBudget:
         if window is None:
             if len(self._windows) >= SERVICES_MAX:
                 self._windows.clear()
-            window = self._windows[service] = Window(WINDOW_S)
+            window = self._windows[service] = Window(WINDOW_S / 2)
         return window

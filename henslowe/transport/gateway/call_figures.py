@@ -43,9 +43,9 @@ class CallFigures(Collector):
     def ended(self, version: VersionKey, outcome: Outcome, seconds: float) -> None:
         """Count one attempt that ended."""
         calls, key = self._calls, (version, outcome)
-        if key in calls:
+        try:
             calls[key] += 1
-        else:
+        except KeyError:
             if len(calls) >= LABELS_MAX:
                 del calls[next(iter(calls))]
             calls[key] = 1

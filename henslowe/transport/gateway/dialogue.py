@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from henslowe.actors.endpoints import Endpoint, Era, JsonObject, OnNotification
@@ -26,8 +25,10 @@ from henslowe.transport.gateway.questions import ROUNDS_MAX, AskedClient, Reques
 from henslowe.transport.gateway.sticky import Unit
 from henslowe.transport.mcp import DormantEndpoint, McpEndpoint, eras
 from henslowe.transport.mcp.begun import Begun, Told
+from henslowe.transport.mcp.link import NO_HEADERS
 
-_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+NO_CAPABILITIES: Final[JsonObject] = {}
+"""Nobody changes it."""
 
 
 def _never() -> float:
@@ -53,22 +54,22 @@ class Ask:
     method: str
     params: JsonObject | None
     era: Era
-    headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
+    headers: Mapping[str, str] = field(default_factory=lambda: NO_HEADERS)
+    principal: str = ""
+    """Who the client is known to be; "" for anybody."""
+    size: int = 0
+    """Bytes of the request."""
+    request_id: Any = None
+    """The client's own, for the record."""
+    capabilities: JsonObject = field(default_factory=dict)
+    """Of the stateless era: what the client can be asked."""
     on_notification: OnNotification | None = None
     client: AskedClient | None = None
     """Of the handshake era, if a stateless server may ask it something."""
     session: SessionClient | None = None
     """Of the handshake era, if a server of that era may ask it something."""
-    capabilities: JsonObject = field(default_factory=dict)
-    """Of the stateless era: what the client can be asked."""
-    principal: str = ""
-    """Who the client is known to be; "" for anybody."""
-    size: int = 0
-    """Bytes of the request."""
     thinking_s: Callable[[], float] = _never
     """How long its client has thought about questions so far, in this and earlier calls: no server's time."""
-    request_id: Any = None
-    """The client's own, for the record."""
     begun: BegunAttempt | None = None
     """Its first attempt, where that is under way already."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from aiohttp import hdrs
 from aiohttp.http_parser import RawRequestMessage
@@ -39,9 +39,8 @@ class Head:
     """What of bodies was found to agree with it (`inbound.check_modern_again`)."""
 
 
-@dataclass(slots=True)
-class Knocking:
-    """Who sent a request. Not frozen, see `henslowe.actors.routes.CallRecord`."""
+class Caller(Protocol):
+    """Who sent a request."""
 
     who: Principal
     peer: str

@@ -155,10 +155,11 @@ def _check_request(method: str, params: JsonObject) -> None:
     name = eras.NAME_PARAM.get(method)
     if name is not None and type(params.get(name)) is not str:
         raise Refused(400, jsonrpc.INVALID_PARAMS, f"expected {name} to be a string, got: {_short(params.get(name))}")
-    for key in ("arguments", "_meta") if name == "name" else ("_meta",):
-        value = params.get(key)
-        if value is not None and type(value) is not dict:
-            raise Refused(400, jsonrpc.INVALID_PARAMS, f"expected {key} to be an object, got: {_short(value)}")
+    arguments, meta = params.get("arguments") if name == "name" else None, params.get("_meta")
+    if arguments is not None and type(arguments) is not dict:
+        raise Refused(400, jsonrpc.INVALID_PARAMS, f"expected arguments to be an object, got: {_short(arguments)}")
+    if meta is not None and type(meta) is not dict:
+        raise Refused(400, jsonrpc.INVALID_PARAMS, f"expected _meta to be an object, got: {_short(meta)}")
 
 
 def wants_progress(params: JsonObject | None) -> bool:

@@ -25,7 +25,7 @@ from henslowe.transport.gateway import inbound
 from henslowe.transport.gateway.calls import Attempt, Caller
 from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.exchange import Exchange
-from henslowe.transport.gateway.head import Head, Knocking
+from henslowe.transport.gateway.head import Head
 from henslowe.transport.gateway.legacy import Legacy
 from henslowe.transport.gateway.modern import Modern, status_of
 from henslowe.transport.gateway.protocol import response_bytes, retry_after
@@ -120,8 +120,11 @@ class InlineCalls:
             return None
         try:
             message = inbound.decode(raw[at:])
-            call = self._call(InlineCall(self, client, head, scope, message), Knocking(who, client.peer, size))
-            if call is None or (begun := self.caller.begin(head.target, call.ask, call)) is None:
+            if type(message) is not dict or "id" not in message or "method" not in message:
+                return None
+            call = InlineCall(self, client, head, scope, message)
+            call.who, call.peer, call.size = who, client.peer, size
+            if not self._ask(call) or (begun := self.caller.begin(head.target, call.ask, call)) is None:
                 return None
         except (HensloweError, TypeError):
             return None  # it is refused in words, or cannot be sent on
@@ -130,21 +133,21 @@ class InlineCalls:
         serving.opened(call, call.attempt.began_s, call.session_id, call.ask.request_id)
         return call
 
-    def _call(self, call: InlineCall, caller: Knocking) -> InlineCall | None:
-        """The call with what it asks; None where that takes more than its server."""
-        head, scope, message = call.head, call.scope, call.message
-        if type(message) is not dict or "id" not in message or "method" not in message:
-            return None
+    def _ask(self, call: InlineCall) -> bool:
+        """Give the call what it asks; False where that takes more than its server."""
+        head, message = call.head, call.message
         if inbound.is_modern(head.version, message):
-            ask, call.status_of = self.modern.plain(head, message, caller), status_of
+            ask, call.status_of = self.modern.plain(head, message, call), status_of
         else:
-            ask, call.session = self.legacy.plain(head, scope, message, caller)
+            ask, session = self.legacy.plain(head, call.scope, message, call)
+            if session is not None:
+                call.session, call.session_id = session, session.id
         if ask is None or ask.method in METHODS:
-            return None
-        call.ask, call.who = ask, caller.who
+            return False
+        call.ask = ask
         if head.sse:
             ask.on_notification = call.notified
-        return call
+        return True
 
 
 class InlineCall:
@@ -154,7 +157,10 @@ class InlineCall:
         raw: The request as it came.
         ask: What is asked.
         who: Who asks.
+        peer: From where.
+        size: Bytes of the body.
         session: None in the stateless era.
+        session_id: Its id, else "".
         status_of: HTTP status of a plain answer.
         attempt: The caller's record of the attempt that was begun.
         begun: The server's side of it.
@@ -176,9 +182,12 @@ class InlineCall:
         "begun",
         "head",
         "message",
+        "peer",
         "raw",
         "scope",
         "session",
+        "session_id",
+        "size",
         "status_of",
         "who",
     )
@@ -190,23 +199,21 @@ class InlineCall:
         self.scope = scope
         self.message = message
         self.session: Session | None = None
+        self.session_id = ""
         self.status_of: StatusOf = always_ok
         self.at_end: Callable[[], None] | None = None
         self.raw: bytes
         self.ask: Ask
         self.who: Principal
+        self.peer: str
+        self.size: int
         self.attempt: Attempt
         self.begun: Begun
         self._exchange: Exchange | None = None
         self._going_on = self._silent = False
-        self._pending: list[JsonObject] = []
+        self._pending: list[JsonObject] | None = None
         self._answer: JsonObject | None = None
         self._kept_as = ""
-
-    @property
-    def session_id(self) -> str:
-        """Of the session; "" in the stateless era."""
-        return "" if self.session is None else self.session.id
 
     def may_go_to(self, endpoint: Endpoint) -> bool:
         """Whether there is nothing about the call that this endpoint's contract makes unusual.
@@ -254,7 +261,10 @@ class InlineCall:
         """The server said something ahead of the answer."""
         if self._exchange is not None:
             self._exchange.notify(message)
-        elif len(self._pending) < _PENDING_MAX:
+            return
+        if self._pending is None:
+            self._pending = []
+        if len(self._pending) < _PENDING_MAX:
             self._pending.append(message)
             self._go_on()
 
@@ -288,7 +298,7 @@ class InlineCall:
     def go_on(self, exchange: Exchange) -> None:
         """The exchange that takes over what was said so far."""
         self._exchange = exchange
-        for message in self._pending:
+        for message in self._pending or ():
             exchange.notify(message)
         if self._silent:
             exchange.keep_alive()

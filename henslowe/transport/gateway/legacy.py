@@ -19,9 +19,9 @@ from aiohttp import web
 from henslowe.actors.endpoints import Era, JsonObject
 from henslowe.transport.access.asker import asker
 from henslowe.transport.gateway import inbound
-from henslowe.transport.gateway.dialogue import Ask
+from henslowe.transport.gateway.dialogue import NO_CAPABILITIES, Ask
 from henslowe.transport.gateway.exchange import Exchange, json_response
-from henslowe.transport.gateway.head import Head, Knocking
+from henslowe.transport.gateway.head import Caller, Head
 from henslowe.transport.gateway.listening import Listening
 from henslowe.transport.gateway.private import SessionClient
 from henslowe.transport.gateway.protocol import (
@@ -39,6 +39,7 @@ from henslowe.transport.gateway.session_methods import OURS, SessionMethods
 from henslowe.transport.gateway.sessions import Session
 from henslowe.transport.gateway.sole_clients import SoleClients
 from henslowe.transport.mcp import eras, jsonrpc
+from henslowe.transport.mcp.link import NO_HEADERS
 
 KNOWN_MAX: Final = 1_000
 """Sessions whose calls are prepared; when there are more, all are forgotten: to prepare one costs 3 us."""
@@ -90,9 +91,7 @@ class Legacy:
             return web.Response(status=202)
         return await self._request(request, scope, session, message, sse=sse)
 
-    def plain(
-        self, head: Head, scope: Scope, message: JsonObject, caller: Knocking
-    ) -> tuple[Ask | None, Session | None]:
+    def plain(self, head: Head, scope: Scope, message: JsonObject, caller: Caller) -> tuple[Ask | None, Session | None]:
         """What a request asks that needs nothing but its server; None for any other, and for one to be refused."""
         inbound.check_shape(message)
         method, params = message["method"], message.get("params")
@@ -107,18 +106,10 @@ class Legacy:
         known = self._known.get(session.id)
         if known is None or known.session is not session:
             known = self._learn(session)
-        ask = Ask(
-            self._serving.visitors.session(session.id),
-            method,
-            params,
-            Era.LEGACY,
-            client=known.client if head.sse else known.mute,
-            session=known.own if head.sse else None,
-            principal=caller.who.name,
-            size=caller.size,
-            thinking_s=known.thinking_s,
-            request_id=message["id"],
-        )
+        unit, name, request_id = self._serving.visitors.session(session.id), caller.who.name, message["id"]
+        ask = Ask(unit, method, params, Era.LEGACY, NO_HEADERS, name, caller.size, request_id, NO_CAPABILITIES)
+        ask.client, ask.session = (known.client, known.own) if head.sse else (known.mute, None)
+        ask.thinking_s = known.thinking_s
         return ask, session
 
     def _learn(self, session: Session) -> _Known:

@@ -18,7 +18,7 @@ from henslowe.transport.access.asker import asker
 from henslowe.transport.gateway import inbound, task_news
 from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.exchange import Exchange, json_response
-from henslowe.transport.gateway.head import Head, Knocking
+from henslowe.transport.gateway.head import Caller, Head
 from henslowe.transport.gateway.protocol import LOG_RANK, MODERN_STATUS, VERSION_HEADER, Refused, sse_frame
 from henslowe.transport.gateway.scopes import Scope, cache_policy
 from henslowe.transport.gateway.serving import Begun, Serving, event_frame, offered
@@ -75,7 +75,7 @@ class Modern:
             return await self._extra(request, scope, message, sse=sse)
         return await self._request(request, scope, message, unit, forwarded, sse=sse)
 
-    def plain(self, head: Head, message: JsonObject, caller: Knocking) -> Ask | None:
+    def plain(self, head: Head, message: JsonObject, caller: Caller) -> Ask | None:
         """What a request asks that needs nothing but its server; None for any other, and for one to be refused.
 
         Its headers for arguments are left to whoever knows the server: there must be none that matter.
@@ -88,20 +88,12 @@ class Modern:
         assert params is not None, "the envelope is in it"
         if method in self._serving.extra or "progressToken" in meta or eras.LOG_LEVEL_META in meta:
             return None
-        unit = self._serving.visitors.unasked(caller.who.name, meta.get(eras.CLIENT_INFO_META), caller.peer)
         if "requestState" in params:
             return None
-        return Ask(
-            unit,
-            method,
-            params,
-            Era.MODERN,
-            head.forwarded,
-            capabilities=eras.askable(meta[eras.CLIENT_CAPABILITIES_META]),
-            principal=caller.who.name,
-            size=caller.size,
-            request_id=message["id"],
-        )
+        name = caller.who.name
+        unit = self._serving.visitors.unasked(name, meta.get(eras.CLIENT_INFO_META), caller.peer)
+        capabilities = eras.askable(meta[eras.CLIENT_CAPABILITIES_META])
+        return Ask(unit, method, params, Era.MODERN, head.forwarded, name, caller.size, message["id"], capabilities)
 
     async def go_on(
         self, request: web.Request, scope: Scope, message: JsonObject, ask: Ask, begun: Begun, *, sse: bool
@@ -143,7 +135,7 @@ class Modern:
                 params,
                 Era.MODERN,
                 forwarded,
-                exchange.notify if sse else None,
+                on_notification=exchange.notify if sse else None,
                 capabilities=eras.askable(meta.get(eras.CLIENT_CAPABILITIES_META)),
                 principal=asker(request).name,
                 size=request.content_length or 0,

@@ -52,15 +52,16 @@ class Recording:
     ) -> None:
         """An attempt ended that began at `began_s` (monotonic), with an answer or without one."""
         ended = Ended(outcome, max(0.0, time.monotonic() - began_s), error)
-        if self.capture is not None and self.capture.wants(choice.endpoint.version.service, ask.method, ask.unit.key):
-            self.capture.record(_exchange(ask, choice.endpoint, answer, ended))
-        if choice.route.mirror and answer is not None and self.mirror is not None:
+        endpoint, route, capture = choice.endpoint, choice.route, self.capture
+        version = endpoint.version
+        if capture is not None and capture.wants(version.service, ask.method, ask.unit.key):
+            capture.record(_exchange(ask, endpoint, answer, ended))
+        if route.mirror and answer is not None and self.mirror is not None:
             self.mirror.offer(ask, choice, answer, ended.took_s)
         if choice.arm is None:
-            self.metrics.call(choice.endpoint.version, ended.outcome, ended.took_s)
+            self.metrics.call(version, outcome, ended.took_s)
         else:
-            endpoint = choice.endpoint
-            self.observe(ask, choice.route, choice.arm, endpoint.version, ended, instance=endpoint.instance)
+            self.observe(ask, route, choice.arm, version, ended, instance=endpoint.instance)
 
     def observe(
         self,
@@ -75,21 +76,16 @@ class Recording:
         """An attempt ended, or could not begin."""
         self.metrics.call(version, ended.outcome, ended.took_s)
         unit, stays, chosen = counted(route, ask.unit)
-        self.observations.record(
+        tool, outcome, took_s, error = (
+            evidence.subject_of(ask.method, ask.params),
+            ended.outcome,
+            ended.took_s,
+            ended.error,
+        )
+        now_s, epoch, principal = self.clock(), route.epoch, ask.principal
+        self.observations.record(  # by position: one is made per call, and names would cost it three times as much
             CallRecord(
-                version=version,
-                arm=arm,
-                unit=unit,
-                unit_is_session=stays,
-                tool=evidence.subject_of(ask.method, ask.params),
-                outcome=ended.outcome,
-                latency_s=ended.took_s,
-                time_s=self.clock(),
-                epoch=route.epoch,
-                error=ended.error,
-                principal=ask.principal,
-                instance=instance,
-                chosen=chosen,
+                version, arm, unit, stays, tool, outcome, took_s, now_s, epoch, error, principal, instance, chosen
             )
         )
 

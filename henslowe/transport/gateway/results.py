@@ -22,10 +22,10 @@ import orjson
 from henslowe.actors.endpoints import Contract, Endpoint, Era, JsonObject
 from henslowe.actors.ids import ServiceName
 from henslowe.actors.results.rows import ResultRow
+from henslowe.transport.gateway import evidence
 from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.selection import Selection, Target
 from henslowe.transport.gateway.tasks import Tasks
-from henslowe.transport.gateway.tool_hints import hints_of
 
 FLUSH_S: Final = 0.25
 RESULT_BYTES_MAX: Final = 1024 * 1024
@@ -135,7 +135,7 @@ class Results:
         """The answer to a request. Raises what `Tasks.call` raises."""
         name = self._name(ask) if self._limits.cache else None
         endpoint = None if name is None else self._selection.peek(target, ask.unit)
-        if name is None or endpoint is None or not _may_keep(ask, name, endpoint.contract):
+        if name is None or endpoint is None or not evidence.reads_only(ask.method, ask.params, endpoint.contract):
             return await self._tasks.call(target, ask)
         found = self._find(endpoint, ask) if ask.begun is None else None
         if found is not None:
@@ -146,8 +146,9 @@ class Results:
 
     def kept_as(self, ask: Ask, contract: Contract) -> str | None:
         """The name under which an answer may be kept; "" for one that never is, None where it may be kept already."""
-        name = self._name(ask) if self._limits.cache else None
-        if name is None or not _may_keep(ask, name, contract):
+        depends_on_more = not evidence.reads_only(ask.method, ask.params, contract)  # as with most tools
+        name = None if depends_on_more or not self._limits.cache else self._name(ask)
+        if name is None:
             return ""
         return None if self._rows else name
 
@@ -268,11 +269,6 @@ class Results:
         dropped, self._dropped = self._dropped - added.keys(), set()
         if added or dropped:
             self._store.change([row.model_dump() for row in added.values()], sorted(dropped))
-
-
-def _may_keep(ask: Ask, name: str, contract: Contract) -> bool:
-    """Whether the answer depends on nothing but the request: a read, or a tool that changes nothing."""
-    return ask.method != "tools/call" or hints_of(contract, name).get("readOnlyHint") is True
 
 
 def _owner(ask: Ask) -> str:

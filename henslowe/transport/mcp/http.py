@@ -237,6 +237,8 @@ class HttpLink:
             received = jsonrpc.messages(body) if body else []
         except ValueError:
             received = []
+        if len(received) == 1 and received[0].get("id") == call.number and "method" not in received[0]:
+            return jsonrpc.answer_of(received[0])  # as nearly always
         for message in received:
             self._message(call, message, error_without_id=True)
         if call.answer is not None:

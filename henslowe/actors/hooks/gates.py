@@ -8,7 +8,7 @@ from henslowe.actors.hooks.rows import HookRow
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import AskHooks
 from henslowe.actors.versions.gates import Gate, Standing
-from henslowe.actors.versions.rows import VersionRow
+from henslowe.actors.versions.rows import VersionRow, VersionState
 from henslowe.storage import Table
 
 
@@ -25,14 +25,23 @@ class HookGates:
         self._configured = configured
 
     def ask(self, gate: Gate, row: VersionRow, *, again: bool) -> Standing:
-        """How a gate stands now. One that was not asked is being asked from here on, `again` one that was refused."""
-        if not self._configured.at((gate.point,), row):
+        """How a gate stands now. One that was not asked is being asked from here on, `again` one that was refused.
+
+        A staged version that was refused has FAILED, once that is heard. Where it has not, it is said again: the node
+        may have died in between.
+        """
+        if not self.guarded(gate, row):
             return Standing.OPEN
         standing = standing_of(self._rows(gate))
-        if standing is None or (standing is Standing.CLOSED and again):
+        wanted = standing is None or (standing is Standing.CLOSED and again)
+        unheard = standing is Standing.CLOSED and row.state is VersionState.STAGED
+        if wanted or unheard:
             registry.via(names.HOOKS).cast(AskHooks(gate.version, gate.epoch, gate.point, again=again))
-            return Standing.WAITING
-        return standing
+        return Standing.WAITING if standing is None or wanted else standing
+
+    def guarded(self, gate: Gate, row: VersionRow) -> bool:
+        """Whether a version has hooks or interceptors at this gate."""
+        return bool(self._configured.at((gate.point,), row))
 
     def round(self, gate: Gate) -> int:
         """Which question about a gate is the last one, counted from 1; of one that was refused, which would be next."""

@@ -41,20 +41,24 @@ from henslowe.actors.routes import WEIGHT_SCALE
 from henslowe.actors.traffic import TrafficStats
 from henslowe.actors.versions import line
 from henslowe.actors.versions.births import unique_semver
-from henslowe.actors.versions.change import Facts, Halts, Policy, State, Transition, in_order
+from henslowe.actors.versions.change import Facts, Halts, Policy, in_order
 from henslowe.actors.versions.chores import CHORES, Chores
 from henslowe.actors.versions.effects import ROUTES_TIMEOUT_S, Effects, everything_of, unwanted_of
-from henslowe.actors.versions.gates import Gate, Gates, Standing, gates_of, skipped, waiting_reply
+from henslowe.actors.versions.gatekeeper import Ended, Gatekeeper
+from henslowe.actors.versions.gates import (
+    Gate,
+    Gates,
+    NoGates,
+    Standing,
+    gate_of,
+    waiting_reply,
+)
 from henslowe.actors.versions.ledger import Ledger
 from henslowe.actors.versions.machine import Boot, TimeUp, TryAgain, service_of, transition
-from henslowe.actors.versions.pending import PendingRow, overtaken, refused_by_hooks
+from henslowe.actors.versions.pending import PendingRow
 from henslowe.actors.versions.rebuild import rebuild_damaged
 from henslowe.actors.versions.reports import next_time_s
-from henslowe.actors.versions.rows import (
-    OutboxRow,
-    Rehearsal,
-    ServiceRow,
-)
+from henslowe.actors.versions.rows import OutboxRow, Rehearsal, ServiceRow
 from henslowe.actors.versions.starting import LayOut
 from henslowe.actors.vocabulary import Status
 from henslowe.config.settings import Settings
@@ -145,11 +149,7 @@ class VersionMachine(LoopActor):
             self._effects.perform, self._ledger.clear, postponed=self._redrive_later, broken=self._chore_broken
         )
         self._sweep = sweep
-        self._gates = gates
-        self._waiting: dict[ServiceName, tuple[Gate, dict[type, Any]]] = {}
-        """The gate that a service has come to, and what was reported that waits behind it, the latest of each kind.
-
-        Commands of people are in `PENDING`: who reported this reports it again, a person does not."""
+        self._gatekeeper = Gatekeeper(gates or NoGates(), self._ledger)
         self._stopped: set[ServiceName] = set()
         """Services whose last transition stopped at a gate."""
         self._now_s = now_s
@@ -183,9 +183,7 @@ class VersionMachine(LoopActor):
         await self._drive(in_order(self._ledger.outbox.rows()))
         await self._ensure_all(unwanted=not first)  # in a node that just began nothing runs yet
         for pending in self._ledger.pending.rows():
-            await self.handle_cast(
-                HooksAgreed(pending.key, pending.epoch, pending.point)
-            )  # whether they did is seen to
+            await self.handle_cast(TimeUp(pending.service))
         if self._sweep is not None:
             # No pipeline runs yet: each starts after this actor, and ends with it.
             known = frozenset((str(row.service), row.folder) for row in self._versions.rows())
@@ -209,9 +207,8 @@ class VersionMachine(LoopActor):
     async def handle_cast(self, message: Any) -> None:
         """What instances and the router report. Storage that refuses is tried again: a report must not be lost."""
         match message:
-            case HooksRefused(version, epoch, point) if version.service in self._waiting:
-                if self._waiting[version.service][0] == Gate(version, epoch, point):
-                    del self._waiting[version.service]
+            case HooksRefused():
+                self._gatekeeper.take(gate_of(message))
             case InstanceUp(version):
                 self._ready.setdefault(version.service, set()).add(version.number)
                 self._attempts.pop(version, None)
@@ -231,14 +228,13 @@ class VersionMachine(LoopActor):
         if isinstance(message, HooksAgreed | InstanceUp | Rehearsed | TimeUp):
             await self._carry_out(service_of(message))
         if isinstance(message, HooksAgreed):
-            await self._go_on(Gate(message.version, message.epoch, message.point))
+            await self._go_on(gate_of(message))
             return
         await self._apply(message)
         if isinstance(message, HooksRefused):
             row = self._ledger.pending.lookup(message.version.service)
-            meant = row is not None and row.gate == Gate(message.version, message.epoch, message.point)
-            if row is not None and meant and message.round >= row.round:
-                await self._end(row, Status.FAILED, message.reason)
+            if row is not None and row.gate == gate_of(message) and message.round >= row.round:
+                await self._end(row, Ended(Status.FAILED, message.reason))
 
     async def handle_info(self, message: Any) -> None:
         """Timers, and the end of the instance manager."""
@@ -296,15 +292,13 @@ class VersionMachine(LoopActor):
         if not result.events and not result.effects:
             return result.reply
         if isinstance(message, Command) and message.skip_hooks:
-            if self._gates is not None and (passed := gates_of(state, result.state)):
-                result = replace(result, events=(skipped(passed, message), *result.events))
-        elif (closed := self._closed(message, state, result)) is not None:
+            skipped = self._gatekeeper.skipped(message, state, result)
+            result = replace(result, events=(*skipped, *result.events))
+        elif (closed := self._gatekeeper.stop(message, state, result)) is not None:
             self._stopped.add(name)
             if not isinstance(message, Command):
                 return None
-            assert self._gates is not None, "it is they who closed it"
-            row = PendingRow.of(closed, message, self._now_s(), self._gates.round(closed))
-            await self._ledger.keep_pending(row)
+            await self._ledger.keep_pending(self._gatekeeper.pending(closed, message, self._now_s()))
             return waiting_reply(closed, message, state)
         await self._ledger.commit(name, message, result)
         self._stopped.discard(name)
@@ -312,45 +306,22 @@ class VersionMachine(LoopActor):
         await self._drive(result.effects)
         return result.reply
 
-    def _closed(self, message: Any, state: State, result: Transition) -> Gate | None:
-        """The gate at which a transition has to stop. What waits there is done once it opens."""
-        for gate in gates_of(state, result.state) if self._gates is not None else ():
-            assert self._gates is not None
-            row, by_person = state.versions[gate.version.number], isinstance(message, Command)
-            pending = None if by_person else self._ledger.pending.lookup(gate.version.service)
-            if pending is not None and pending.key == gate.version:
-                # A person leads this version on: what it does by itself waits, and comes to nothing then.
-                self._wait_at(pending.gate, message)
-                return gate
-            standing = self._gates.ask(gate, row, again=by_person)
-            if standing is Standing.WAITING and not by_person:
-                self._wait_at(gate, message)
-            if standing is not Standing.OPEN:
-                return gate
-        return None
-
-    def _wait_at(self, gate: Gate, message: Any) -> None:
-        at, waiting = self._waiting.get(gate.version.service, (gate, {}))
-        kept = waiting if at == gate else {}
-        self._waiting[gate.version.service] = gate, {**kept, type(message): message}
+    # -- what waited at a gate ----------------
 
     async def _go_on(self, gate: Gate) -> None:
-        """Does what waited for a gate, by the rows of now: it may not be possible any more."""
-        name = gate.version.service
-        at, waiting = self._waiting.get(name, (gate, {}))
-        if at != gate:
-            return
-        self._waiting.pop(name, None)
-        for kind, message in waiting.items():
-            if isinstance(message, InstanceUp) and message.version.number not in self._ready.get(name, ()):
+        """Does what was reported and waited for a gate, by the rows of now: it may not be possible any more."""
+        for message in self._gatekeeper.take(gate):
+            kind = type(message).__name__
+            ready = self._ready.get(gate.version.service, ())
+            if isinstance(message, InstanceUp) and message.version.number not in ready:
                 continue
             try:
                 await self._apply(message)
             except (Conflict, NotFound) as error:
-                log.warning("not_done_after_hooks message=%s reason=%s", kind.__name__, error)
+                log.warning("not_done_after_hooks message=%s reason=%s", kind, error)
             except (StorageError, LimitReached) as error:
-                log.warning("transition_not_stored message=%s reason=%s", kind.__name__, error)
-                self._wait_at(gate, message)
+                log.warning("transition_not_stored message=%s reason=%s", kind, error)
+                self._gatekeeper.keep(gate, message)
                 self.send_after(RETRY_S, HooksAgreed(gate.version, gate.epoch, gate.point))
 
     async def _carry_out(self, name: ServiceName) -> None:
@@ -362,31 +333,24 @@ class VersionMachine(LoopActor):
         row = self._ledger.pending.lookup(name)
         if row is None:
             return
-        state = self._ledger.state_of(name)
-        if why := overtaken(row, state):
-            await self._end(row, Status.CANCELLED, why)
-            return
-        standing = Standing.OPEN
-        if self._gates is not None:
-            standing = self._gates.ask(row.gate, state.versions[row.version], again=False)
-        if standing is Standing.CLOSED and self._gates is not None:
-            if self._gates.round(row.gate) > row.round:
-                await self._end(row, Status.FAILED, refused_by_hooks(row))
-            else:  # the last life ended before they were asked again
-                self._gates.ask(row.gate, state.versions[row.version], again=True)
+        standing = self._gatekeeper.standing(row, self._ledger.state_of(name))
+        if isinstance(standing, Ended):
+            await self._end(row, standing)
         elif standing is Standing.OPEN and row.version in self._ready.get(name, ()):
             try:
                 reply = await self._apply(row.command)
             except (Conflict, NotFound) as error:
-                await self._end(row, Status.FAILED, str(error))
+                await self._end(row, Ended(Status.FAILED, str(error)))
                 return
             if self._ledger.pending.lookup(name) == row:
-                await self._end(row, Status.CANCELLED, reply["message"])
+                await self._end(row, Ended(Status.CANCELLED, reply["message"]))
 
-    async def _end(self, row: PendingRow, status: Status, why: str) -> None:
+    async def _end(self, row: PendingRow, ended: Ended) -> None:
         """Ends a command undone. The version goes its own way from here on."""
-        await self._ledger.end_pending(row, status, why)
+        await self._ledger.end_pending(row, ended.status, ended.why)
         self.ref.cast(TimeUp(row.service))
+
+    # -- effects ----------------
 
     def _captured(self, name: ServiceName) -> bool:
         try:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from henslowe.actors.ids import VersionKey
-from henslowe.actors.messages import Command, HooksRefused
+from henslowe.actors.messages import Command, HooksAgreed, HooksRefused
 from henslowe.actors.versions.change import Change, State
 from henslowe.actors.versions.rows import EffectKind, VersionRow, VersionState
 from henslowe.actors.vocabulary import EventType, Status, Stream
@@ -52,9 +52,34 @@ class Gates(Protocol):
         """How a gate stands now. One that was not asked is being asked from here on, `again` one that was refused."""
         ...
 
+    def guarded(self, gate: Gate, row: VersionRow) -> bool:
+        """Whether there is anybody to ask."""
+        ...
+
     def round(self, gate: Gate) -> int:
         """Which question about a gate is the last one, counted from 1; of one that was refused, which would be next."""
         ...
+
+
+class NoGates:
+    """Nobody is asked."""
+
+    def ask(self, gate: Gate, row: VersionRow, *, again: bool) -> Standing:  # noqa: ARG002 - of the port
+        """All of them are open."""
+        return Standing.OPEN
+
+    def guarded(self, gate: Gate, row: VersionRow) -> bool:  # noqa: ARG002 - of the port
+        """None of them is."""
+        return False
+
+    def round(self, gate: Gate) -> int:  # noqa: ARG002 - of the port
+        """The first."""
+        return 1
+
+
+def gate_of(answer: HooksAgreed | HooksRefused) -> Gate:
+    """The gate that was asked about."""
+    return Gate(answer.version, answer.epoch, answer.point)
 
 
 def gates_of(before: State, after: State) -> list[Gate]:

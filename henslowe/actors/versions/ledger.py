@@ -83,7 +83,7 @@ class Ledger:
         if before is not None and before.gate == row.gate and before.round < row.round:
             txn.append(ended(before, Status.FAILED, refused_by_hooks(before)))
         elif before is not None and before.command != row.command:
-            txn.append(ended(before, Status.CANCELLED, f"{row.by} said {row.action.value} instead"))
+            txn.append(ended(before, Status.CANCELLED, f"{row.command.by} said {row.command.action.value} instead"))
         txn.append(began(row))
         await self._durable(txn)
 

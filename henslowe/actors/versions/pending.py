@@ -12,12 +12,12 @@ When a gate is open: `henslowe.actors.versions.gates`. Who reads, writes and car
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
 from henslowe.actors.ids import ServiceName, VersionKey
-from henslowe.actors.messages import Action, Command
+from henslowe.actors.messages import Command
 from henslowe.actors.versions.change import State
 from henslowe.actors.versions.gates import REASON_MAX, Gate
 from henslowe.actors.vocabulary import EventType, Status, Stream
@@ -35,13 +35,8 @@ class PendingRow(BaseModel):
     epoch: int
     point: HookPoint
     """The gate: which version wanted to take which step, in which epoch."""
-    action: Action
-    by: str
-    reason: str = ""
-    expected_epoch: int | None = None
-    to_version: int | None = None
-    until_s: float | None = None
-    override_freeze: str = ""
+    command: Command
+    """What was said, word for word."""
     since_s: float
     """Unix time at which it came to this gate."""
     round: int = 1
@@ -55,13 +50,7 @@ class PendingRow(BaseModel):
             version=gate.version.number,
             epoch=gate.epoch,
             point=gate.point,
-            action=message.action,
-            by=message.by,
-            reason=message.reason,
-            expected_epoch=message.expected_epoch,
-            to_version=message.to_version,
-            until_s=message.until_s,
-            override_freeze=message.override_freeze,
+            command=message,
             since_s=now_s,
             round=round_,
         )
@@ -75,20 +64,6 @@ class PendingRow(BaseModel):
     def gate(self) -> Gate:
         """Where it waits."""
         return Gate(self.key, self.epoch, self.point)
-
-    @property
-    def command(self) -> Command:
-        """What was said, word for word."""
-        return Command(
-            self.service,
-            self.action,
-            self.by,
-            reason=self.reason,
-            expected_epoch=self.expected_epoch,
-            to_version=self.to_version,
-            until_s=self.until_s,
-            override_freeze=self.override_freeze,
-        )
 
 
 def overtaken(row: PendingRow, state: State) -> str:
@@ -122,8 +97,17 @@ def ended(row: PendingRow, status: Status, why: str) -> EventDraft:
 
 
 def _event(row: PendingRow, status: Status, message: str) -> EventDraft:
-    data = {"command": row.action.value, "by": row.by, "reason": row.reason, "epoch": row.epoch, "message": message}
+    said = row.command
+    data = {"command": said.action.value, "by": said.by, "reason": said.reason, "epoch": row.epoch, "message": message}
     return EventDraft(Stream.LIFECYCLE.value, EventType.COMMAND.value, status.value, row.service, row.version, data)
 
 
-PENDING: Final = TableSpec(name="pending", row_type=PendingRow, key="service", rows_max=10_000)
+def _with_command(fields: dict[str, Any]) -> dict[str, Any]:
+    """What was said had no field of its own at first."""
+    own = {name: fields[name] for name in PendingRow.model_fields if name in fields}
+    return {**own, "command": {name: fields[name] for name in fields if name == "service" or name not in own}}
+
+
+PENDING: Final = TableSpec(
+    name="pending", row_type=PendingRow, key="service", schema=2, upcast={1: _with_command}, rows_max=10_000
+)

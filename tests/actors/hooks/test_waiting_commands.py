@@ -69,7 +69,7 @@ def happened(plane: Hooked, event_type: str) -> int:
 async def test_it_is_done_in_the_next_life_with_the_name_of_who_said_it_and_once(plane: Hooked) -> None:
     await waiting_promotion(plane)
     await die(plane)
-    assert [row.by for row in plane.store.table(PENDING).rows()] == ["ann"]
+    assert [row.command.by for row in plane.store.table(PENDING).rows()] == ["ann"]
     answers(plane)
     await live_again(plane)
     await until(lambda: plane.row.active == 2)
@@ -234,7 +234,7 @@ async def test_another_command_takes_its_place_and_the_same_one_does_not(plane: 
     assert (len(commands(plane, "PENDING")), commands(plane, "CANCELLED")) == (1, [])
     await plane.command(Action.PROMOTE_FULL)
     assert [each.data["message"] for each in commands(plane, "CANCELLED")] == ["ann said promote-full instead"]
-    assert [row.action for row in plane.store.table(PENDING).rows()] == [Action.PROMOTE_FULL]
+    assert [row.command.action for row in plane.store.table(PENDING).rows()] == [Action.PROMOTE_FULL]
 
 
 async def test_a_staged_version_that_breaks_takes_its_command_with_it(plane: Hooked) -> None:
@@ -258,9 +258,13 @@ async def test_a_person_goes_through_without_the_hooks_and_is_named_for_it(plane
     assert (plane.row.active, happened(plane, "PROMOTE")) == (2, 1)
 
 
-async def test_hooks_are_said_to_be_skipped_only_where_there_is_something_to_ask_them(plane: Hooked) -> None:
+async def test_hooks_are_said_to_be_skipped_only_where_there_are_any_to_ask(plane: Hooked) -> None:
     await plane.ship("a")
     await plane.call(Command(HELLO, Action.HOLD, "bob", skip_hooks="for no reason"))
+    await plane.command(Action.RESUME)
+    await plane.ship("b", Strategy.CANARY)
+    await plane.call(Command(HELLO, Action.PROMOTE, "bob", skip_hooks="to be on the safe side"))
+    assert plane.row.active == 2
     assert plane.store.events.read(types="HOOKS_SKIPPED") == []
 
 

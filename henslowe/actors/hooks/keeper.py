@@ -156,6 +156,9 @@ class HookKeeper(LoopActor):
         standing = standing_of(before)
         if standing is Standing.OPEN:
             registry.via(names.VERSIONS).cast(HooksAgreed(key, ask.epoch, point))
+        if standing is Standing.CLOSED and not ask.again:
+            last = next(row for row in before if row.state is HookState.FAILED and row.round == before[-1].round)
+            registry.via(names.VERSIONS).cast(HooksRefused(key, ask.epoch, point, reason_of(last), last.round))
         if standing is not None and not (standing is Standing.CLOSED and ask.again):
             return
         round_ = 1 + max((each.round for each in before), default=0)

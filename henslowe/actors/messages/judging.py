@@ -114,7 +114,7 @@ class Rehearsed:
 class AskHooks:
     """Cast to HOOKS: a version is about to take a step; ask its hooks whether it may. Once per epoch is enough.
 
-    `HooksAgreed` or `HooksRefused` follows, also after a restart.
+    `HooksAgreed` or `HooksRefused` follows, also after a restart, and once more where they have answered already.
     """
 
     version: VersionKey

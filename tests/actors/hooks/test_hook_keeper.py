@@ -148,6 +148,23 @@ async def test_a_question_without_an_answer_is_asked_again_after_a_crash_under_t
     assert plane.receiver.ids("deploy:start") == ["hello:1:0:deploy:start:ask"] * 2
 
 
+async def test_a_refusal_that_nobody_heard_fails_the_staged_version_after_a_crash(plane: Hooked) -> None:
+    await plane.ship("a")
+    plane.says({"on": "deploy:start", "name": "ask", "url": URL})
+    plane.receiver.gate = asyncio.Event()
+    await plane.build("b")
+    await until(lambda: plane.receiver.received)
+    await plane.stop(names.VERSIONS, kill=True)
+    plane.receiver.answers = [Answer(403, "not today")]
+    plane.receiver.gate.set()
+    await until(lambda: plane.ended("deploy:start"))
+    await plane.stop(names.HOOKS, kill=True)
+    await plane.start(names.HOOKS, names.VERSIONS)
+    await until(lambda: plane.states() == {1: "ACTIVE", 2: "FAILED"})
+    assert plane.version(2).reason.startswith("hook ask (deploy:start) refused: ")
+    assert (len(plane.receiver.received), plane.row.staged) == (1, 0)
+
+
 async def test_an_answer_about_a_rollout_that_went_on_counts_for_nothing(plane: Hooked) -> None:
     await plane.ship("a")
     plane.says({"on": "promote:before", "name": "slow", "url": URL})

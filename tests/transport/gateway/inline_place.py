@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +13,14 @@ import orjson
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from henslowe.actors.access.board import AccessBoard
+from henslowe.actors.access import AccessBoard, Policy, Principal
+from henslowe.actors.access.board import Grant
+from henslowe.actors.access.credentials import digest, mint
 from henslowe.actors.capturing import Exchange
 from henslowe.actors.endpoints import EndpointDirectory, Era
 from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
 from henslowe.actors.routes import Observations, Route, RouteTable
-from henslowe.config.settings import GatewaySettings, InstanceSettings
+from henslowe.config.settings import GatewaySettings, InstanceSettings, PolicyRule
 from henslowe.transport.access import Authenticator, Door, LiveRequests, Resources
 from henslowe.transport.connections import DIRECT, INLINE, ClientConnection, Runner
 from henslowe.transport.gateway import Gateway, MemorySessions, add_gateway
@@ -71,6 +74,8 @@ class Server:
             return self.said(message, {"protocolVersion": revision, "capabilities": {"tools": {}}, "serverInfo": info})
         if method == "tools/list":
             return self.said(message, {"tools": TOOLS})
+        if method == "tasks/get":
+            return self.said(message, {"resultType": "complete", **self.task(params["taskId"])})
         if method != "tools/call":
             return self.said(message, error={"code": -32601, "message": "Method not found"})
         return await self.tool(request, message, params.get("name"), params.get("arguments") or {})
@@ -96,6 +101,8 @@ class Server:
         if name == "drops" or (name == "drops_once" and self.calls.count(name) % 2):
             assert request.transport is not None
             request.transport.abort()
+        if name == "later":
+            return self.said(message, {"resultType": "task", **self.task("theirs")})
         if name == "asks":
             questions = {"q": {"method": "elicitation/create", "params": {"message": "which?"}}}
             return self.said(message, {"resultType": "input_required", "inputRequests": questions})
@@ -117,6 +124,11 @@ class Server:
         for each in (log, answer):
             await response.write(b"data: " + orjson.dumps(each) + b"\n\n")
         return response
+
+    @staticmethod
+    def task(task_id: str) -> dict[str, Any]:
+        times = {"createdAt": "2026-11-20T00:00:00Z", "lastUpdatedAt": "2026-11-20T00:00:00Z"}
+        return {"taskId": task_id, "status": "working", "ttlMs": 60_000, "pollIntervalMs": 100, **times}
 
     def said(self, message: Any, result: Any = None, **error: Any) -> web.Response:
         answer = {"result": result} if result is not None else error
@@ -162,6 +174,9 @@ class Place:
     capture: Taken
     inline: Counting
     door: Door
+    routes: RouteTable
+    board: AccessBoard
+    live: LiveRequests
     inline_port: int
     task_port: int
 
@@ -171,6 +186,13 @@ class Place:
         async with Client.of(self.task_port) as client:
             client.send(body)
             return (await client.answer())[1]["mcp-session-id"]
+
+    def token(self, name: str) -> str:
+        """The `Authorization` of somebody with a token of the node's."""
+        token = mint("0123456789ab")
+        who = Principal(f"token:{name}", frozenset({"mcp"}), token_id="0123456789ab", digest=digest(token))
+        self.board.publish({who.token_id: Grant(((who.digest, time.time() + 60),), who)})
+        return f"Bearer {token}"
 
     def at_rest(self) -> bool:
         """Whether nothing is counted as under way."""
@@ -192,7 +214,12 @@ async def listening(app: web.Application, **options: Any) -> AsyncIterator[tuple
 
 @contextlib.asynccontextmanager
 async def place(
-    era: Era = Era.MODERN, *, open_mcp: bool = True, rate_per_s: float = 0.0, **limits: Any
+    era: Era = Era.MODERN,
+    *,
+    open_mcp: bool = True,
+    rate_per_s: float = 0.0,
+    rules: Mapping[str, PolicyRule] = {},
+    **limits: Any,
 ) -> AsyncIterator[Place]:
     server, backend = Server(era), web.Application()
     backend.router.add_post("/mcp", server.post)
@@ -220,8 +247,9 @@ async def place(
             registry=CollectorRegistry(),
             node_info={"name": "henslowe", "version": "0"},
             capture=capture,
+            policy=Policy.of(rules),
         )
-        authenticator = Authenticator(ROOT_TOKEN, AccessBoard())
+        authenticator = Authenticator(ROOT_TOKEN, board := AccessBoard())
         limiter = RateLimiter(rate_per_s, burst=3) if rate_per_s else None
         door = Door(authenticator, Resources(), open_mcp=open_mcp, open_rest=True, limiter=limiter)
         live = LiveRequests(authenticator.holds)
@@ -233,13 +261,15 @@ async def place(
         apps[0][INLINE] = inline
         async with listening(apps[0]) as (_, inline_port), listening(apps[1]) as (_, task_port):
             try:
-                there = Place(gateway, server, endpoint, observations, capture, inline, door, inline_port, task_port)
+                parts = gateway, server, endpoint, observations, capture, inline, door, routes, board, live
+                there = Place(*parts, inline_port, task_port)
                 async with Client.of(task_port) as warm:  # the gateway makes its endpoint at its first request
                     warm.send(call_body("echo"), Authorization=f"Bearer {ROOT_TOKEN}", **modern("echo"))
                     await warm.answer()
                 yield there
             finally:
                 server.release.set()
+                live.close()
                 await gateway.close()
                 await endpoint.close()
 

@@ -45,7 +45,7 @@ OUTCOMES = {
 @pytest.mark.parametrize("era", [Era.MODERN, Era.LEGACY])
 async def test_whatever_becomes_of_a_call_is_told_and_recorded_as_with_a_task(era: Era, tool: str) -> None:
     async with place(era) as at:
-        body, headers = call_body(tool, {"a": 1}), modern(tool)
+        body, headers = call_body(tool, {"a": 1}), {**modern(tool), "Authorization": at.token("ada")}
         at.observations.take()
         at.capture.exchanges.clear()
         first, second = await both(at, body, **headers)
@@ -54,6 +54,8 @@ async def test_whatever_becomes_of_a_call_is_told_and_recorded_as_with_a_task(er
         records = at.observations.take()
         assert figures(records[: len(records) // 2]) == figures(records[len(records) // 2 :])
         assert tuple(record.outcome for record in records) == 2 * OUTCOMES[tool]
+        assert {record.principal for record in records} == {"token:ada"}
+        await until(lambda: not len(at.live))
         one, other = at.capture.exchanges
         assert seen(one) == seen(other)
         await until(at.at_rest)

@@ -86,9 +86,11 @@ class Deadlines:
     def _ring(self) -> None:
         self._timer = None
         now_s = self._loop.time() + EARLY_S
-        for future, until_s in self._until_s.items():
-            if until_s <= now_s and not future.done():
-                future.set_exception(TimeoutError())
+        over = [timed for timed, until_s in self._until_s.items() if until_s <= now_s]
+        for timed in over:
+            # Who is told may begin and end others' waits at once.
+            if timed in self._until_s and not timed.done():
+                timed.set_exception(TimeoutError())
         left = [until_s for until_s in self._until_s.values() if until_s > now_s]
         if left:
             self._set(min(left))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
-from henslowe.transport.mcp.deadlines import NEVER_S, Deadlines
+from henslowe.transport.mcp.deadlines import NEVER_S, Deadlines, Timed
 
 
 async def test_a_wait_ends_with_what_it_waits_for() -> None:
@@ -55,3 +56,57 @@ async def test_a_wait_may_have_no_limit() -> None:
     future: asyncio.Future[int] = asyncio.Future()
     asyncio.get_running_loop().call_soon(future.set_result, 1)
     assert await deadlines.wait(future, NEVER_S) == 1
+
+
+class Told:
+    """What takes a failure by a function call, as a call without a task does, and acts on it at once."""
+
+    def __init__(self, then: Callable[[], None] = lambda: None) -> None:
+        self.failed = 0
+        self._then = then
+
+    def done(self) -> bool:
+        return self.failed > 0
+
+    def set_exception(self, failure: Exception) -> None:
+        assert isinstance(failure, TimeoutError)
+        self.failed += 1
+        self._then()
+
+
+async def until(told: Told) -> None:
+    async with asyncio.timeout(5):
+        while not told.done():
+            await asyncio.sleep(0)
+
+
+async def test_whoever_is_told_may_end_its_wait_and_begin_another_one_at_once() -> None:
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines(loop)
+    later = Told()
+
+    def again() -> None:
+        deadlines.remove(first)
+        deadlines.add(later, loop.time() + 0.01)
+
+    first, second = Told(again), Told()
+    for timed in (first, second):
+        deadlines.add(timed, loop.time())
+    await until(second)
+    assert first.failed == 1
+    await until(later)
+    assert (first.failed, second.failed, later.failed) == (1, 1, 1)
+    deadlines.close()
+
+
+async def test_a_wait_that_is_ended_by_another_one_s_failure_does_not_fail() -> None:
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines(loop)
+    spared = Told()
+    first: Timed = Told(lambda: deadlines.remove(spared))
+    last = Told()
+    for timed in (first, spared, last):
+        deadlines.add(timed, loop.time())
+    await until(last)
+    assert spared.failed == 0
+    deadlines.close()

@@ -21,6 +21,7 @@ from typing import Any, Final
 from ddsketch import DDSketch
 
 from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
+from henslowe.actors.routes import FAILURES, CallRecord
 
 SLICES: Final = 10
 """Parts of a window: it is between nine and ten of them long."""
@@ -90,10 +91,11 @@ class RollingWindow:
 
     def add(self, *, failed: bool, latency_s: float, now_s: float) -> None:
         """Count a finished call."""
-        number = self._number(now_s)
-        if not self._slices or number > self._slices[-1].number:
-            self._slices.append(_Slice(number))
-        newest = self._slices[-1]  # of a clock that was set back, too
+        slices, number = self._slices, int(now_s * SLICES / self.span_s)
+        newest = slices[-1] if slices else None
+        if newest is None or number > newest.number:  # else it may be of a clock that was set back
+            newest = _Slice(number)
+            slices.append(newest)
         newest.calls += 1
         newest.failures += failed
         newest.latencies_ms.add(latency_s * 1000)
@@ -152,18 +154,16 @@ class ServiceWindows:
     def __init__(self) -> None:
         self._of: OrderedDict[tuple[VersionKey, InstanceId], RollingWindow] = OrderedDict()
 
-    def add(
-        self, version: VersionKey, instance: InstanceId, *, span_s: float, failed: bool, latency_s: float, now_s: float
-    ) -> None:
+    def add(self, record: CallRecord, *, span_s: float) -> None:
         """Count a finished call; "" is the instance of one that reached none."""
-        key = (version, instance)
+        key = (record.version, record.instance)
         window = self._of.get(key)
         if window is None or window.span_s != span_s:
             window = self._of[key] = RollingWindow(span_s)
             if len(self._of) > WINDOWS_MAX:
                 self._of.popitem(last=False)
         self._of.move_to_end(key)
-        window.add(failed=failed, latency_s=latency_s, now_s=now_s)
+        window.add(failed=record.outcome in FAILURES, latency_s=record.latency_s, now_s=record.time_s)
 
     def of_version(self, version: VersionKey, now_s: float) -> WindowFigures:
         """All calls of a version, whichever instance had them."""

@@ -232,16 +232,8 @@ class CanaryRouter(LoopActor):
                 watched.fresh = watched.unsaved = True
 
     def _count(self, watched: Watched, record: CallRecord) -> None:
-        failed = record.outcome in FAILURES
-        watched.windows.add(
-            record.version,
-            record.instance,
-            span_s=self._upkeep.health(record.version).window_s,
-            failed=failed,
-            latency_s=record.latency_s,
-            now_s=record.time_s,
-        )
-        if failed and watched.evidence is not None and record.version == watched.evidence.trial.new:
+        watched.windows.add(record, span_s=self._upkeep.health(record.version).window_s)
+        if record.outcome in FAILURES and watched.evidence is not None and record.version == watched.evidence.trial.new:
             watched.failing.add(record)
 
     def _take_copy(self, copy: Mirrored) -> None:

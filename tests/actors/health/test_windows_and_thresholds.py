@@ -10,6 +10,7 @@ import pytest
 from henslowe.actors.health import ServiceWindows, WindowFigures, breach
 from henslowe.actors.health.windows import SLICES, WINDOWS_MAX, RollingWindow, merged
 from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
+from henslowe.actors.routes import Arm, CallRecord, Outcome
 from henslowe.actors.upkeep import Upkeep
 from henslowe.actors.versions import VersionRow
 from henslowe.config.settings import DeclaredService, Settings
@@ -18,6 +19,11 @@ from henslowe.config.upkeep import Health, HealthSettings, Scale, ScaleSettings,
 V1, V2 = VersionKey(ServiceName("hello"), 1), VersionKey(ServiceName("hello"), 2)
 ONE, TWO = InstanceId("hello@1#1"), InstanceId("hello@1#2")
 SPAN_S = 100.0
+
+
+def call(instance: InstanceId, *, failed: bool) -> CallRecord:
+    outcome = Outcome.TIMEOUT if failed else Outcome.OK
+    return CallRecord(V1, Arm.STABLE, "u", True, "echo", outcome, 0.01, 1_000.0, 1, instance=instance)
 
 
 def filled(window: RollingWindow, count: int, *, now_s: float, failures: int = 0, ms: float = 10.0) -> None:
@@ -67,7 +73,7 @@ def test_a_clock_that_was_set_back_loses_no_call() -> None:
 def test_windows_are_bounded_and_those_without_calls_are_forgotten() -> None:
     windows = ServiceWindows()
     for at in range(WINDOWS_MAX + 10):
-        windows.add(V1, InstanceId(f"i{at}"), span_s=SPAN_S, failed=False, latency_s=0.01, now_s=1_000.0)
+        windows.add(call(InstanceId(f"i{at}"), failed=False), span_s=SPAN_S)
     assert len(windows.of_instances(1_000.0)) == WINDOWS_MAX
     assert windows.of_instances(1_000.0 + 3 * SPAN_S) == {}
     assert windows.of_version(V1, 1_000.0) == WindowFigures()
@@ -76,7 +82,7 @@ def test_windows_are_bounded_and_those_without_calls_are_forgotten() -> None:
 def test_each_instance_has_figures_of_its_own() -> None:
     windows = ServiceWindows()
     for instance, failed in ((ONE, True), (TWO, False), (TWO, False), (InstanceId(""), True)):
-        windows.add(V1, instance, span_s=SPAN_S, failed=failed, latency_s=0.01, now_s=1_000.0)
+        windows.add(call(instance, failed=failed), span_s=SPAN_S)
     found = windows.of_instances(1_000.0)
     assert {instance: (each.calls, each.failures) for instance, each in found.items()} == {ONE: (1, 1), TWO: (2, 0)}
     whole = windows.of_version(V1, 1_000.0)

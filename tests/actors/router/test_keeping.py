@@ -310,14 +310,11 @@ def test_of_many_units_and_calls_the_latest_are_kept() -> None:
 def test_windows_say_the_same_of_each_version_after_a_restart() -> None:
     rng, before, after = random.Random(2), ServiceWindows(), ServiceWindows()
     for at in range(2_000):
-        before.add(
-            key(1 + at % 2),
-            InstanceId(f"i{at % 6}"),
-            span_s=300.0,
-            failed=rng.random() < 0.1,
-            latency_s=0.0 if at % 7 == 0 else rng.lognormvariate(-3, 2),
-            now_s=1_000.0 + at / 10,
-        )
+        outcome = Outcome.TIMEOUT if rng.random() < 0.1 else Outcome.OK
+        took_s, now_s = 0.0 if at % 7 == 0 else rng.lognormvariate(-3, 2), 1_000.0 + at / 10
+        record = CallRecord(key(1 + at % 2), Arm.STABLE, "u", True, "echo", outcome, took_s, now_s, 1)
+        record.instance = InstanceId(f"i{at % 6}")
+        before.add(record, span_s=300.0)
     after.load(HELLO, before.dump(1_200.0))
     for number in (1, 2):
         for now_s in (1_200.0, 1_350.0, 1_800.0):

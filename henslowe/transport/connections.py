@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
 
-from aiohttp import HttpVersion11, StreamReader, hdrs, web
+from aiohttp import HttpVersion11, StreamReader, hdrs, web, web_response
+from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.http_writer import StreamWriter
 from aiohttp.web_protocol import _ErrInfo
@@ -35,6 +36,9 @@ from henslowe.transport.head_pattern import Pattern
 from henslowe.transport.heads import Heads, owed
 
 log = logging.getLogger(__name__)
+
+HEAD_PIECES_BYTES: Final = 4_096
+"""Of a head, put together before its parser has them unless a line ends: some clients send byte by byte."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -101,6 +105,7 @@ class ClientConnection(web.RequestHandler):
     __slots__ = (
         "_at_work",
         "_direct",
+        "_head",
         "_inline",
         "_inline_call",
         "_left",
@@ -120,6 +125,8 @@ class ClientConnection(web.RequestHandler):
         self._inline_call: InlineCall | None = None
         self._pattern: Pattern[Any] | None = None
         """Of the last request that was served without a task: a client repeats itself."""
+        self._head: bytearray | None = None
+        """What came of a head whose beginning the parser has; None while it has all that came."""
         self._owed: int | None = 0
         """Bytes that the parser expects of its request; None once that is not known any more."""
         self.peer = ""
@@ -149,6 +156,11 @@ class ClientConnection(web.RequestHandler):
         """Take bytes until some of them are no HTTP: what comes after those is dropped."""
         if self._unreadable:
             return
+        if self._head is not None:
+            self._head += data
+            if b"\n" not in data and len(self._head) <= HEAD_PIECES_BYTES:
+                return
+            data, self._head = bytes(self._head), None
         rests = self._at_work is None and self._inline_call is None
         if rests:
             if self._inline is not None and self._waiter is not None and self._begin(self._inline, data):
@@ -159,7 +171,13 @@ class ClientConnection(web.RequestHandler):
         super().data_received(data)
         if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
             self._unreadable = True
+            found = self._messages[0][0]
+            if self._resting is not None and isinstance(found, _ErrInfo):
+                self._refuse(found)
+                return
         if rests:
+            if self._resting is not None and self._owed is None and not (self._messages or self._upgraded):
+                self._head = bytearray()
             self._next()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -299,6 +317,14 @@ class ClientConnection(web.RequestHandler):
 
     # -- what is no request ----------------
 
+    def _refuse(self, found: _ErrInfo) -> None:
+        """Answer what could not be read on a connection that rests, and end it: no request has to be made up for it."""
+        self._messages.clear()
+        log.debug("request_unreadable", extra={"peer": self.peer, "cause": type(found.exc).__name__})
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(_unreadable(found.status))
+        self._rest(stays=False)
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -320,6 +346,18 @@ class ClientConnection(web.RequestHandler):
         """Log what is the node's fault; a body that is not encoded as its headers say is its client's."""
         if not isinstance(sys.exc_info()[1], web.RequestPayloadError):
             super().log_exception(*args, **settings)
+
+
+def _unreadable(status: int) -> bytes:
+    """The answer to bytes that are no request."""
+    phrase = HTTPStatus(status).phrase
+    text = f"{status}: {phrase}"
+    head = (
+        f"HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(text)}\r\n"
+        f"Date: {rfc822_formatted_time()}\r\nServer: {web_response.SERVER_SOFTWARE}\r\n"  # type: ignore[attr-defined]  # it imports the name
+        "Connection: close\r\n\r\n"
+    )
+    return (head + text).encode()
 
 
 class _Server(web.Server):

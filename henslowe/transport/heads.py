@@ -125,14 +125,17 @@ def owed(before: int, data: bytes) -> int | None:
     """
     if before or not data:
         return before - len(data) if len(data) <= before else None
-    head, end, body = data.partition(b"\r\n\r\n")
+    end = data.find(b"\r\n\r\n", 0, REQUEST_BYTES_MAX)
+    head, body = data[:end], len(data) - end - 4
+    if end < 0:
+        return None
     lines = head.lower().split(b"\r\n")[1:]
     lengths = [line[len(_FIELD) :].strip() for line in lines if line.startswith(_FIELD)]
-    if not end or any(line.startswith((b"transfer-encoding:", b"upgrade:")) for line in lines) or len(lengths) > 1:
+    if any(line.startswith((b"transfer-encoding:", b"upgrade:")) for line in lines) or len(lengths) > 1:
         return None
     if not lengths:
         return None if body else 0
     if not lengths[0].isdigit() or len(lengths[0]) > _DIGITS_MAX:
         return None
-    left = int(lengths[0]) - len(body)
+    left = int(lengths[0]) - body
     return left if left >= 0 else None

@@ -23,6 +23,7 @@ from henslowe.actors.kernel import LoopActor
 from henslowe.config.listen import Address
 from henslowe.errors import ListenFailed
 from henslowe.transport.connections import Runner
+from henslowe.transport.descriptors import make_room
 from henslowe.transport.tls import POLL_S, Certificate
 
 BACKLOG = 1024
@@ -129,6 +130,7 @@ class Listener(LoopActor):
 
     async def init(self) -> None:
         """Start serving."""
+        make_room()
         self._runner = Runner(
             self._make_app(),
             handler_cancellation=True,  # a client that hangs up cancels its call upstream

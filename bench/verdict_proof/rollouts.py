@@ -5,6 +5,7 @@ Not here: what the traffic is like (`bench.verdict_proof.traffic`), what is prom
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -47,10 +48,10 @@ class Outcomes:
         return len(self.rollbacks) + len(self.promotions) + self.undecided
 
 
-def quantile(values: list[int], q: float) -> int:
-    """The q-quantile, 0 of nothing."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else 0
+def quantile(values: list[int], q: float, runs: int) -> float:
+    """The q-quantile over so many runs. A run without a value never came to it: it counts as infinite."""
+    at = int(q * runs)
+    return sorted(values)[at] if at < len(values) else math.inf
 
 
 def run(runs: int, seed: int | str, traffic: Traffic, **options: object) -> Outcomes:

@@ -108,22 +108,24 @@ def _at(q: float) -> str:
 
 def calls_found(q: float, limit: float, what: str = "canary calls to rollback") -> Measure:
     """Calls of the new version until it is rolled back."""
-    return Measure(f"{what}, {_at(q)}", lambda out: quantile(out.rollbacks, q), limit)
+    return Measure(f"{what}, {_at(q)}", lambda out: quantile(out.rollbacks, q, out.runs), limit)
 
 
 def sessions_found(q: float, limit: float) -> Measure:
     """The same in sessions."""
-    return Measure(f"canary sessions to rollback, {_at(q)}", lambda out: quantile(out.units, q), limit)
+    return Measure(f"canary sessions to rollback, {_at(q)}", lambda out: quantile(out.units, q, out.runs), limit)
 
 
 def seconds_found(q: float, limit: float) -> Measure:
     """The same in seconds, at `CALLS_PER_S`."""
-    return Measure(f"seconds to rollback, {_at(q)}", lambda out: quantile(out.calls_until, q) / CALLS_PER_S, limit)
+    return Measure(
+        f"seconds to rollback, {_at(q)}", lambda out: quantile(out.calls_until, q, out.runs) / CALLS_PER_S, limit
+    )
 
 
 def failing_served(q: float, limit: float) -> Measure:
     """Failing calls that clients met until then."""
-    return Measure(f"failing calls served, {_at(q)}", lambda out: quantile(out.failed_calls, q), limit)
+    return Measure(f"failing calls served, {_at(q)}", lambda out: quantile(out.failed_calls, q, out.runs), limit)
 
 
 def missed(limit: float) -> Measure:
@@ -138,7 +140,7 @@ def rolled_back(limit: float = FALSE_MAX) -> Measure:
 
 def calls_promoted(q: float, limit: float) -> Measure:
     """Calls of a good version until it is promoted."""
-    return Measure(f"canary calls to promotion, {_at(q)}", lambda out: quantile(out.promotions, q), limit)
+    return Measure(f"canary calls to promotion, {_at(q)}", lambda out: quantile(out.promotions, q, out.runs), limit)
 
 
 def promoted(limit: float) -> Measure:

@@ -16,6 +16,7 @@ from aiohttp import hdrs, web
 from henslowe.actors.endpoints import JsonObject
 from henslowe.transport.gateway.protocol import Refused
 from henslowe.transport.mcp import eras, jsonrpc
+from henslowe.transport.mcp.headers import PARAM_PREFIX, TRACING
 from henslowe.transport.mcp.sdk import pure
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ _MODERN_ONLY: Final = frozenset({"server/discover", "subscriptions/listen"})
 _ROUTING: Final = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name"})
 _OF_TASKS: Final = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
 """Methods of an extension, whose name-bearing header the SDK's ladder does not know."""
-_TRACING: Final = frozenset({b"traceparent", b"tracestate", b"baggage"})
-_PARAM_PREFIX: Final = b"mcp-param-"
+_TRACING: Final = frozenset(name.encode() for name in TRACING)
+_PARAM_PREFIX: Final = PARAM_PREFIX.encode()
 JSON_TYPE: Final = "application/json"
 _JSON_TYPES: Final = ("application/json", "application/*", "*/*")
 _SSE_TYPES: Final = ("text/event-stream", "text/*", "*/*")
@@ -227,7 +228,10 @@ def check_modern_again(message: JsonObject, headers: Mapping[str, str], agreed: 
 
 
 def forwarded_headers(raw_headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """The headers that travel on to the server: `Mcp-Param-*` and the trace context.
+    """The headers that travel on to the server: `Mcp-Param-*` and the trace context, and no other.
+
+    What is chosen here is all that the rest of the gateway ever has of a client's headers. A link writes none but these
+    whoever asks it (`headers.passed_on`): two locks, since behind them are the clients' credentials.
 
     Raises:
         Refused: A routing header or a parameter header appears twice, so that two readers might see two values.
@@ -250,7 +254,8 @@ def forwarded_headers(raw_headers: Iterable[tuple[bytes, bytes]]) -> dict[str, s
                 raise _twice(lower)
             forwarded[key] = value.decode("utf-8", "surrogateescape")
         elif lower in _TRACING:
-            forwarded[lower.decode("latin-1")] = value.decode("latin-1")
+            key, said = lower.decode("latin-1"), value.decode("latin-1")
+            forwarded[key] = f"{forwarded[key]},{said}" if key in forwarded else said  # lists may come in pieces
     return forwarded
 
 

@@ -47,7 +47,11 @@ def header_lines(headers: Mapping[str, str]) -> str:
 
 
 def passed_on(headers: Mapping[str, str]) -> str:
-    """Of a client's headers the lines that its request carries on: `Mcp-Param-*`, known or not, and tracing."""
+    """Of a client's headers the lines that its request carries on: `Mcp-Param-*`, known or not, and tracing.
+
+    The gateway chooses these already (`inbound.forwarded_headers`). What nobody should have handed over, and what would
+    end a line, stops here all the same.
+    """
     if not headers:
         return ""
     lines = ""

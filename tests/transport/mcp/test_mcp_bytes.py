@@ -214,6 +214,7 @@ def test_of_a_clients_headers_only_parameters_and_tracing_are_passed_on() -> Non
     }
     assert headers.passed_on(sent) == "Mcp-Param-Region: eu\r\nmcp-param-odd: 1\r\ntraceparent: 00\r\n"
     assert headers.passed_on({"mcp-param-x": "a\r\nEvil: 1"}) == ""
+    assert headers.passed_on({"mcp-param-x\r\nEvil": "1"}) == ""
 
 
 def test_a_configured_header_that_would_break_out_of_its_line_is_refused() -> None:

@@ -13,6 +13,7 @@ from henslowe.actors.versions import Halt, Halts, ServiceRow, VersionRow
 from henslowe.actors.versions.waiting import Cause, Wait, at_step, kept
 from henslowe.config.freeze import window_at
 from henslowe.transport.admin.models.services import HaltReply, RolloutReply
+from henslowe.words import counted
 
 
 def rollout_reply(
@@ -57,7 +58,7 @@ def _canary(row: ServiceRow, canary: VersionRow, traffic: ServiceTraffic | None,
     wait = at_step(row, canary, step, halts)
     parts = [f"{row.canary_weight / 100:g} %"]
     if needed:
-        parts.append(f"{calls} of {needed} calls" if calls < needed else f"{calls} calls")
+        parts.append(f"{calls} of {counted(needed, 'call')}" if calls < needed else counted(calls, "call"))
     if wait is not None:
         parts.append(f"waits for {wait.words}{_left(wait.until_s, halts.now_s)}")
     elif calls >= needed:

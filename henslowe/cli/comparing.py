@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from henslowe.cli.console import clean
+from henslowe.words import counted
 
 if TYPE_CHECKING:
     from henslowe.transport.admin.models.figures import ArmReply, ComparisonReply, ReplayReply
@@ -33,4 +34,4 @@ def _arm(arm: ArmReply) -> str:
     latency = "" if arm.p50_ms is None else f", p50 {arm.p50_ms:.0f} ms"
     latency += "" if arm.p95_ms is None else f", p95 {arm.p95_ms:.0f} ms"
     chosen = f" ({arm.chosen} by choice)" if arm.chosen else ""
-    return f"v{arm.version}  {arm.calls} calls{chosen}, {arm.failed} failed, {arm.slow} slow{latency}"
+    return f"v{arm.version}  {counted(arm.calls, 'call')}{chosen}, {arm.failed} failed, {arm.slow} slow{latency}"

@@ -10,6 +10,7 @@ import click
 from henslowe.cli.client import NodeClient
 from henslowe.cli.console import Console, clean, node_options, table
 from henslowe.config.node_file import NodeFile
+from henslowe.words import counted
 
 
 @click.command("modules")
@@ -32,6 +33,6 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
 
 def _package(module: dict[str, Any]) -> str:
     """Where it comes from, and what it has done."""
-    calls = f", {module['calls']} calls, {module['failures']} failed" if module["calls"] else ""
+    calls = f", {counted(module['calls'], 'call')}, {module['failures']} failed" if module["calls"] else ""
     again = f", started {module['starts']} times" if module["starts"] > 1 else ""
     return f"{module['package']} {module['package_version']}".strip() + calls + again

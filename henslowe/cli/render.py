@@ -10,6 +10,7 @@ import click
 
 from henslowe.cli.comparing import comparison_lines, replay_lines
 from henslowe.cli.console import clean, clock, dim, duration, moment, table
+from henslowe.words import counted
 
 if TYPE_CHECKING:
     from henslowe.transport.admin.models.artifacts import VersionFactsReply
@@ -95,7 +96,7 @@ def service_lines(service: ServiceReply) -> Iterator[str]:
             yield f"  {click.style('failed', fg=_BAD)}     v{failure.version} at {failure.stage}:"
         lines = clean(failure.reason).strip("\n").split("\n")
         if len(lines) > FAILURE_LINES_MAX:
-            yield dim(f"    ... {len(lines) - FAILURE_LINES_MAX} lines above")
+            yield dim(f"    ... {counted(len(lines) - FAILURE_LINES_MAX, 'line')} above")
         yield from (f"    {line}" for line in lines[-FAILURE_LINES_MAX:])
         if failure.tests is not None:
             yield from (f"    {line}" for line in test_lines(failure.tests))
@@ -115,7 +116,7 @@ def _running_lines(service: ServiceReply) -> Iterator[str]:
     if service.instances:
         yield "  instances  " + ", ".join(
             f"{each.id} {each.state}"
-            + (f" ({each.restarts} restarts)" if each.restarts else "")
+            + (f" ({counted(each.restarts, 'restart')})" if each.restarts else "")
             + (f" {each.rss_bytes / 2**20:.0f} MiB" if each.rss_bytes else "")
             + ("" if each.breaker == "closed" else f", breaker {each.breaker.replace('_', '-')}")
             for each in service.instances
@@ -275,7 +276,7 @@ def _replayed(facts: dict[str, Any]) -> dict[str, Any]:
 def test_lines(tests: TestsReply) -> Iterator[str]:
     """What tests came to, and the failing ones."""
     skipped = f", {tests.skipped} skipped" if tests.skipped else ""
-    count = f"{tests.total} test{'' if tests.total == 1 else 's'}"
+    count = counted(tests.total, "test")
     yield f"{tests.failed} of {count} failed{skipped}" if tests.failed else f"{count}{skipped}"
     for failed in tests.failures:
         said = clean(failed.message).strip().partition("\n")[0]

@@ -15,6 +15,7 @@ import click
 from henslowe.cli.console import Console, clean, data_options, dim, moment, table
 from henslowe.cli.keeping import kept
 from henslowe.errors import BadRequest, ConfigError
+from henslowe.words import counted
 
 VALUE_BYTES_MAX = 32 * 1024
 LOOK_S = 0.2
@@ -116,7 +117,7 @@ def _status_lines(found: dict[str, Any]) -> list[str]:
         f"secrets    {len(found['secrets'])}" + (f", {older} sealed with another key" if older else ""),
     ]
     if found["rotating"]:
-        lines.append(f"rotating   {found['rows_done']} rows done")
+        lines.append(f"rotating   {counted(found['rows_done'], 'row')} done")
     return lines
 
 

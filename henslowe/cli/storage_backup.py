@@ -10,6 +10,7 @@ import click
 
 from henslowe.cli.console import Console, data_options, duration, moment, size
 from henslowe.cli.storage_check import AUDIT, UNSOUND, report_lines
+from henslowe.words import counted
 
 if TYPE_CHECKING:
     from henslowe.storage.backup_files import BackupManifest
@@ -89,6 +90,6 @@ def _public(manifest: BackupManifest) -> dict[str, Any]:
 
 def _described(manifest: BackupManifest) -> str:
     return (
-        f"node {manifest.node or '-'}, events up to {manifest.last_seq}, {len(manifest.builds)} builds, "
+        f"node {manifest.node or '-'}, events up to {manifest.last_seq}, {counted(len(manifest.builds), 'build')}, "
         f"made {moment(manifest.created_s)}"
     )

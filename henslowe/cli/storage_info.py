@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from henslowe.cli.console import Console, data_options, dim, duration, moment, size, table
+from henslowe.words import counted
 
 if TYPE_CHECKING:
     from henslowe.storage.figures import Figures, StreamFigures, TableFigures
@@ -65,7 +66,8 @@ def _lines(found: Figures) -> Iterator[str]:
     )
     archive = found.archive
     yield ""
-    yield f"archive   {archive.builds} builds in {archive.objects} objects, {size(archive.size_bytes)}"
+    builds, objects = counted(archive.builds, "build"), counted(archive.objects, "object")
+    yield f"archive   {builds} in {objects}, {size(archive.size_bytes)}"
     for environment, pid, commit in found.reading:
         yield f"reader    process {pid} reads {environment} as of commit {commit}"
     for name, said in found.migrations.items():

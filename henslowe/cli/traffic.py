@@ -11,6 +11,7 @@ import click
 from henslowe.cli.client import NodeClient
 from henslowe.cli.console import Console, clean, duration, node_options
 from henslowe.config.node_file import NodeFile
+from henslowe.words import counted
 
 
 def _listing(
@@ -32,7 +33,7 @@ def _listing(
 
 def _sessions(found: dict[str, Any]) -> Iterator[str]:
     for each in found["sessions"]:
-        kept = f", {each['kept_events']} events kept" if each["kept_events"] else ""
+        kept = f", {counted(each['kept_events'], 'event')} kept" if each["kept_events"] else ""
         yield (
             f"{each['session']}  {each['endpoint']}  {clean(each['client'])}  {each['protocol_version']}"
             f"  used {duration(max(0.0, time.time() - each['last_seen_s']))} ago{kept}"
@@ -58,7 +59,8 @@ def _results(found: dict[str, Any]) -> Iterator[str]:
         whose = "everybody's" if each["shared"] else "one client's"
         yield f"{each['service']}@{each['version']}  {clean(each['name'])}  {each['bytes']} bytes, {whose}, {left} left"
     if found["results"]:
-        yield f"{found['total']} results, {found['bytes']} bytes, {found['hits']} calls answered from them"
+        results, calls = counted(found["total"], "result"), counted(found["hits"], "call")
+        yield f"{results}, {found['bytes']} bytes, {calls} answered from them"
 
 
 sessions_command = _listing(
@@ -92,4 +94,4 @@ results_command.add_command(_show_results, "show")
 def purge_command(service: str, name: str, console: Console, node: NodeFile) -> None:
     """Forget the results of SERVICE, or all: the next calls ask the servers."""
     done = NodeClient(node).post("/results/purge", {"service": service, "name": name})
-    console.show(done, [f"{done['purged']} results forgotten"], "henslowe results show")
+    console.show(done, [f"{counted(done['purged'], 'result')} forgotten"], "henslowe results show")

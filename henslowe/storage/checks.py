@@ -25,6 +25,7 @@ from henslowe.storage.inspection import DATA_FILE, TABLE, DataDir, key_of, recor
 from henslowe.storage.keys import seq_of
 from henslowe.storage.partitions import Layout, Slot
 from henslowe.storage.tablespec import Space
+from henslowe.words import counted
 
 _LOG: Final = re.compile(r"e\.\w+\.\d+$")
 _PAGE: Final = 512
@@ -147,7 +148,9 @@ def _slot_indexes(txn: Any, slot: Slot, place: str, progress: Progress) -> Itera
                 if not cursors[at].set_key_dup(word, key):
                     missing.append(seq_of(key))
     if missing:
-        yield Finding(FindingKind.INDEX, place, f"an index misses {len(missing)} events, {_some(missing)}", RESTORE)
+        yield Finding(
+            FindingKind.INDEX, place, f"an index misses {counted(len(missing), 'event')}, {_some(missing)}", RESTORE
+        )
     for at, index in enumerate(slot.indexes):
         entries = txn.stat(db=index)["entries"]
         progress.passed(place, b"", 0, count="index entries", number=entries)
@@ -164,7 +167,10 @@ def _surplus(txn: Any, slot: Slot, at: int, place: str) -> Iterator[Finding]:
             surplus.append(seq_of(key))
     if surplus:
         yield Finding(
-            FindingKind.INDEX, place, f"an index lists {len(surplus)} events that are not so, {_some(surplus)}", RESTORE
+            FindingKind.INDEX,
+            place,
+            f"an index lists {counted(len(surplus), 'event')} wrongly, {_some(surplus)}",
+            RESTORE,
         )
 
 
@@ -211,7 +217,7 @@ def check_log(found: DataDir, progress: Progress) -> Iterator[Finding]:
     if missing:
         total = sum(end - first + 1 for first, end in missing)
         spans = ", ".join(str(first) if first == end else f"{first} to {end}" for first, end in missing[:5])
-        yield Finding(FindingKind.LOG, place, f"{total} of {last} events are missing: {spans}", RESTORE)
+        yield Finding(FindingKind.LOG, place, f"{total} of {counted(last, 'event')} missing: {spans}", RESTORE)
     progress.passed(place, b"", 0, count="events", number=len(kept))
 
 

@@ -176,7 +176,7 @@ def get(env: Environment, item_id: str) -> Quarantined:
     found = [item for item in items(env) if item.id.startswith(item_id)]
     if len(found) != 1:
         raise NotFound(
-            f"cannot find {item_id!r} in quarantine: {len(found)} rows have such an id",
+            f"cannot find {item_id!r} in quarantine: expected one row with such an id, got {len(found)}",
             hint="henslowe storage quarantine list",
         )
     return found[0]

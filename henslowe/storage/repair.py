@@ -104,7 +104,7 @@ def _find(data_dir: Path, item_id: str) -> tuple[str, Quarantined]:
     found = [(space, item) for space, item in quarantined(data_dir) if item.id.startswith(item_id)]
     if len(found) != 1:
         raise NotFound(
-            f"cannot find {item_id!r} in quarantine: {len(found)} rows have such an id",
+            f"cannot find {item_id!r} in quarantine: expected one row with such an id, got {len(found)}",
             hint="henslowe storage quarantine list",
         )
     return found[0]

@@ -31,7 +31,7 @@ def test_status_shows_where_the_versions_are_the_evidence_and_the_failing_lines(
     assert run.exit_code == 0
     assert "hello  canary  dev - | staged - | canary v4 10% | active v3 permanent" in run.out
     assert "12 of 20 units, no difference so far" in run.out
-    assert "hello@3#1 ready (1 restarts)" in run.out
+    assert "hello@3#1 ready (1 restart)" in run.out
     assert "123 total, 1 failed, 12.0/min, p50 3 ms, p95 12 ms" in run.out
     assert "v5 at test:" in run.out
     assert "E   assert 1 == 2" in run.out

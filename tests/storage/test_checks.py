@@ -111,21 +111,21 @@ def test_an_event_that_was_taken_out_of_the_log_is_a_gap_and_an_index_too_long(f
     change(filled, "e.lifecycle.0", lambda txn, db: txn.delete(SEQ.pack(7), db=db))
     report = checked_here(filled)
     assert kinds(report) == {FindingKind.LOG, FindingKind.INDEX}
-    assert any("1 of 40 events are missing: 7" in finding.message for finding in report.findings)
+    assert any("1 of 40 events missing: 7" in finding.message for finding in report.findings)
 
 
 def test_an_index_that_lost_an_entry_is_found(filled):
     change(filled, "e.lifecycle.0.type", lambda txn, db: txn.delete(b"T0", SEQ.pack(1), db=db))
     (finding,) = checked_here(filled).findings
     assert finding.kind is FindingKind.INDEX
-    assert "misses 1 events, 1" in finding.message
+    assert "misses 1 event, 1" in finding.message
 
 
 def test_an_index_with_an_entry_for_no_event_is_found(filled):
     change(filled, "e.lifecycle.0.service", lambda txn, db: txn.put(b"s9", SEQ.pack(1), db=db))
     (finding,) = checked_here(filled).findings
     assert finding.kind is FindingKind.INDEX
-    assert "not so, 1" in finding.message
+    assert "lists 1 event wrongly, 1" in finding.message
 
 
 def test_a_damaged_and_a_missing_object_are_found_and_the_versions_that_need_them_named(filled, monkeypatch):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from henslowe.actors.health.windows import WindowFigures
 from henslowe.config.upkeep import HealthSettings
+from henslowe.words import counted
 
 
 @dataclass(slots=True, frozen=True)
@@ -37,7 +38,7 @@ def breach(limits: HealthSettings, seen: WindowFigures) -> Breach | None:
             "max_error_rate",
             limits.max_error_rate,
             round(seen.error_rate, 6),
-            f"{seen.failures} of {seen.calls} calls failed in the last {limits.window_s:g} s "
+            f"{seen.failures} of {counted(seen.calls, 'call')} failed in the last {limits.window_s:g} s "
             f"({seen.error_rate:.1%}), health.max_error_rate is {limits.max_error_rate:.1%}",
         )
     if limits.max_p95_ms is not None and seen.p95_ms is not None and seen.p95_ms > limits.max_p95_ms:
@@ -45,7 +46,7 @@ def breach(limits: HealthSettings, seen: WindowFigures) -> Breach | None:
             "max_p95_ms",
             limits.max_p95_ms,
             seen.p95_ms,
-            f"one in twenty of {seen.calls} calls in the last {limits.window_s:g} s took {seen.p95_ms:.0f} ms or more, "
-            f"health.max_p95_ms is {limits.max_p95_ms:g}",
+            f"one in twenty of {counted(seen.calls, 'call')} in the last {limits.window_s:g} s took "
+            f"{seen.p95_ms:.0f} ms or more, health.max_p95_ms is {limits.max_p95_ms:g}",
         )
     return None

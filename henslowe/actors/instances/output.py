@@ -17,6 +17,7 @@ from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import Publish
 from henslowe.actors.vocabulary import EventType, Status, Stream
 from henslowe.storage import EventDraft
+from henslowe.words import counted
 
 TAIL_LINES: Final = 50
 LINE_CHARS_MAX: Final = 8_192
@@ -125,7 +126,8 @@ class Output:
             self._report = None
         if self._left_out:
             self._add(
-                "note", f"{self._left_out} lines left out: more than instances.output_lines_per_s or _bytes_per_s"
+                "note",
+                f"{counted(self._left_out, 'line')} left out: more than instances.output_lines_per_s or _bytes_per_s",
             )
             self._left_out = 0
 

@@ -20,6 +20,7 @@ from henslowe.actors.kernel import LoopActor
 from henslowe.actors.kernel import names as registry
 from henslowe.config.settings import InstanceSettings
 from henslowe.errors import HensloweError
+from henslowe.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class Prober(LoopActor):
             why = str(failure) or f"no answer within {timeout_s:g} s"
             log.info("probe_failed", extra={"instance": endpoint.instance, "failures": probing.failures, "cause": why})
             if probing.failures >= self._settings.probe_failures:
-                reason = f"it is stuck: {probing.failures} probes failed, the last with: {why}"
+                reason = f"it is stuck: {counted(probing.failures, 'probe')} failed, the last with: {why}"
                 registry.via(actor).cast(Stuck(endpoint.instance, reason))
         finally:
             probing.task = None

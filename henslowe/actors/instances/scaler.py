@@ -20,6 +20,7 @@ from henslowe.actors.kernel import LoopActor, Timer, memory_of
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import ReplaceInstance, ScaleVersion, SleepVersion, VersionOutgrown, WakeVersion
 from henslowe.config.upkeep import HealthSettings, ScaleSettings
+from henslowe.words import counted
 
 TICK_S: Final = 0.5
 WEIGH_S: Final = 5.0
@@ -109,7 +110,7 @@ class Scaler(LoopActor):
         calls += self._queued(version, crew)
         wanted = scaling.wanted(Load(crew.serving, calls), now_s)
         if wanted != crew.serving or scale.standby != crew.standby:
-            why = f"{calls} calls in flight or waiting, {scale.target_queue:g} per instance"
+            why = f"{counted(calls, 'call')} in flight or waiting, {scale.target_queue:g} per instance"
             registry.via(names.INSTANCES).cast(ScaleVersion(version, wanted, why))
 
     def _queued(self, version: VersionKey, crew: Crew) -> int:

@@ -13,6 +13,7 @@ import orjson
 
 from henslowe.actors.endpoints import JsonObject
 from henslowe.actors.routes import FAILURES, Outcome
+from henslowe.words import counted
 
 CALLER_FAULTS: Final = frozenset({-32700, -32600, -32601, -32602, -32002, -32020, -32021, -32022, -32042})
 """Codes that say something about the request, not about the version that answered."""
@@ -134,7 +135,7 @@ def _walk(one: Any, other: Any) -> Iterator[Difference]:
                     yield Difference(here, a.get(key), b.get(key))
         elif isinstance(a, list) and isinstance(b, list) and depth < DEPTH_MAX:
             if len(a) != len(b):
-                yield Difference(f"{path}[]", f"{len(a)} items", f"{len(b)} items")
+                yield Difference(f"{path}[]", counted(len(a), "item"), counted(len(b), "item"))
             rest.extend((f"{path}[]", x, y, depth + 1) for x, y in reversed(list(zip(a, b, strict=False))))
         elif a != b or isinstance(a, bool) is not isinstance(b, bool):
             yield Difference(path or "(all)", a, b)

@@ -26,6 +26,7 @@ from henslowe.actors.pipeline.example_calls import calls_of, make_calls
 from henslowe.actors.pipeline.output import LineReader, StageOutput
 from henslowe.config.manifest import Example
 from henslowe.errors import HensloweError, InstanceFailed, StageFailed
+from henslowe.words import counted
 
 T = TypeVar("T")
 
@@ -261,9 +262,8 @@ def summary(checked: Checked) -> str:
     """What was found, in one line."""
     contract = checked.contract
     parts = (("tool", contract.tools), ("prompt", contract.prompts), ("resource", contract.resources))
-    counts = ", ".join(f"{len(items)} {name}{'' if len(items) == 1 else 's'}" for name, items in parts)
-    calls = "example call" if checked.examples == 1 else "example calls"
-    called = f"; {checked.examples} {calls} answered" if checked.examples else ""
+    counts = ", ".join(counted(len(items), name) for name, items in parts)
+    called = f"; {counted(checked.examples, 'example call')} answered" if checked.examples else ""
     return f"{counts}; speaks {checked.protocol_version} ({' and '.join(checked.eras)}){called}"
 
 

@@ -18,6 +18,7 @@ from henslowe.actors.messages import Publish
 from henslowe.actors.pipeline.output import Line
 from henslowe.actors.vocabulary import EventType, Status, Stream
 from henslowe.errors import HensloweError
+from henslowe.words import counted
 
 WAITING_MAX: Final = 20_000
 """Items that wait for a reader of a trial; beyond it lines of output are left out, and counted."""
@@ -101,7 +102,7 @@ class Listener:
     def _say_left_out(self) -> None:
         left_out, self._left_out = self._left_out, 0
         if left_out:
-            text = f"{left_out} lines were left out: they were not read in time"
+            text = f"{counted(left_out, 'line')} left out: not read in time"
             self._put(EventType.STAGE_OUTPUT, Status.INFO, {"source": "", "channel": "note", "line": text})
 
     def _put(self, event_type: EventType, status: Status, data: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from henslowe.actors.messages import Resemblance
 from henslowe.actors.pairing import Ledger
 from henslowe.actors.rehearsal.selecting import Skipped
+from henslowe.words import counted, differ, fail
 
 PATHS_TOLD: Final = 10
 
@@ -37,20 +38,20 @@ def words(
         return f"nothing to replay{_left_out(skipped)}"
     parts = [f"{first.alike} alike"]
     if first.failed_new:
-        parts.append(f"{first.failed_new} fail on this version only")
+        parts.append(f"{fail(first.failed_new)} on this version only")
     if first.failed_old:
         parts.append(f"{first.failed_old} failed on v{against} only")
     if first.failed_both:
-        parts.append(f"{first.failed_both} fail on both")
+        parts.append(f"{fail(first.failed_both)} on both")
     if first.refused_new:
         parts.append(f"{first.refused_new} refused by its new contract")
     differing = first.different_paths
     if differing:
         places = ", ".join(f"{tool}: {path}" for tool, path in list(differing)[:2])
-        parts.append(f"{first.differing} differ ({places}{', ...' if len(differing) > 2 else ''})")
+        parts.append(f"{differ(first.differing)} ({places}{', ...' if len(differing) > 2 else ''})")
     elif first.differing:
-        parts.append(f"{first.differing} differ as v{against} does from itself")
-    text = f"{first.calls} call{'' if first.calls == 1 else 's'} replayed beside v{against}: {', '.join(parts)}"
+        parts.append(f"{differ(first.differing)} as v{against} does from itself")
+    text = f"{counted(first.calls, 'call')} replayed beside v{against}: {', '.join(parts)}"
     if doubts is not None:
         text += f"; {_doubts(doubts, found, f'a fresh copy of v{against}' if fresh else f'v{against}')}"
     example = next((each for each in first.examples if each["path"] == "(outcome)"), None)

@@ -14,6 +14,7 @@ from henslowe.actors.messages import Decision
 from henslowe.actors.pairing import Asked, Ledger
 from henslowe.actors.pairing.ledger import Clean
 from henslowe.actors.router.verdict import Finding
+from henslowe.words import differ, fail
 
 PATHS_TOLD: Final = 5
 
@@ -59,12 +60,12 @@ class Mirrorings:
         ledger = self._ledger
         parts = [f"{ledger.alike} alike"]
         if ledger.failed_new:
-            parts.append(f"{ledger.failed_new} fail on the new version only")
+            parts.append(f"{fail(ledger.failed_new)} on the new version only")
         if ledger.failed_old:
             parts.append(f"{ledger.failed_old} on the stable one only")
         if different := ledger.different_paths:
             (tool, path), *_ = different
-            parts.append(f"{ledger.differing} differ ({tool}: {path}{', ...' if len(different) > 1 else ''})")
+            parts.append(f"{differ(ledger.differing)} ({tool}: {path}{', ...' if len(different) > 1 else ''})")
         if self.dropped:
             parts.append(f"{self.dropped} dropped")
         return f"{ledger.calls} mirrored: {', '.join(parts)}"

@@ -65,6 +65,7 @@ from henslowe.actors.router.randomised import LONG_CALLS, Baseline, RandomisedSt
 from henslowe.actors.router.sequential import AbsoluteTest, Acceptance
 from henslowe.actors.router.trial import Past, Rules, Trial
 from henslowe.actors.routes import FAILURES, CallRecord, Outcome
+from henslowe.words import counted
 
 HARD: Final = frozenset({Outcome.TRANSPORT, Outcome.TIMEOUT, Outcome.CRASH, Outcome.INTERNAL_ERROR})
 """Failures that are never the caller's doing."""
@@ -234,13 +235,13 @@ class Evidence:
         enough = judged and self.step_calls >= self.trial.step_calls and self._undoubted(log_evidence)
         if enough and not self.trial.last_step:
             why = (
-                f"{self.new.failures} of {self.new.calls} calls failed, {self.step_calls} of them at "
+                f"{self.new.failures} of {counted(self.new.calls, 'call')} failed, {self.step_calls} of them at "
                 f"{100 * self.trial.share_new:g} %; evidence {_times(log_evidence)}, rolls back at {threshold:.0f}x"
             )
             return Finding(Decision.ADVANCE, why, self.numbers())
         if enough and self.trial.last_step and self._accepted:
             why = (
-                f"{self.new.failures} of {self.new.calls} calls failed: a version that fails "
+                f"{self.new.failures} of {counted(self.new.calls, 'call')} failed: a version that fails "
                 f"{_percent(self._acceptance.bad_rate)} or more would do so well "
                 f"with probability {self.rules.beta:.0%} at most"
             )
@@ -248,8 +249,9 @@ class Evidence:
         if self.trial.by_person:
             return Finding(Decision.HOLD, self._side_by_side(log_evidence), self.numbers())
         expected = self._acceptance.calls_expected
-        seen = f"{self.new.calls} call{'' if self.new.calls == 1 else 's'}"
-        progress = seen if self.trial.probation else f"{self.new.calls} of about {expected} calls"
+        progress = (
+            counted(self.new.calls, "call") if self.trial.probation else f"{self.new.calls} of about {expected} calls"
+        )
         if not self._streams:
             why = f"{progress}, {self.new.failures} failed; no control group"
         else:
@@ -292,7 +294,7 @@ class Evidence:
         if self._streams:
             compared = f"evidence {_times(log_evidence)}, rolls back at {1.0 / self.rules.alpha:.0f}x; "
         return (
-            f"v{self.trial.new.number}: {new.failures} of {new.calls} calls failed{_chosen(new)}; "
+            f"v{self.trial.new.number}: {new.failures} of {counted(new.calls, 'call')} failed{_chosen(new)}; "
             f"v{number}: {old.failures} of {old.calls} failed{_chosen(old)}; {compared}a person decides"
         )
 
@@ -323,7 +325,7 @@ class Evidence:
         if worst == SLOW:
             new, old, how = self.new.slow, self.old.slow, "were slow"
         return (
-            f"{new} of {self.new.calls} calls {how}, beside {old} of {self.old.calls} on "
+            f"{new} of {counted(self.new.calls, 'call')} {how}, beside {old} of {self.old.calls} on "
             f"version {self.trial.old.number if self.trial.old else 0}; evidence {_times(log_evidence)} ({worst}), "
             f"rolls back at {1.0 / self.rules.alpha:.0f}x"
         )
@@ -334,7 +336,7 @@ class Evidence:
         if self.old.since_hard < OTHER_CALLS or self._absolute.log_evidence < -math.log(self.rules.alpha):
             return ""
         return (
-            f"{self._hard_failures} of {self.new.calls} calls failed in the server; evidence "
+            f"{self._hard_failures} of {counted(self.new.calls, 'call')} failed in the server; evidence "
             f"{_times(self._absolute.log_evidence)} with no control group, rolls back at {1.0 / self.rules.alpha:.0f}x"
         )
 

@@ -26,6 +26,7 @@ from henslowe.actors.versions.rollout import go_on, let_go, make_permanent, step
 from henslowe.actors.versions.rows import NOTHING_COLD, EffectKind, Kind, ServiceRow, VersionRow, VersionState
 from henslowe.actors.versions.waiting import frozen
 from henslowe.actors.vocabulary import EventType, Status
+from henslowe.words import counted
 
 
 def instance_up(change: Change, message: InstanceUp) -> None:
@@ -206,7 +207,7 @@ def boot(change: Change, *, unclean: bool) -> None:
     active = change.versions.get(service.active)
     target = service.permanent
     if unclean and active is not None and active.probation and active.crashes and target not in (0, active.number):
-        reason = f"its instance crashed {active.crashes} times on probation, then the node died"
+        reason = f"its instance crashed {counted(active.crashes, 'time')} on probation, then the node died"
         change.set_version(active.number, reason=reason)
         # Nothing is up yet, so nothing is served by either: swapping first costs no call.
         swap_back(change, target)

@@ -26,6 +26,7 @@ from henslowe.actors.ids import InstanceId, VersionKey
 from henslowe.errors import LimitReached, Unavailable
 from henslowe.transport.mcp import bridge, jsonrpc
 from henslowe.transport.mcp.link import NO_HEADERS
+from henslowe.words import counted
 
 AGAIN_S: Final = 1.0
 """After a start that failed, how long calls are told so at once; and how often a start is asked for again."""
@@ -169,7 +170,7 @@ class DormantEndpoint:
             raise self._refusal()
         if len(self._waiting) >= self._waiting_max:
             raise LimitReached(
-                f"cannot call {self.version.service}: {len(self._waiting)} calls wait until it is awake",
+                f"cannot call {self.version.service}: {counted(len(self._waiting), 'call')} waiting until it is awake",
                 hint="gateway.waiting_max is the limit",
                 retry_after_s=1,
             )

@@ -110,7 +110,7 @@ async def test_a_reader_far_behind_misses_lines_and_is_told(monkeypatch: pytest.
     assert [event["data"].get("line") for event in told[:4] if event] == [
         "a",
         "b",
-        "2 lines were left out: they were not read in time",
+        "2 lines left out: not read in time",
         None,
     ]
     assert told[4] is None

@@ -156,7 +156,7 @@ def test_the_result_reads_as_a_sentence() -> None:
     first, doubts = book((BAD, GOOD, GOOD), (GOOD, GOOD, GOOD), (OTHER, GOOD, GOOD)), book(*[(BAD, GOOD)] * 9)
     text = words(first, doubts, Skipped(redacted=2, gone=1), Resemblance.FAILS, against=3)
     assert text.startswith(
-        "3 calls replayed beside v3: 1 alike, 1 fail on this version only, 1 differ (look: content[])"
+        "3 calls replayed beside v3: 1 alike, 1 fails on this version only, 1 differs (look: content[])"
     )
     assert "asked again beside a fresh copy of v3, 9 of 9 failed on this version only" in text
     assert text.endswith("look: internal_error: boom; left out: 2 with secrets, 1 of tools that are gone")

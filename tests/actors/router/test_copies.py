@@ -24,7 +24,7 @@ def copies(*new: Answer, dropped: int = 0) -> Mirrorings:
 def test_good_copies_are_told_and_decide_nothing() -> None:
     finding = copies(GOOD, OTHER, dropped=2).beside(HOLD, alpha=0.01)
     assert finding.decision is Decision.HOLD
-    assert finding.why == "3 calls; 3 mirrored: 2 alike, 1 differ (look: content[]), 2 dropped"
+    assert finding.why == "3 calls; 3 mirrored: 2 alike, 1 differs (look: content[]), 2 dropped"
     assert finding.numbers["calls"] == 3
     assert finding.numbers["mirror"]["differing"] == 1
 

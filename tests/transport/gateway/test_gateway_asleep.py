@@ -88,7 +88,7 @@ async def test_calls_that_wait_are_bounded_in_number_and_time(gw: World, instanc
         dormant, call = sleeper.dormant, {"name": "pid"}
         waiting = asyncio.ensure_future(dormant.request("tools/call", call, era=Era.MODERN, timeout_s=0.05))
         await asyncio.sleep(0)
-        with pytest.raises(LimitReached, match="1 calls wait until it is awake"):
+        with pytest.raises(LimitReached, match="1 call waiting until it is awake"):
             await dormant.request("tools/call", call, era=Era.MODERN)
         with pytest.raises(Exception, match=r"it is not up after 0\.05 s"):
             await waiting

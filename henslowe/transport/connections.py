@@ -34,6 +34,7 @@ from aiohttp.web_protocol import _ErrInfo
 
 from henslowe.transport.head_pattern import Pattern
 from henslowe.transport.heads import Heads, owed
+from henslowe.transport.pacing import Paced
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ class ClientConnection(web.RequestHandler):
         "_inline_call",
         "_left",
         "_owed",
+        "_paced",
         "_pattern",
         "_resting",
         "_unreadable",
@@ -117,9 +119,16 @@ class ClientConnection(web.RequestHandler):
     )
 
     def __init__(
-        self, manager: web.Server, *, direct: Direct | None = None, inline: Inline | None = None, **settings: Any
+        self,
+        manager: web.Server,
+        *,
+        paced: Paced,
+        direct: Direct | None = None,
+        inline: Inline | None = None,
+        **settings: Any,
     ) -> None:
         super().__init__(manager, **settings)
+        self._paced = paced
         self._direct = direct
         self._inline = inline
         self._inline_call: InlineCall | None = None
@@ -172,13 +181,21 @@ class ClientConnection(web.RequestHandler):
         if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
             self._unreadable = True
             found = self._messages[0][0]
-            if self._resting is not None and isinstance(found, _ErrInfo):
+            if rests and self._resting is not None and isinstance(found, _ErrInfo):
                 self._refuse(found)
                 return
         if rests:
             if self._resting is not None and self._owed is None and not (self._messages or self._upgraded):
                 self._head = bytearray()
             self._next()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # aiohttp's says nothing
+        """The client hangs up, often one of many: its connection is closed in its turn."""
+        transport = self.transport
+        if transport is None or transport.get_extra_info("sslcontext") is not None:
+            return None  # which closes it now
+        self._paced.add(transport.close)
+        return True
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The client is gone: what is being done for it ends, unless it can go on."""
@@ -306,7 +323,10 @@ class ClientConnection(web.RequestHandler):
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._keepalive_handle is None:
             self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
-        self._next()
+        if self._messages:
+            self._next()
+        else:
+            self._resting, self._waiter = None, self._resting
 
     async def _linger(self, payload: StreamReader) -> None:
         """Read the rest of a request that was answered early, so that its client sees the answer."""
@@ -321,8 +341,13 @@ class ClientConnection(web.RequestHandler):
         """Answer what could not be read on a connection that rests, and end it: no request has to be made up for it."""
         self._messages.clear()
         log.debug("request_unreadable", extra={"peer": self.peer, "cause": type(found.exc).__name__})
+        if self.transport is not None:
+            self.transport.pause_reading()
+        self._paced.add(functools.partial(self._turn_away, _unreadable(found.status)))
+
+    def _turn_away(self, answer: bytes) -> None:
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(_unreadable(found.status))
+            self.transport.write(answer)
         self._rest(stays=False)
 
     def handle_error(
@@ -361,12 +386,15 @@ def _unreadable(status: int) -> bytes:
 
 
 class _Server(web.Server):
+    paced: Paced
     direct: Direct | None = None
     inline: Inline | None = None
 
     def __call__(self) -> web.RequestHandler:
         """A handler for one connection."""
-        return ClientConnection(self, loop=self._loop, direct=self.direct, inline=self.inline, **self._kwargs)
+        return ClientConnection(
+            self, loop=self._loop, paced=self.paced, direct=self.direct, inline=self.inline, **self._kwargs
+        )
 
 
 class Runner(web.AppRunner):
@@ -388,4 +416,5 @@ class Runner(web.AppRunner):
                 handler = functools.partial(middleware, handler=handler)
             server.direct = Direct(direct.root, handler)
         server.inline = self.app.get(INLINE)
+        server.paced = Paced(made._loop)
         return server

@@ -93,6 +93,20 @@ async def test_a_connection_on_which_requests_are_not_told_apart_by_their_pieces
         assert at.inline.begun == 0
 
 
+@pytest.mark.parametrize("without_task", [True, False])
+async def test_what_is_no_request_behind_a_call_is_refused_after_the_call_s_answer(
+    pieces: Pieces, without_task: bool
+) -> None:
+    async with place() as at, Client.of(at.inline_port if without_task else at.task_port) as client:
+        await pieces.send(client, numbered(1, "waits"), b"\0 no request\r\n\r\n")
+        at.server.release.set()
+        assert await answered_id(client) == 1
+        assert (await client.answer())[0] == 400
+        assert await asyncio.wait_for(client.reader.read(), 5) == b""
+        assert at.inline.begun == int(without_task)
+        await until(at.at_rest)
+
+
 async def test_who_may_not_come_in_is_turned_away_as_with_a_task() -> None:
     async with place(open_mcp=False) as at:
         for token in ("", "Bearer wrong", f"Bearer {ROOT_TOKEN}"):

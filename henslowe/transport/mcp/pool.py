@@ -123,7 +123,7 @@ class Connection(asyncio.Protocol):
         assert not self._held
         assert self._transport is not None
         self._busy = self._held = True
-        self.is_stream = False
+        self._reusable = self.is_stream = False
         self.status = 0
         self._parser = None
         self._head = head

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bench.fuzz_mcp import SUSPECTS_MAX, Driver, Figures, Fuzzer, Sessions
+from bench.mcp_fuzzing.driving import SUSPECTS_MAX, Driver, Figures, Sessions
+from bench.mcp_fuzzing.requests import Fuzzer
 from henslowe.actors.endpoints import JsonObject, OnNotification
 from henslowe.errors import UpstreamLost
 from tests.transport.gateway.world import LocalServer, World, call_body, echo, version, world

@@ -5,14 +5,17 @@ The reasons to wait are the version machine's own (`henslowe.actors.versions.wai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from henslowe.actors.hooks import HookRow
+from henslowe.actors.hooks.plan import of_gate, standing_of
 from henslowe.actors.traffic import ServiceTraffic
-from henslowe.actors.versions import Halt, Halts, ServiceRow, VersionRow
+from henslowe.actors.versions import Halt, Halts, PendingRow, ServiceRow, VersionRow
+from henslowe.actors.versions.gates import Standing
 from henslowe.actors.versions.waiting import Cause, Wait, at_step, kept
 from henslowe.config.freeze import window_at
-from henslowe.transport.admin.models.services import HaltReply, RolloutReply
+from henslowe.transport.admin.models.services import HaltReply, RolloutReply, WaitingCommandReply
 from henslowe.words import counted
 
 
@@ -93,6 +96,24 @@ def _left(until_s: float, now_s: float) -> str:
     units = ((172_800, 86_400, "days"), (7_200, 3_600, "h"), (120, 60, "min"), (0, 1, "s"))
     size, unit = next((size, unit) for least, size, unit in units if left_s >= least)
     return f" ({left_s / size:.0f} {unit} left)"
+
+
+def command_reply(row: PendingRow | None, hooks: Iterable[HookRow]) -> WaitingCommandReply | None:
+    """A person's command that is not done yet: hooks are asked, or they agreed and its instance is not up."""
+    if row is None:
+        return None
+    agreed = standing_of(of_gate(hooks, row.version, row.epoch, row.point)) is Standing.OPEN
+    said = row.command
+    what = "an instance that is up" if agreed else f"its hooks ({row.point.value})"
+    return WaitingCommandReply(
+        version=row.version,
+        command=said.action.value,
+        by=said.by,
+        reason=said.reason,
+        since_s=row.since_s,
+        waits_for="instance" if agreed else "hooks",
+        words=f"{said.action.value} of v{row.version} by {said.by} waits for {what}",
+    )
 
 
 # -- freezes ----------------

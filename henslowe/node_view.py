@@ -30,6 +30,7 @@ from henslowe.actors.sessions import SESSIONS
 from henslowe.actors.traffic import TrafficStats
 from henslowe.actors.versions import (
     LINE,
+    PENDING,
     SERVICES,
     VERSIONS,
     Halts,
@@ -60,7 +61,14 @@ from henslowe.node_replies import (
     unserved,
     version_reply,
 )
-from henslowe.node_rollouts import freeze_reply, halt_reply, node_freeze_reply, rollout_reply, waiting_detail
+from henslowe.node_rollouts import (
+    command_reply,
+    freeze_reply,
+    halt_reply,
+    node_freeze_reply,
+    rollout_reply,
+    waiting_detail,
+)
 from henslowe.storage import Store
 from henslowe.supervisors import tree_snapshot
 from henslowe.transport.admin.models.base import ActionName, LineName
@@ -166,6 +174,7 @@ class View:
         self._services = node.store.table(SERVICES)
         self._versions = node.store.table(VERSIONS)
         self._hooks = node.store.table(HOOKS)
+        self._pending = node.store.table(PENDING)
 
     # -- reading ----------------
 
@@ -412,7 +421,8 @@ class View:
             replay=newest_replay(row, versions),
             comparison=comparison_reply(row, traffic),
             evidence=evidence_of(row, traffic),
-            hooks=asked_of(row, self._hooks.by("service", row.service)),
+            hooks=asked_of(row, hooks := self._hooks.by("service", row.service)),
+            waiting=command_reply(self._pending.lookup(row.service), hooks),
             tools=len(active.contract.tools) if active is not None else 0,
             instances=tuple(instance_replies(row, shared.instances, shared.health, traffic)),
             scale=scale_reply(crew),

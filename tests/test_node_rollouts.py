@@ -7,12 +7,17 @@ from typing import Any
 
 import pytest
 
+from henslowe.actors.hooks import HookRow, HookState
+from henslowe.actors.hooks.rows import Origin
 from henslowe.actors.ids import ServiceName, VersionKey
+from henslowe.actors.messages import Action, Command
 from henslowe.actors.traffic import ServiceTraffic, TrialStatus
-from henslowe.actors.versions import Halt, Halts, LineRow, ServiceRow, VersionRow, VersionState
+from henslowe.actors.versions import Halt, Halts, LineRow, PendingRow, ServiceRow, VersionRow, VersionState
+from henslowe.actors.versions.gates import Gate
 from henslowe.config.freeze import Window
+from henslowe.config.hooks import HookPoint
 from henslowe.config.ramp import Plan, Step
-from henslowe.node_rollouts import freeze_reply, node_freeze_reply, rollout_reply, waiting_detail
+from henslowe.node_rollouts import command_reply, freeze_reply, node_freeze_reply, rollout_reply, waiting_detail
 from henslowe.transport.admin.models.services import RolloutReply
 
 HELLO = ServiceName("hello")
@@ -40,6 +45,22 @@ def told(row: ServiceRow, calls: int = 31, *, halts: Halts | None = None, **fiel
     reply = rollout_reply(row, {2: canary}, ServiceTraffic(HELLO, trial=trial), halts or Halts(now_s=NOW_S))
     assert reply is not None
     return reply
+
+
+def test_a_command_that_waits_is_told_with_who_said_it_and_what_it_waits_for() -> None:
+    gate = Gate(VersionKey(HELLO, 2), 4, HookPoint.PROMOTE_BEFORE)
+    row = PendingRow.of(gate, Command(HELLO, Action.PROMOTE, "ann", reason="looks good"), NOW_S)
+    asked = HookRow(
+        id="1", service=HELLO, version=2, epoch=4, point=gate.point, name="ask", origin=Origin.SERVICE, gate=True
+    )
+    reply = command_reply(row, [asked])
+    assert reply is not None
+    assert (reply.command, reply.by, reply.reason, reply.since_s) == ("promote", "ann", "looks good", NOW_S)
+    assert reply.words == "promote of v2 by ann waits for its hooks (promote:before)"
+    agreed = command_reply(row, [asked.model_copy(update={"state": HookState.DONE})])
+    assert agreed is not None
+    assert (agreed.waits_for, agreed.words) == ("instance", "promote of v2 by ann waits for an instance that is up")
+    assert command_reply(None, [asked]) is None
 
 
 def test_a_step_is_told_with_its_calls_and_its_gate() -> None:

@@ -70,6 +70,10 @@ def service_lines(service: ServiceReply) -> Iterator[str]:
         yield f"  evidence   {clean(service.evidence)}"
     if service.hooks:
         yield f"  hooks      {clean(service.hooks)}"
+    if service.waiting is not None:
+        why = f" ({clean(service.waiting.reason)})" if service.waiting.reason else ""
+        since = moment(service.waiting.since_s)
+        yield f"  {click.style('waiting', fg=_BUSY)}    {clean(service.waiting.words)}{why}, since {since}"
     if service.sources_gone:
         yield f"  {click.style('sources gone', fg=_BUSY)}: there is no dev/{service.name}; what serves goes on serving"
     if service.freeze is not None:

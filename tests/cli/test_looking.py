@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -256,3 +257,16 @@ def test_the_next_step_after_a_failure_leads_to_where_it_can_be_mended(kind: str
         name="n", version="1", pid=1, url="", workspace="", data="", uptime_s=1.0, health=well, services=(service,)
     )
     assert next_step(node) == step
+
+
+def test_a_command_that_waits_is_shown_with_who_said_it_and_why() -> None:
+    from henslowe.cli.render import service_lines
+    from henslowe.transport.admin.models.services import ServiceReply, WaitingCommandReply
+
+    words = "promote of v4 by ann waits for its hooks (promote:before)"
+    waiting = WaitingCommandReply(
+        version=4, command="promote", by="ann", reason="looks good", since_s=0.0, waits_for="hooks", words=words
+    )
+    service = ServiceReply(name="hello", state="canary", healthy=True, path="/mcp/hello", waiting=waiting)
+    (line,) = [line for line in map(click.unstyle, service_lines(service)) if "waiting" in line]
+    assert line == f"  waiting    {words} (looks good), since -"

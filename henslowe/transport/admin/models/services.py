@@ -83,6 +83,21 @@ class RolloutReply(Reply):
     """The same in words: "step 2 of 4: 25 %, 31 of 50 calls, waits for the gate `owner`"."""
 
 
+class WaitingCommandReply(Reply):
+    """A person's command that was answered "waits": it is done once hooks agree and the instance is up."""
+
+    version: int
+    command: str
+    """promote, promote-full, approve, resume or unfreeze."""
+    by: str
+    reason: str = ""
+    since_s: float
+    """Unix time at which it came to the gate that it waits at."""
+    waits_for: Literal["hooks", "instance"]
+    words: str
+    """The same in words: "promote of v4 by ann waits for its hooks (promote:before)"."""
+
+
 class ServiceReply(Reply):
     """One service: what serves, what is on its way, why."""
 
@@ -125,6 +140,8 @@ class ServiceReply(Reply):
     """What the canary analysis knows, in words."""
     hooks: str = ""
     """Which hooks the version on its way waits for, or was refused by, in words."""
+    waiting: WaitingCommandReply | None = None
+    """What a person has said of it, and is not done yet."""
     tools: int = 0
     """How many tools the active version offers."""
     instances: tuple[InstanceReply, ...] = ()

@@ -127,7 +127,7 @@ def owed(before: int, data: bytes) -> int | None:
         return before - len(data) if len(data) <= before else None
     end = data.find(b"\r\n\r\n", 0, REQUEST_BYTES_MAX)
     head, body = data[:end], len(data) - end - 4
-    if end < 0:
+    if end < 0 or head.lstrip(b"\r\n").startswith(b"CONNECT "):  # whose length means nothing
         return None
     lines = head.lower().split(b"\r\n")[1:]
     lengths = [line[len(_FIELD) :].strip() for line in lines if line.startswith(_FIELD)]

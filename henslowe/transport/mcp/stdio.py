@@ -340,7 +340,7 @@ class StdioLink:
     def _finish(self, error: HensloweError) -> None:
         if self._end is None:
             self._end = error
-            for call in self._calls.values():
+            for call in tuple(self._calls.values()):  # who is told may give a call up at once
                 if not call.reply.done():
                     call.reply.set_exception(self._lost(sent=call.sent))
                     call.reply.exception()  # marks it as seen: a caller still in `drain` finds it there

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from henslowe.cli.app import cli
-from tests.transport.admin.small_node import Background, background
+from tests.transport.admin.background import Background, background
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.cli.conftest import Henslowe
-from tests.transport.admin.small_node import Background
+from tests.transport.admin.background import Background
 
 REPORT = {
     "paths": [],

@@ -7,7 +7,7 @@ import pytest
 
 from henslowe.cli.freezing import until_s
 from tests.cli.conftest import Henslowe
-from tests.transport.admin.small_node import Background
+from tests.transport.admin.background import Background
 
 
 @pytest.mark.parametrize("action", ["promote", "rollback", "hold", "resume", "restart", "remove"])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Henslowe
-from tests.transport.admin.small_node import Background, background
+from tests.transport.admin.background import Background, background
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from henslowe.transport.admin.models.figures import InstanceReply, ScaleReply, V
 from henslowe.transport.admin.models.services import ServiceReply
 from tests.cli.conftest import Henslowe
 from tests.cli.test_looking import next_step
-from tests.transport.admin.small_node import Background
+from tests.transport.admin.background import Background
 
 WINDOW = WindowReply(
     window_s=300.0, calls=812, failures=4, success_rate=0.995, error_rate=0.005, p50_ms=12.06, p95_ms=31.0, p99_ms=88.2

@@ -13,7 +13,7 @@ from tests.cli.conftest import Henslowe
 from tests.storage.faults import Faults
 from tests.storage.migrating import new_spec, old, old_spec
 from tests.storage.stores import running
-from tests.transport.admin.small_node import Background
+from tests.transport.admin.background import Background
 
 VALUE = "s3cr3t-of-ada"
 ROWS = 120

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from henslowe.cli.app import cli
 from tests.cli.conftest import Henslowe
-from tests.transport.admin.small_node import Background, background
+from tests.transport.admin.background import Background, background
 
 
 def next_step(out: str) -> str:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from tests.cli.conftest import Henslowe
-from tests.transport.admin.small_node import Background, record
+from tests.transport.admin.background import Background
+from tests.transport.admin.small_node import record
 from tests.transport.admin.test_admin_captures import exchange
 
 

@@ -10,7 +10,7 @@ from henslowe import templates
 from henslowe.cli.client import NodeClient, service_path
 from henslowe.cli.locate import find_node
 from tests.cli.conftest import Henslowe
-from tests.transport.admin.small_node import Background
+from tests.transport.admin.background import Background
 
 # -- through a node ----------------
 

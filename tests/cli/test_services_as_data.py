@@ -7,7 +7,8 @@ import aiohttp
 import pytest
 
 from tests.cli.conftest import Henslowe
-from tests.transport.admin.small_node import Background, Served, serve
+from tests.transport.admin.background import Background
+from tests.transport.admin.small_node import Served, serve
 
 ADD = ("service", "add", "time", "--command", "uvx mcp-server-time --local-timezone UTC")
 

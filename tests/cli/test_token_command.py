@@ -12,7 +12,7 @@ from henslowe.cli.token import seconds_of
 from henslowe.errors import ConfigError
 from henslowe.storage import Store
 from tests.cli.conftest import Henslowe
-from tests.transport.admin.small_node import background
+from tests.transport.admin.background import background
 
 TOKEN = re.compile(r"hns_[0-9a-f]{12}_[A-Za-z0-9_-]{43}")
 

@@ -11,7 +11,7 @@ from henslowe.cli.up import prepare
 from henslowe.config.provenance import Source
 from henslowe.errors import ListenRefused
 from tests.cli.conftest import Henslowe
-from tests.transport.admin.small_node import Background, background
+from tests.transport.admin.background import Background, background
 
 
 def test_a_tool_is_called_and_its_text_printed(node: Background, henslowe: Henslowe) -> None:

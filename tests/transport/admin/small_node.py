@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import orjson
 from aiohttp import web
-from mcp.shared.inbound import InboundModernRoute, classify_inbound_request
 from prometheus_client import CollectorRegistry, Counter
 
 from henslowe.actors import names
@@ -56,8 +53,7 @@ from henslowe.transport.http_guard import Guard, guard_middleware
 from henslowe.transport.listener import bind_tcp, bind_unix
 from henslowe.transport.rate_limit import RateLimiter
 from henslowe.transport.tokens import ensure_token
-
-T = TypeVar("T")
+from tests.transport.admin.small_server import mcp_hello
 
 
 @dataclass
@@ -390,101 +386,3 @@ async def serve(workspace: Path, *, rate_per_s: float = 1_000.0, socket: bool = 
         await keeper.stop(block=False)
         await writer.stop(block=False)
         store.close()
-
-
-async def mcp_hello(request: web.Request) -> web.StreamResponse:
-    """An MCP endpoint with three tools; refuses what the SDK would not take for a modern request."""
-    message = orjson.loads(await request.read())
-    route = classify_inbound_request(message, headers={key.lower(): value for key, value in request.headers.items()})
-    if not isinstance(route, InboundModernRoute):
-        return web.json_response(
-            {"jsonrpc": "2.0", "id": 1, "error": {"code": -32600, "message": f"{route}"}}, status=400
-        )
-    params = message["params"]
-    if message["method"] == "tools/list":
-        return web.json_response({"jsonrpc": "2.0", "id": message["id"], "result": _tools_page(params.get("cursor"))})
-    name, arguments = params["name"], params["arguments"]
-    result: dict[str, Any] = {"resultType": "complete", "content": [], "isError": False}
-    if name == "greet":
-        result["content"] = [{"type": "text", "text": f"Hello, {arguments.get('name', '?')}!"}]
-    elif name == "grüße":
-        result |= {"structuredContent": {"gruß": "Hallo"}}
-    elif name == "fail":
-        result |= {"content": [{"type": "text", "text": "it\x1b[2J broke"}], "isError": True}
-    elif name == "hang":
-        await asyncio.Event().wait()
-    elif name == "ask":
-        result = {"resultType": "input_required", "inputRequests": {}}
-    else:
-        error = {"code": -32602, "message": f"Unknown tool: {name}"}
-        return web.json_response({"jsonrpc": "2.0", "id": message["id"], "error": error})
-    answer = {"jsonrpc": "2.0", "id": message["id"], "result": result}
-    if name != "fail":
-        return web.json_response(answer)
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-    await response.prepare(request)
-    progress = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {}}
-    for each in (progress, answer):
-        await response.write(b"event: message\ndata: " + orjson.dumps(each) + b"\n\n")
-    return response
-
-
-def _tools_page(cursor: str | None) -> dict[str, Any]:
-    """Two pages of one tool each."""
-    if cursor is None:
-        schema = {"type": "object", "properties": {"name": {}, "loud": {}}, "required": ["name"]}
-        tool = {"name": "greet", "description": "Greet somebody.\nBy name.", "inputSchema": schema}
-        return {"resultType": "complete", "tools": [tool], "nextCursor": "2"}
-    return {"resultType": "complete", "tools": [{"name": "fail\x1b[2J", "inputSchema": {"type": "object"}}]}
-
-
-class Background:
-    """A small node in a thread of its own, for tests of a client that blocks."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, served: Served) -> None:
-        self.loop = loop
-        self.served = served
-        self.node = served.node
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run something on the node's loop and wait for it, at most 5 s."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=5)
-
-    def say(self, *args: Any, **data: Any) -> None:
-        """Put one event into the node's log."""
-        self.run(self.node.say(*args, **data))
-
-
-@contextmanager
-def background(workspace: Path, **options: Any) -> Iterator[Background]:
-    """A small node in a thread until the block ends."""
-    started = threading.Event()
-    box: dict[str, Any] = {}
-
-    async def main() -> None:
-        box["loop"], box["end"] = asyncio.get_running_loop(), asyncio.Event()
-        async with serve(workspace, **options) as served:
-            box["served"] = served
-            started.set()
-            await box["end"].wait()
-
-    def run() -> None:
-        try:
-            asyncio.run(main())
-        except BaseException as error:
-            box["error"] = error
-            raise
-        finally:
-            started.set()
-
-    thread = threading.Thread(target=run, name="small-node")
-    thread.start()
-    assert started.wait(5)
-    if "error" in box:
-        raise box["error"]
-    try:
-        yield Background(box["loop"], box["served"])
-    finally:
-        box["loop"].call_soon_threadsafe(box["end"].set)
-        thread.join(10)
-        assert not thread.is_alive()

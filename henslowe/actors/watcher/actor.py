@@ -126,7 +126,7 @@ class Watcher(ThreadActor):
     def handle_continue(self, _arg: None) -> None:
         """The first look at everything."""
         self._discover()
-        self._publish()
+        self._go_on()
 
     def terminate(self, _reason: Any) -> None:
         """Leave no thread and no descriptor behind."""
@@ -148,6 +148,7 @@ class Watcher(ThreadActor):
             if (gone := self._services.get(message.removed)) is not None:
                 self._remove(gone)
                 self._discover()
+                self._go_on()
             return
         for service in self._services.values():
             if service.announced:
@@ -172,6 +173,10 @@ class Watcher(ThreadActor):
             self._rescan_next()
         elif message == _NEXT:
             self._rescan_next()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """What follows whatever was looked at: the next look at what has not settled, and the status."""
         self._look_where_due()
         self._await_room()
         self._publish()

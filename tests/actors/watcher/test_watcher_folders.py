@@ -186,6 +186,19 @@ async def test_a_removed_service_whose_folder_is_back_unseen_is_told_anew(
     assert (again.service, again.digest) == (first.service, first.digest)
 
 
+async def test_what_has_not_settled_at_the_start_is_looked_at_again_without_waiting_for_a_poll(
+    workspace: Workspace,
+) -> None:
+    workspace.write("hello/server.py")
+    workspace.write("hello/__init__.py", "")
+    await workspace.start(poll_s=60.0, rescan_s=60.0)
+    assert isinstance(first := await workspace.next(), SourceChanged)
+    workspace.write("hello/__init__.py", "")
+    registry.via(names.WATCHER).cast(AnnounceSources(first.service))
+    assert isinstance(await workspace.next(), SourceRemoved)
+    assert isinstance(await workspace.next(), SourceChanged)
+
+
 async def test_the_status_says_what_is_watched(workspace: Workspace) -> None:
     workspace.write("hello/server.py")
     await workspace.start()

@@ -75,7 +75,7 @@ def is_repeatable(call: Call) -> bool:
 class HttpBegun(Reply):
     """An exchange that was begun without a task. See `Begun`."""
 
-    __slots__ = ("_answer", "_call", "_connection", "_counted", "_link")
+    __slots__ = ("_call", "_connection", "_counted", "_link", "_lost")
 
     def __init__(self, link: Exchanging, call: Call, connection: Connection, told: Told) -> None:
         super().__init__(told)
@@ -83,7 +83,8 @@ class HttpBegun(Reply):
         self._call = call
         self._connection = connection
         self._counted = True
-        self._answer: JsonObject | UpstreamLost | None = None
+        self._lost: UpstreamLost | None = None
+        """What the response says that was read: there is no answer in it."""
 
     def set_result(self, _result: None) -> None:
         """The response's head is there, and of no stream all of it."""
@@ -95,9 +96,9 @@ class HttpBegun(Reply):
             return
         try:
             body = connection.body()
-            answer = self._answer = link.plain_answer(call, connection, body)
+            answer = link.plain_answer(call, connection, body)
         except UpstreamLost as lost:
-            self._answer = lost
+            self._lost = lost
             self.told.troubled()
             return
         self._release()
@@ -119,16 +120,14 @@ class HttpBegun(Reply):
     def abandon(self) -> None:
         """See `Begun.abandon`."""
         self._over = True
-        if self._answer is None:  # else the response was read, and the connection may be another's by now
+        if self._lost is None:  # else the response was read, and the connection may be another's by now
             self._connection.abort()
             self._link.given_up(self._call)
         self._release()
 
     async def _rest(self) -> JsonObject:
-        if self._answer is not None:
-            if isinstance(self._answer, UpstreamLost):
-                raise self._answer
-            return self._answer
+        if self._lost is not None:
+            raise self._lost
         link, connection = self._link, self._connection
         try:
             await self._came()

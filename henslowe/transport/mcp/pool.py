@@ -256,8 +256,9 @@ class Connection(asyncio.Protocol):
             self._discarding.cancel()
             self._discarding = None
             self._let_go()
-        if self._head is not None and not self._head.done():
-            self._head.set_result(None)  # the last thing to do: it may begin the connection's next exchange
+        head, self._head = self._head, None  # a connection that rests holds nothing of its last exchange
+        if head is not None and not head.done():
+            head.set_result(None)  # the last thing to do: it may begin the connection's next exchange
 
     def _taken(self) -> bytes:
         body = b"".join(self._buffer)
@@ -284,8 +285,9 @@ class Connection(asyncio.Protocol):
         self._end = error
         self._wake()
         self.abort()
-        if self._head is not None and not self._head.done():
-            self._head.set_exception(error)
+        head, self._head = self._head, None
+        if head is not None and not head.done():
+            head.set_exception(error)
 
     def _wake(self) -> None:
         if self._more is not None and not self._more.done():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from henslowe.errors import ConfigError, InstanceFailed, UpstreamLost
 from henslowe.transport.mcp import McpConnector, pool
 from henslowe.transport.mcp.deadlines import Deadlines
 from henslowe.transport.mcp.endpoint import McpEndpoint
+from henslowe.transport.mcp.http_begun import HttpBegun
 from tests.transport.gateway.world import until
 from tests.transport.mcp.harness import INSTANCE, MODERN_META, SDK, VERSION, Heard, call, running
 
@@ -354,9 +357,11 @@ class Listening:
     """Whoever began a call without a task, and leaves it when it turns out to need one."""
 
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    answers: list[JsonObject] = field(default_factory=list)
 
     def answered(self, answer: JsonObject, size: int) -> None:
-        raise AssertionError(answer)
+        self.answers.append(answer)
+        self.over.set()
 
     def troubled(self) -> None:
         self.over.set()
@@ -380,9 +385,27 @@ async def test_a_call_that_is_left_after_its_answer_leaves_the_connection_to_the
         loop = asyncio.get_running_loop()
         next_one = endpoint._link._pool.idle(loop.time())  # type: ignore[attr-defined]
         begun.abandon()
+        assert left.answers == []
         assert next_one.usable
         assert endpoint._link.in_flight == 0
         assert not any(method == "notifications/cancelled" for method, _, _ in server.requests)
+
+
+async def test_a_connection_that_rests_holds_nothing_of_its_last_call() -> None:
+    async with serving(LegacyServer()) as url, connected(url) as endpoint:
+        told = Listening()
+        begun = endpoint.begin(
+            "tools/call", {}, era=Era.LEGACY, headers={}, timeout_s=5, on_notification=None, told=told
+        )
+        assert begun is not None
+        async with asyncio.timeout(5):
+            await told.over.wait()
+        assert told.answers
+        client = weakref.ref(told)
+        del begun, told
+        assert client() is None
+        (connection,) = (each for each in endpoint._link._pool._all if each.idle)  # type: ignore[attr-defined]
+        assert not any(isinstance(each, HttpBegun) for each in gc.get_referents(connection))
 
 
 async def test_a_body_beyond_the_limit_fails_its_own_call_only() -> None:

@@ -3,9 +3,9 @@
 `rows` are the tables, `machine` the pure transitions: `births`, `rollout`, `rollback`, `reports`, `commands`, `repairs`
 and `contracts` on the `change` they work on, `waiting` for what they wait for, `line` for what holds for all services.
 `gates`, `gatekeeper` and `pending` are about hooks: who has to agree before, and what waits for it. `replay` is the
-way back from events to rows, `actor` the shell that commits them and performs their effects (`effects`), `starting`
-makes the order to run a version. Who judges a version is the canary router (`henslowe.actors.router`); who runs it is
-the instance manager.
+way back from events to rows, `actor` the shell that commits them (`ledger`) and has their `effects` performed
+(`driving`, with `chores` beside it), `starting` makes the order to run a version, and `tries` says when it is tried
+again. Who judges a version is the canary router (`henslowe.actors.router`); who runs it is the instance manager.
 """
 
 from henslowe.actors.versions.actor import VersionMachine

@@ -10,16 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from weakref import WeakSet
 
-from henslowe.actors import failpoints, names
+from henslowe.actors import names
 from henslowe.actors.ids import ServiceName, VersionKey
-from henslowe.actors.kernel import ActorExit, CallTimeout, Continue, Down, LoopActor, Ref, Reply, Timer
+from henslowe.actors.kernel import Continue, Down, LoopActor, Ref, Reply, Timer
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.launch import Wire
 from henslowe.actors.messages import (
@@ -42,7 +41,7 @@ from henslowe.actors.traffic import TrafficStats
 from henslowe.actors.versions import line
 from henslowe.actors.versions.births import unique_semver
 from henslowe.actors.versions.change import Facts, Halts, Policy, in_order
-from henslowe.actors.versions.chores import CHORES, Chores
+from henslowe.actors.versions.driving import Driver
 from henslowe.actors.versions.effects import ROUTES_TIMEOUT_S, Effects, everything_of, unwanted_of
 from henslowe.actors.versions.gatekeeper import Ended, Gatekeeper
 from henslowe.actors.versions.gates import (
@@ -58,21 +57,18 @@ from henslowe.actors.versions.machine import Boot, TimeUp, TryAgain, service_of,
 from henslowe.actors.versions.pending import PendingRow
 from henslowe.actors.versions.rebuild import rebuild_damaged
 from henslowe.actors.versions.reports import next_time_s
-from henslowe.actors.versions.rows import OutboxRow, Rehearsal, ServiceRow
+from henslowe.actors.versions.rows import Rehearsal, ServiceRow
 from henslowe.actors.versions.starting import LayOut
+from henslowe.actors.versions.tries import Tries
 from henslowe.actors.vocabulary import Status
 from henslowe.config.settings import Settings
-from henslowe.errors import Conflict, Corrupt, HensloweError, LimitReached, NotFound, StorageError
+from henslowe.errors import Conflict, Corrupt, LimitReached, NotFound, StorageError
 from henslowe.storage import Store
 
 log = logging.getLogger("henslowe.versions")
 
 RETRY_S: Final = 0.5
 """Until an effect, or a message that storage refused, is tried again."""
-TRY_AGAIN_S: Final = 10.0
-TRY_AGAIN_MAX_S: Final = 600.0
-"""From a version that cannot be kept running to the next try, doubled each time: beyond the instance's own restarts."""
-ATTEMPTS_MAX: Final = 1_000
 REHEARSAL_SPARE_S: Final = 80.0
 """Beyond its budget: a rehearsal looks into failures, which takes as long as starting both versions once more."""
 TIME_LOOK_S: Final = 0.1
@@ -145,8 +141,8 @@ class VersionMachine(LoopActor):
             rehearse=self._rehearse,
             lay_out=lay_out,
         )
-        self._chores = Chores(
-            self._effects.perform, self._ledger.clear, postponed=self._redrive_later, broken=self._chore_broken
+        self._driver = Driver(
+            self._effects.perform, self._ledger.clear, again=self._redrive_later, broken=self._chore_broken
         )
         self._sweep = sweep
         self._gatekeeper = Gatekeeper(gates or NoGates(), self._ledger)
@@ -155,8 +151,7 @@ class VersionMachine(LoopActor):
         self._now_s = now_s
         self._ready: dict[ServiceName, set[int]] = {}
         self._timers: dict[ServiceName, Timer] = {}
-        self._attempts: OrderedDict[VersionKey, int] = OrderedDict()
-        self._redriving = False
+        self._tries = Tries()
         self._manager: Ref | None = None
         """The instance manager that was told everything."""
 
@@ -180,7 +175,7 @@ class VersionMachine(LoopActor):
                 # What it would have tidied stays as it was; crashing would take down what serves.
                 log.warning("boot_not_stored service=%s reason=%s", row.service, error)
             self._arm(row.service)
-        await self._drive(in_order(self._ledger.outbox.rows()))
+        await self._driver.drive(in_order(self._ledger.outbox.rows()))
         await self._ensure_all(unwanted=not first)  # in a node that just began nothing runs yet
         for pending in self._ledger.pending.rows():
             await self.handle_cast(TimeUp(pending.service))
@@ -191,7 +186,7 @@ class VersionMachine(LoopActor):
 
     async def terminate(self, _reason: object) -> None:
         """What is left to do beside the mailbox is done, or is in the outbox for the next life."""
-        await self._chores.finish()
+        await self._driver.finish()
 
     async def handle_call(self, message: Any, _sender: Reply) -> Any:
         """Commands of people and of the pipeline; the answer comes once the commit is durable."""
@@ -211,12 +206,13 @@ class VersionMachine(LoopActor):
                 self._gatekeeper.take(gate_of(message))
             case InstanceUp(version):
                 self._ready.setdefault(version.service, set()).add(version.number)
-                self._attempts.pop(version, None)
+                self._tries.forget(version)
             case InstanceDown(version) | InstanceBroken(version):
                 if not isinstance(message, InstanceDown) or not message.left:
                     self._not_ready(version)
                 if isinstance(message, InstanceBroken):
-                    self._try_again_later(version)
+                    # The machine knows whether there is anything to try.
+                    self.send_after(self._tries.next_s(version), TryAgain(version.service, version.number))
         try:
             await self._hear(message)
         except (StorageError, LimitReached) as error:
@@ -242,8 +238,7 @@ class VersionMachine(LoopActor):
             case ChoreBroken(mistake):
                 raise mistake
             case Redrive():
-                self._redriving = False
-                await self._drive(in_order(self._ledger.outbox.rows()))
+                await self._driver.drive_again(in_order(self._ledger.outbox.rows()))
             case Down():
                 self._manager = None
                 self._ready.clear()
@@ -268,7 +263,7 @@ class VersionMachine(LoopActor):
         done = True
         for row in self._services.rows():
             versions = self._versions.by("service", row.service) if unwanted else ()
-            done &= await self._drive([*everything_of(row.service, row), *unwanted_of(row, versions)])
+            done &= await self._driver.drive([*everything_of(row.service, row), *unwanted_of(row, versions)])
         if not done:  # these effects are in no outbox
             self.send_after(RETRY_S, EnsureAll())
 
@@ -303,7 +298,7 @@ class VersionMachine(LoopActor):
         await self._ledger.commit(name, message, result)
         self._stopped.discard(name)
         self._arm(name)
-        await self._drive(result.effects)
+        await self._driver.drive(result.effects)
         return result.reply
 
     # -- what waited at a gate ----------------
@@ -370,40 +365,11 @@ class VersionMachine(LoopActor):
         registry.via(names.REHEARSAL).cast(Rehearse(version, rehearsal.against, budget_s, rehearsal.short, on_pipes))
         self.send_after(budget_s + REHEARSAL_SPARE_S, lost)
 
-    async def _drive(self, effects: Iterable[OutboxRow]) -> bool:
-        """Performs effects in order; whether all were. One that fails keeps its service's later ones waiting.
-
-        What nobody waits for is only handed over: routes do not change later because of a folder.
-        """
-        done: list[OutboxRow] = []
-        chores: list[OutboxRow] = []
-        waiting: set[ServiceName] = set()
-        for effect in effects:
-            if effect.service in waiting:
-                continue
-            if effect.kind in CHORES:
-                chores.append(effect)
-                continue
-            try:
-                failpoints.reach("versions.before_effect")
-                await self._effects.perform(effect)
-                failpoints.reach("versions.after_effect")
-                done.append(effect)
-            except (ActorExit, CallTimeout, HensloweError, OSError) as error:
-                log.warning("effect_postponed service=%s effect=%s reason=%s", effect.service, effect.effect, error)
-                waiting.add(effect.service)
-                self._redrive_later()
-        self._chores.cross_off(done)
-        self._chores.add(chores)
-        return not waiting
+    def _redrive_later(self) -> None:
+        self.send_after(RETRY_S, Redrive())
 
     def _chore_broken(self, mistake: BaseException) -> None:
         self.ref.send(ChoreBroken(mistake))
-
-    def _redrive_later(self) -> None:
-        if not self._redriving:
-            self._redriving = True
-            self.send_after(RETRY_S, Redrive())
 
     def _not_ready(self, version: VersionKey) -> None:
         self._ready.get(version.service, set()).discard(version.number)
@@ -412,15 +378,6 @@ class VersionMachine(LoopActor):
         self.ref.cast(message)
 
     # -- time and neighbours ----------------
-
-    def _try_again_later(self, version: VersionKey) -> None:
-        """Longer each time; the machine knows whether there is anything to try."""
-        attempt = self._attempts.pop(version, 0)
-        self._attempts[version] = attempt + 1
-        if len(self._attempts) > ATTEMPTS_MAX:
-            self._attempts.popitem(last=False)
-        delay_s = min(TRY_AGAIN_MAX_S, TRY_AGAIN_S * 2.0 ** min(attempt, 16))
-        self.send_after(delay_s, TryAgain(version.service, version.number))
 
     @property
     def _halts(self) -> Halts:

@@ -2,6 +2,7 @@
 
 project = "Henslowe"
 author = "The Henslowe authors"
+project_copyright = author
 extensions = ["myst_parser"]
 html_theme = "furo"
 exclude_patterns = ["_build"]

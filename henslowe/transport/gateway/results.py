@@ -26,6 +26,7 @@ from henslowe.transport.gateway import evidence
 from henslowe.transport.gateway.dialogue import Ask
 from henslowe.transport.gateway.selection import Selection, Target
 from henslowe.transport.gateway.tasks import Tasks
+from henslowe.transport.mcp import large_json
 
 FLUSH_S: Final = 0.25
 RESULT_BYTES_MAX: Final = 1024 * 1024
@@ -134,14 +135,12 @@ class Results:
     async def call(self, target: Target, ask: Ask) -> JsonObject:
         """The answer to a request. Raises what `Tasks.call` raises."""
         name = self._name(ask) if self._limits.cache else None
-        endpoint = None if name is None else self._selection.peek(target, ask.unit)
-        if name is None or endpoint is None or not evidence.reads_only(ask.method, ask.params, endpoint.contract):
-            return await self._tasks.call(target, ask)
-        found = self._find(endpoint, ask) if ask.begun is None else None
-        if found is not None:
+        if name is not None and ask.begun is None and (found := self._found(target, ask)) is not None:
             return found
-        answer = await self._tasks.call(target, ask)
-        self._keep(endpoint, ask, name, answer)
+        answer, endpoint = await self._tasks.call(target, ask)
+        # Kept for who answered: that may be another version than the one which was to be called.
+        if name is not None and endpoint is not None and evidence.reads_only(ask.method, ask.params, endpoint.contract):
+            self._keep(endpoint, ask, name, answer)
         return answer
 
     def kept_as(self, ask: Ask, contract: Contract) -> str | None:
@@ -195,8 +194,12 @@ class Results:
         name = params.get(key)
         return name if isinstance(name, str) else None
 
-    def _find(self, endpoint: Endpoint, ask: Ask) -> JsonObject | None:
-        for owner in ("", _owner(ask)) if self._rows else ():
+    def _found(self, target: Target, ask: Ask) -> JsonObject | None:
+        """What is kept of the version that a call would go to."""
+        endpoint = self._selection.peek(target, ask.unit) if self._rows else None
+        if endpoint is None or not evidence.reads_only(ask.method, ask.params, endpoint.contract):
+            return None
+        for owner in ("", _owner(ask)):
             key = _key(endpoint, ask, owner)
             row = self._rows.get(key)
             if row is None:
@@ -222,6 +225,8 @@ class Results:
             ttl_ms = self._limits.cache_tools.get(f"{endpoint.version.service}/{name}")
         if type(ttl_ms) is not int or ttl_ms <= 0:
             return
+        if large_json.holds_large(answer):
+            return  # a single text is larger than any answer that is kept
         packed = orjson.dumps(answer)
         if len(packed) > RESULT_BYTES_MAX:
             return

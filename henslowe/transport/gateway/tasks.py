@@ -154,18 +154,20 @@ class Tasks:
         now_s = self._clock()
         return any(row.instance == instance and row.open and row.expires_s > now_s for row in self._store.rows())
 
-    async def call(self, target: Target, ask: Ask) -> JsonObject:
-        """The answer to a request that has a target; a task in it is remembered, and has an id of ours.
+    async def call(self, target: Target, ask: Ask) -> tuple[JsonObject, Endpoint | None]:
+        """The answer to a request that has a target, and whose answer it is as it stands; None where it is the node's.
+
+        A task in it is remembered, and has an id of ours.
 
         Raises:
             NotFound: No such service.
         """
         if ask.method in METHODS:
-            return (await self.about(target, ask))[0]
+            return (await self.about(target, ask))[0], None
         answer, endpoint = await self._caller.call(target, ask)
         if endpoint is None or (task := made(answer, ask)) is None:
-            return answer
-        return await self._keep(answer, task, ask, endpoint)
+            return answer, endpoint
+        return await self._keep(answer, task, ask, endpoint), None
 
     async def about(self, target: Target, ask: Ask) -> tuple[JsonObject, ServiceName | None]:
         """The answer to a request about tasks, and whose task it is; `target` is "" where it may be any service's.

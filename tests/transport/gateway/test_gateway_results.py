@@ -9,6 +9,8 @@ import pytest
 
 from henslowe.actors.endpoints import Era, JsonObject, OnNotification
 from henslowe.actors.results.rows import ResultRow
+from henslowe.actors.routes import Route
+from henslowe.errors import UpstreamLost
 from tests.transport.gateway.world import LocalServer, World, modern_body, text, tool, until, version, world
 
 V1, V2 = version("hello", 1), version("hello", 2)
@@ -86,6 +88,25 @@ async def test_another_version_is_asked_anew(gw: World) -> None:
     new = gw.serve(Marked(V2, {}))
     await read(gw)
     assert new.calls == ["resources/read"]
+
+
+async def test_what_another_version_answered_in_the_end_is_kept_for_that_one(gw: World) -> None:
+    class Dying(Marked):
+        async def _answer(self, method: str, params: JsonObject, notify: OnNotification) -> JsonObject:
+            if not dead:
+                dead.append(gw.serve(new))
+                raise UpstreamLost("it fell over", sent=True)
+            return await super()._answer(method, params, notify)
+
+    dead: list[LocalServer] = []
+    old, new = Dying(V1, {}), Marked(V2, {})
+    gw.serve(old)
+    await read(gw)  # begun at the old one
+    await read(gw)
+    assert new.calls == ["resources/read"]
+    gw.route(Route(V1.service, V1))
+    await read(gw)
+    assert old.calls == ["resources/read"]
 
 
 async def test_what_a_server_announces_as_changed_is_forgotten(gw: World) -> None:

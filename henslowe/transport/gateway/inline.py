@@ -97,6 +97,7 @@ class InlineCalls:
         self.serving = serving
         self.schemas = schemas
         self.refusal = refusal
+        self._request_bytes_max = serving.settings.request_bytes_max
 
     def begin(self, client: Client, head: Head, who: Principal, raw: bytes, at: int) -> InlineCall | None:
         """The call of a request, under way; None, and nothing was done, where it takes a task.
@@ -113,7 +114,7 @@ class InlineCalls:
         size = len(raw) - at
         if (
             scope is None
-            or size > serving.settings.request_bytes_max
+            or size > self._request_bytes_max
             or serving.visitors.asked
             or not self._policy.permit(who).everything
         ):
@@ -141,7 +142,7 @@ class InlineCalls:
         else:
             ask, session = self.legacy.plain(head, call.scope, message, call)
             if session is not None:
-                call.session, call.session_id = session, session.id
+                call.session, call.session_id = session, head.session_id
         if ask is None or ask.method in METHODS:
             return False
         call.ask = ask

@@ -7,7 +7,6 @@ there to be closed at once. See `connections` for what is done this way.
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -17,28 +16,30 @@ AT_ONCE: Final = 4
 
 
 class Paced:
-    """Calls functions in the order in which they came, at most `at_once` in a turn. Runs in: the node's loop.
-
-    They must not raise.
-    """
+    """Calls functions in the order in which they came, at most `at_once` in a turn. Runs in: the node's loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, at_once: int = AT_ONCE) -> None:
         self._loop = loop
         self._at_once = at_once
         self._waiting: deque[Callable[[], None]] = deque()
+        self._going = False
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def add(self, work: Callable[[], None]) -> None:
         """Have something done soon."""
-        if not self._waiting:
-            self._loop.call_soon(self._turn)
         self._waiting.append(work)
+        if not self._going:
+            self._going = True
+            self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        for work in tuple(itertools.islice(self._waiting, self._at_once)):
-            work()
-            self._waiting.popleft()  # only now, or what is added meanwhile would have a turn of its own
-        if self._waiting:
-            self._loop.call_soon(self._turn)
+        try:
+            for _ in range(min(self._at_once, len(self._waiting))):
+                work = self._waiting.popleft()
+                work()
+        finally:
+            self._going = bool(self._waiting)
+            if self._going:
+                self._loop.call_soon(self._turn)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from pathlib import Path
 
@@ -17,15 +16,15 @@ def table_size() -> int:
 
 
 def test_the_table_is_as_large_as_was_asked_for_and_nothing_is_left_open() -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = set(Path("/proc/self/fd").iterdir())
     wanted = min(2 * table_size(), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     make_room(wanted)
     assert table_size() >= wanted
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(Path("/proc/self/fd").iterdir()) == before
 
 
 def test_no_more_is_asked_for_than_the_process_may_have() -> None:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    before = set(os.listdir("/proc/self/fd"))
+    before = set(Path("/proc/self/fd").iterdir())
     make_room(limit * 2 if limit < 1 << 20 else 1 << 16)
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(Path("/proc/self/fd").iterdir()) == before

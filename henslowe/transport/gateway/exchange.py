@@ -25,12 +25,14 @@ from henslowe.transport.gateway.protocol import (
     SSE_HEADERS,
     node_error,
     response_bytes,
+    response_pieces,
     retry_after,
     sse_frame,
 )
 from henslowe.transport.gateway.unsent import LARGE_BYTES, Unsent, send_slices
 from henslowe.transport.http_guard import cors_headers
 from henslowe.transport.json_reply import JsonReply
+from henslowe.transport.mcp.large_json import Pieces
 
 PENDING_MAX: Final = 1_000
 """Notifications that wait for a slow reader; while there are as many, further ones are dropped."""
@@ -138,7 +140,7 @@ class Exchange:
         self, answer: JsonObject, unsent: Unsent, *, status: int = 200, headers: dict[str, str] | None = None
     ) -> web.StreamResponse:
         """Send the answer, as JSON or as the last event, and return the finished response."""
-        body = response_bytes(self.request_id, answer)
+        body = response_pieces(self.request_id, answer)
         if "error" in answer and (wait := retry_after(answer)):
             headers = {**(headers or {}), "Retry-After": wait}
         del answer  # while a slow client takes the bytes, nothing else is held for it
@@ -148,19 +150,19 @@ class Exchange:
             with unsent.holding(len(body)):
                 return await self._finish(body, status, headers)
         except LimitReached as error:
-            return await self._finish(response_bytes(self.request_id, node_error(error)), 503, headers)
+            return await self._finish(response_pieces(self.request_id, node_error(error)), 503, headers)
 
-    async def _finish(self, body: bytes, status: int, headers: dict[str, str] | None) -> web.StreamResponse:
+    async def _finish(self, body: Pieces, status: int, headers: dict[str, str] | None) -> web.StreamResponse:
         if self._writer is None:
             if len(body) <= LARGE_BYTES:
-                reply = JsonReply(body, status)
+                reply = JsonReply(body.joined(), status)
                 if headers:
                     reply.headers.update(headers)
                 return reply
             headers = {**_JSON, **headers} if headers else _JSON
             response = web.StreamResponse(status=status, headers={**headers, **cors_headers(self._request)})
             return await send_slices(self._request, response, body)
-        self._event(body, last=True)
+        self._event(body.joined(), last=True)
         self._done = True
         return await self._writer
 

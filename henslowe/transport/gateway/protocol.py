@@ -12,7 +12,8 @@ import orjson
 
 from henslowe.actors.endpoints import JsonObject
 from henslowe.errors import HensloweError
-from henslowe.transport.mcp import jsonrpc
+from henslowe.transport.mcp import jsonrpc, large_json
+from henslowe.transport.mcp.large_json import Pieces
 
 SESSION_HEADER: Final = "Mcp-Session-Id"
 VERSION_HEADER: Final = "MCP-Protocol-Version"
@@ -84,10 +85,17 @@ def retry_after(answer: JsonObject) -> str:
 def response_bytes(request_id: Any, answer: JsonObject) -> bytes:
     """A JSON-RPC response on the wire; an error where a server's answer is nested too deep to be written."""
     try:
-        return orjson.dumps({"jsonrpc": "2.0", "id": request_id, **answer})
+        return large_json.dumps({"jsonrpc": "2.0", "id": request_id, **answer})
     except orjson.JSONEncodeError:
         refused = jsonrpc.error(jsonrpc.INTERNAL_ERROR, "the server's answer is nested too deep", {"code": "too_large"})
         return orjson.dumps({"jsonrpc": "2.0", "id": request_id, **refused})
+
+
+def response_pieces(request_id: Any, answer: JsonObject) -> Pieces:
+    """The same in pieces, of which the large texts of the answer are not copied."""
+    if large_json.holds_large(answer):
+        return Pieces(large_json.split({"jsonrpc": "2.0", "id": request_id, **answer}))
+    return Pieces([response_bytes(request_id, answer)])
 
 
 def sse_frame(message: bytes, event_id: str = "") -> bytes:

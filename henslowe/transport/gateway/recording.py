@@ -16,6 +16,7 @@ from henslowe.transport.gateway.metrics import GatewayMetrics
 from henslowe.transport.gateway.mirroring import Mirror
 from henslowe.transport.gateway.selection import Choice
 from henslowe.transport.gateway.visitors import counted
+from henslowe.transport.mcp import large_json
 
 
 @dataclass(slots=True)
@@ -55,9 +56,10 @@ class Recording:
         endpoint, route, capture = choice.endpoint, choice.route, self.capture
         version = endpoint.version
         if capture is not None and capture.wants(version.service, ask.method, ask.unit.key):
-            capture.record(_exchange(ask, endpoint, answer, ended))
+            told = None if answer is None else large_json.plain(answer)
+            capture.record(_exchange(ask, endpoint, told, ended))
         if route.mirror and answer is not None and self.mirror is not None:
-            self.mirror.offer(ask, choice, answer, ended.took_s)
+            self.mirror.offer(ask, choice, large_json.plain(answer), ended.took_s)
         if choice.arm is None:
             self.metrics.call(version, outcome, ended.took_s)
         else:

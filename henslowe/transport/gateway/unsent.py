@@ -15,12 +15,13 @@ from typing import Final
 from aiohttp import web
 
 from henslowe.errors import LimitReached
+from henslowe.transport.mcp.large_json import Pieces
 
 LARGE_BYTES: Final = 64 * 1024
 """Answers up to this size are not counted: sockets hold as much."""
 _SLICE_BYTES: Final = 64 * 1024
-_SLICES_AT_ONCE: Final = 8
-"""Sent before others have their turn: a socket may take megabytes without a wait."""
+_SLICES_AT_ONCE: Final = 2
+"""Sent before others have their turn: a socket may take megabytes without a wait, at some 40 us a slice."""
 
 
 class Unsent:
@@ -56,14 +57,13 @@ class Unsent:
             self.held -= count
 
 
-async def send_slices(request: web.Request, response: web.StreamResponse, body: bytes) -> web.StreamResponse:
+async def send_slices(request: web.Request, response: web.StreamResponse, body: Pieces) -> web.StreamResponse:
     """Send a body as fast as its client takes it, so that the connection never buffers more than a slice."""
     response.content_length = len(body)
-    view = memoryview(body)
     with suppress(ConnectionError):  # the client is gone, and nobody else waits for it
         await response.prepare(request)
-        for number, at in enumerate(range(0, len(body), _SLICE_BYTES), 1):
-            await response.write(view[at : at + _SLICE_BYTES])
+        for number, part in enumerate(body.slices(_SLICE_BYTES), 1):
+            await response.write(part)
             if not number % _SLICES_AT_ONCE:
                 await asyncio.sleep(0)
         await response.write_eof()

@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 
 from henslowe.actors.endpoints import JsonObject
+from henslowe.transport.mcp.large_json import LongLine, decode
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
@@ -56,13 +57,15 @@ def error(code: int, message: str, data: Any = None) -> JsonObject:
     return {"error": body}
 
 
-def messages(data: bytes | bytearray) -> list[JsonObject]:
+def messages(data: bytes | bytearray | LongLine) -> list[JsonObject]:
     """The messages in one JSON text: one object, or the objects of a batch (revision 2025-03-26 had batches).
+
+    In the result of a long line there may be large texts.
 
     Raises:
         ValueError: It is not JSON, or not made of objects.
     """
-    decoded = orjson.loads(data)
+    decoded = decode(data) if isinstance(data, LongLine) else orjson.loads(data)
     if isinstance(decoded, dict):
         return [decoded]
     if isinstance(decoded, list) and decoded and all(isinstance(item, dict) for item in decoded):

@@ -1,7 +1,8 @@
 """Cuts a byte stream into lines within a limit; a longer line is skipped without being held in memory.
 
 Pure: bytes in, lines out. What is in a line is not its business, except that of a skipped one it keeps both ends,
-where a JSON-RPC response says which request it answers.
+where a JSON-RPC response says which request it answers, and that a long one is looked through as it comes
+(`large_json`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final
+
+from henslowe.transport.mcp.large_json import LongLine, StringScanner
 
 LONG_BYTES: Final = 256 * 1024
 """From here on the pieces of a line are put together as they come: all at once, many megabytes take milliseconds."""
@@ -34,6 +37,10 @@ class TooLong:
         return int(found[1]) if found else None
 
 
+Line = bytes | LongLine | TooLong
+"""What is handed out."""
+
+
 class LineCutter:
     """Lines from chunks.
 
@@ -45,14 +52,16 @@ class LineCutter:
         self._max = line_bytes_max
         self._parts: list[bytes] = []
         self._long: bytearray | None = None
+        self._scanner = StringScanner()
+        """Of the long line."""
         self._held = 0
         self._skipped = 0
         self._head = self._tail = b""
 
-    def feed(self, data: bytes) -> list[bytes | bytearray | TooLong]:
+    def feed(self, data: bytes) -> list[Line]:
         """The lines that end in this chunk, without their line ends."""
         *ended, rest = data.split(b"\n")
-        lines: list[bytes | bytearray | TooLong] = []
+        lines: list[Line] = []
         for piece in ended:
             self._take(piece)
             lines.append(self._line())
@@ -72,18 +81,22 @@ class LineCutter:
             self._parts.append(piece)
             if self._held > LONG_BYTES or self._held > self._max:
                 self._long = bytearray().join(self._parts)
+                self._scanner = StringScanner()
                 self._parts.clear()
         if self._held > self._max:
             assert self._long is not None
             self._skipped, self._head, self._tail = self._held, bytes(self._long[:ENDS]), bytes(self._long[-ENDS:])
             self._long = None
+        elif self._long is not None:
+            self._scanner.feed(self._long)
 
-    def _line(self) -> bytes | bytearray | TooLong:
-        line: bytes | bytearray | TooLong
+    def _line(self) -> Line:
+        line: Line
         if self._skipped:
             line = TooLong(self._skipped, self._head, self._tail)
         elif self._long is not None:
-            line = self._long
+            self._scanner.feed(self._long, whole=True)
+            line = LongLine(self._long, self._scanner.found)
         else:
             line = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()

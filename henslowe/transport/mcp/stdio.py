@@ -13,10 +13,11 @@ from typing import Final
 
 from henslowe.actors.endpoints import ByteReader, ByteWriter, Era, JsonObject, OnNotification, OnRequest
 from henslowe.errors import HensloweError, InstanceFailed, LimitReached, UpstreamLost
-from henslowe.transport.mcp import eras, jsonrpc
+from henslowe.transport.mcp import eras, jsonrpc, large_json
 from henslowe.transport.mcp.asked import Asked
 from henslowe.transport.mcp.begun import Begun, Told
 from henslowe.transport.mcp.deadlines import Deadlines
+from henslowe.transport.mcp.large_json import LongLine
 from henslowe.transport.mcp.lines import LineCutter, TooLong
 from henslowe.transport.mcp.link import NEVER_CANCELLED, NO_HEADERS, STREAMS, too_large, with_own_token, with_token
 from henslowe.transport.mcp.stdio_begun import Call, StdioBegun
@@ -252,14 +253,17 @@ class StdioLink:
         self._unasked_left, self._unasked_at_s = min(UNASKED_BURST, self._unasked_left + earned), now_s
         return max(0.0, -self._unasked_left / UNASKED_PER_S)
 
-    def _line(self, line: bytes | bytearray) -> None:
+    def _line(self, line: bytes | LongLine) -> None:
         try:
             received = jsonrpc.messages(line)
         except ValueError:
             self._unasked_left -= 1
-            if line and not line.isspace():
-                self._garbage(line)
+            text = line.data if isinstance(line, LongLine) else line
+            if text and not text.isspace():
+                self._garbage(text)
             return
+        if isinstance(line, LongLine):
+            received = [message if self._passes_on(message) else large_json.plain(message) for message in received]
         for message in received:
             if "method" not in message:
                 self._response(message, len(line))
@@ -271,6 +275,11 @@ class StdioLink:
 
     def _call(self, number: object) -> Call | None:
         return self._calls.get(number) if type(number) is int else None
+
+    def _passes_on(self, message: JsonObject) -> bool:
+        """Whether who gets a message can do with large texts in it: the gateway, as a rule."""
+        call = self._call(message.get("id")) if "method" not in message else None
+        return call is not None and isinstance(call.reply, StdioBegun)
 
     def _response(self, message: JsonObject, size: int) -> None:
         call = self._call(message.get("id"))

@@ -163,7 +163,7 @@ def _value(table: str, row: RawRow, spec: TableSpec[Any] | None) -> dict[str, An
     if spec is not None:
         with suppress(HensloweError):  # newer than this, or with secrets that have no key here: as it is stored
             typed = spec.row_of(row.fields, row.schema, row.packed)
-            return value | {"typed": True, "row": _plain(typed.model_dump(mode="json"))}
+            return value | {"typed": True, "row": _plain(typed.model_dump())}
     return value | {"row": _plain(row.fields)}
 
 
@@ -174,7 +174,7 @@ def _plain(value: Any) -> Any:
     match value:
         case dict():
             return {str(name): _plain_field(str(name), inner) for name, inner in value.items()}
-        case list() | tuple():
+        case list() | tuple() | set() | frozenset():
             return [_plain(inner) for inner in value]
         case bytes():
             return {"base64": base64.b64encode(value).decode()}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from henslowe.actors.ids import BuildId, ServiceName
+from henslowe.actors.router import EVIDENCE, EvidenceRow
 from henslowe.actors.versions import SERVICES, VERSIONS, ServiceRow, VersionRow, VersionState
 from henslowe.config.settings import StorageSettings
 from henslowe.storage import Archive, EventDraft, NodeLock, Store
@@ -53,9 +54,16 @@ def data(workspace: Path) -> Path:
                 said = {"row": row.model_dump(mode="json"), "service_row": service.model_dump(mode="json")}
                 txn.append(EventDraft("lifecycle", "DEPLOY_COMPLETE", "SUCCESS", HELLO, row.number, said))
                 await txn.commit()
+            learned = {"pieces": [b"\xff"]}
+            await store.table(EVIDENCE).insert(EvidenceRow(service=HELLO, epoch=1, new=2, learned=learned, saved_s=1.0))
 
     asyncio.run(fill())
     return folder
+
+
+def test_dump_shows_what_is_no_text_in_base64(henslowe: Henslowe, data: Path) -> None:
+    (row,) = henslowe("storage", "dump", "evidence").json_lines
+    assert (row["typed"], row["row"]["learned"]) == (True, {"pieces": [{"base64": "/w=="}]})
 
 
 def test_info_says_what_is_stored_and_what_to_do_next(henslowe: Henslowe, data: Path) -> None:

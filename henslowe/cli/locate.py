@@ -112,10 +112,15 @@ def _up(workspace: Path | str) -> str:
 
 
 def _alive(pid: int) -> bool:
+    """Whether the process runs: one that has ended may be there until its parent looks at it, as in many containers."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return True
+    return not stat.rpartition(")")[2].startswith(" Z")

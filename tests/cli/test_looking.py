@@ -231,6 +231,10 @@ def test_a_node_that_ended_without_saying_so_is_told_apart(workspace: Path, hens
     run = henslowe("status")
     assert run.exit_code == 3
     assert "has ended" in run.err
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # it stays there: nobody took its status
+        path.write_text(json.dumps(dataclasses.asdict(file) | {"pid": ended.pid}))
+        assert f"its process {ended.pid} has ended" in henslowe("status").err
     path.write_text(json.dumps(dataclasses.asdict(file) | {"boot_id": "another"}))
     assert "restarted since" in henslowe("status").err
     path.write_text("{")

@@ -92,6 +92,7 @@ async def check_server(
     except InstanceFailed as error:
         if not error.details.get("again"):
             raise StageFailed(error.message, hint=error.hint) from error
+        output.forget()
         checked = await _open(place, connector, version, launch, output, examples=examples)
     return checked
 

@@ -89,6 +89,10 @@ class StageOutput:
         for line in cutter.end():
             self.add(channel, line)
 
+    def forget(self) -> None:
+        """A new process begins: what the one before printed explains nothing any more."""
+        self.kept.clear()
+
     def excerpt(self) -> str:
         """The last lines, as a failure shows them; standard output last, since that is where tests say what failed."""
         lines = sorted(((name == "stdout", text) for name, text in self.kept if text.strip()), key=lambda line: line[0])

@@ -238,6 +238,16 @@ def supersede(change: Change, number: int, reason: str, stage: str = "") -> None
     change.say(EventType.VERSION_SUPERSEDED, Status.CANCELLED, number, reason=reason)
 
 
+def fail_staged(change: Change, *, stage: str, reason: str, status: Status = Status.FAILED) -> None:
+    """The staged version comes to nothing: FAILED, its instance let go, and said with this status."""
+    number = change.service.staged
+    change.set_version(number, state=VersionState.FAILED, stage=stage, reason=reason)
+    change.set_service(staged=0)
+    change.effect(EffectKind.RELEASE, number)
+    change.effect(EffectKind.LINKS)
+    change.say(EventType.VERSION_FAILED, status, number, stage=stage, reason=reason)
+
+
 def offers(contract: Contract) -> dict[str, Any]:
     """The fields of a version row that say what it offers."""
     return {

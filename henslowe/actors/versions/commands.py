@@ -11,12 +11,12 @@ from typing import Any
 
 from henslowe.actors.messages import Action, Command
 from henslowe.actors.versions import repairs
-from henslowe.actors.versions.births import ABORTED, existing
+from henslowe.actors.versions.births import ABORTED, existing, fail_staged
 from henslowe.actors.versions.change import Change
 from henslowe.actors.versions.repairs import heard, why
 from henslowe.actors.versions.rollback import roll_back_active, roll_back_canary
 from henslowe.actors.versions.rollout import activate, advance, deploy, go_on, makes_canary, step_of, steps_of
-from henslowe.actors.versions.rows import EffectKind, Halt, Kind, VersionRow, VersionState
+from henslowe.actors.versions.rows import Halt, Kind, VersionRow, VersionState
 from henslowe.actors.versions.waiting import Cause, frozen, gate_before
 from henslowe.actors.vocabulary import EventType, Status
 from henslowe.errors import Conflict, NotFound
@@ -273,12 +273,7 @@ def _abort(change: Change, message: Command) -> str:
         )
     heard(change, message, service.canary or service.staged)
     if service.staged:
-        number, reason = service.staged, why(message)
-        change.set_version(number, state=VersionState.FAILED, stage=ABORTED, reason=reason)
-        change.set_service(staged=0)
-        change.effect(EffectKind.RELEASE, number)
-        change.effect(EffectKind.LINKS)
-        change.say(EventType.VERSION_FAILED, Status.CANCELLED, number, stage=ABORTED, reason=reason)
+        fail_staged(change, stage=ABORTED, reason=why(message), status=Status.CANCELLED)
     if service.canary:
         roll_back_canary(change, why(message), by=message.by)
     serves = f"{change.key(service.active)} serves everybody" if service.active else "nothing serves"

@@ -16,13 +16,13 @@ from typing import Any, Final, Protocol
 
 from henslowe.actors.ids import VersionKey
 from henslowe.actors.messages import Command, HooksAgreed, HooksRefused
+from henslowe.actors.versions.births import REASON_MAX, fail_staged
 from henslowe.actors.versions.change import Change, State
-from henslowe.actors.versions.rows import EffectKind, VersionRow, VersionState
+from henslowe.actors.versions.rows import VersionRow, VersionState
 from henslowe.actors.vocabulary import EventType, Status, Stream
 from henslowe.config.hooks import HookPoint
 from henslowe.storage import EventDraft
 
-REASON_MAX: Final = 4_096
 _BEFORE_ACTIVE: Final = frozenset({VersionState.STAGED, VersionState.CANARY})
 
 
@@ -120,12 +120,7 @@ def refused(change: Change, message: HooksRefused) -> None:
     number = message.version.number
     if not change.exists or message.epoch != change.service.epoch or change.service.staged != number:
         return
-    reason = message.reason[:REASON_MAX]
-    change.set_version(number, state=VersionState.FAILED, stage=message.point.value, reason=reason)
-    change.set_service(staged=0)
-    change.effect(EffectKind.RELEASE, number)
-    change.effect(EffectKind.LINKS)
-    change.say(EventType.VERSION_FAILED, Status.FAILED, number, stage=message.point.value, reason=reason)
+    fail_staged(change, stage=message.point.value, reason=message.reason[:REASON_MAX])
 
 
 def waiting_reply(gate: Gate, message: Command, state: State) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict
 
 from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.messages import Command
+from henslowe.actors.versions.births import REASON_MAX
 from henslowe.actors.versions.change import State
-from henslowe.actors.versions.gates import REASON_MAX, Gate
+from henslowe.actors.versions.gates import Gate
 from henslowe.actors.vocabulary import EventType, Status, Stream
 from henslowe.config.hooks import HookPoint
 from henslowe.storage import EventDraft, TableSpec

@@ -19,7 +19,7 @@ from henslowe.actors.messages import (
     VersionOutgrown,
 )
 from henslowe.actors.versions import rehearsing
-from henslowe.actors.versions.births import REASON_MAX, offers, stage, supersede
+from henslowe.actors.versions.births import REASON_MAX, fail_staged, offers, stage, supersede
 from henslowe.actors.versions.change import Change, Halts
 from henslowe.actors.versions.rollback import roll_back_active, roll_back_canary, swap_back, way_back
 from henslowe.actors.versions.rollout import go_on, let_go, make_permanent, step_shown
@@ -72,11 +72,7 @@ def instance_broken(change: Change, message: InstanceBroken) -> None:
         return
     service = change.service
     if service.staged == number:
-        change.set_version(number, state=VersionState.FAILED, stage="start", reason=reason)
-        change.set_service(staged=0)
-        change.effect(EffectKind.RELEASE, number)
-        change.effect(EffectKind.LINKS)
-        change.say(EventType.VERSION_FAILED, Status.FAILED, number, stage="start", reason=reason)
+        fail_staged(change, stage="start", reason=reason)
     elif service.canary == number:
         roll_back_canary(change, f"its instance cannot be kept running: {reason}")
     elif service.active == number:
@@ -134,12 +130,8 @@ def verdict(change: Change, message: Verdict) -> None:
     match message.decision:
         case Decision.PROMOTE | Decision.ADVANCE if service.canary == number:
             step_shown(change, message.why, promotes=message.decision is Decision.PROMOTE)
-        case Decision.ROLL_BACK if service.canary == number:
-            roll_back_canary(change, message.why)
-        case Decision.ROLL_BACK if service.active == number and change.version(number).probation:
-            target = way_back(change)
-            if target and not service.rollback_to:
-                roll_back_active(change, target, message.why)
+        case Decision.ROLL_BACK:
+            _take_back(change, number, message.why)
         case Decision.PROBATION_PASSED if service.active == number and change.version(number).probation:
             make_permanent(change, message.why)
 
@@ -147,15 +139,19 @@ def verdict(change: Change, message: Verdict) -> None:
 def outgrown(change: Change, message: VersionOutgrown) -> None:
     """A version on trial whose instances grow beyond its limit of memory is taken back; others are only replaced."""
     number = message.version.number
-    if not change.exists or number not in change.versions:
-        return
+    if change.exists and number in change.versions:
+        _take_back(change, number, message.why)
+
+
+def _take_back(change: Change, number: int, why: str) -> None:
+    """A version on trial, if there is something to go back to; nothing for one that is not, or goes already."""
     service = change.service
     if service.canary == number:
-        roll_back_canary(change, message.why)
+        roll_back_canary(change, why)
         return
     on_trial = service.active == number and change.version(number).probation and not service.rollback_to
     if on_trial and (target := way_back(change)):
-        roll_back_active(change, target, message.why)
+        roll_back_active(change, target, why)
 
 
 def time_up(change: Change) -> None:

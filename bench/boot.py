@@ -56,6 +56,7 @@ async def write_history(workspace: Path, scale: int) -> None:
     store = Store.open(workspace / ".henslowe", "n1")
     spec = store.child_spec()
     writer = await spec.actor.start_link(*spec.args, **spec.kwargs, parent=None)
+    assert writer is not None, "it is started, not ignored"
     services, versions = store.table(SERVICES), store.table(VERSIONS)
     template = versions.rows()[0]
     dice = random.Random(1)

@@ -52,13 +52,14 @@ async def main() -> int:
         on_closed=lambda _: None,
         timeout_s=10,
     )
-    assert bare.stdin is not None
-    assert bare.stdout is not None
+    stdin, stdout = bare.stdin, bare.stdout
+    assert stdin is not None
+    assert stdout is not None
     line = orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": CALL}) + b"\n"
 
     async def exchange() -> None:
-        bare.stdin.write(line)
-        orjson.loads(await bare.stdout.readline())
+        stdin.write(line)
+        orjson.loads(await stdout.readline())
 
     async def legacy() -> None:
         await endpoint.request("tools/call", CALL, era=Era.LEGACY)

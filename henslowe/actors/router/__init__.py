@@ -1,6 +1,6 @@
 """The canary router: what is routed where, and whether a version earns its traffic.
 
-`derive` makes routes and trials from rows, `verdict` judges a `trial` (with `randomised`, `sequential` and `latency`),
+`derive` makes routes and trials from rows, `verdict` judges a `trial` (with `randomised`, `sequential`, `latency`),
 `counters` count the traffic; `keeping` has it outlive the node (`rows`, `pieces`), at the pace of `pacing`. `actor` is
 the shell around them.
 """

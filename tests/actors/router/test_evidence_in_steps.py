@@ -14,7 +14,8 @@ from henslowe.actors.ids import ServiceName, VersionKey
 from henslowe.actors.messages import Decision
 from henslowe.actors.router import Evidence, Past, Rules, Trial
 from henslowe.actors.router.pieces import at_once
-from henslowe.actors.router.randomised import LEVELS, ODDS, RandomisedStream
+from henslowe.actors.router.randomised import LEVELS, RandomisedStream
+from henslowe.actors.router.units import ODDS
 from henslowe.actors.router.verdict import ALL
 from henslowe.actors.routes import Arm, CallRecord, Outcome
 

@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 
 from henslowe.actors.router.randomised import (
     LEVELS,
-    LOG_RATIO_MAX,
     LOG_WEIGHTS,
-    ODDS,
     SHARES_LONG,
     SHARES_SHORT,
     SPENT_MAX,
     RandomisedStream,
 )
+from henslowe.actors.router.units import LOG_RATIO_MAX, ODDS
 from henslowe.actors.router.verdict import SHARE_ALL, SHARE_HARD, SHARE_SLOW, SHARE_TOOLS
 
 

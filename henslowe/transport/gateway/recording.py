@@ -56,7 +56,7 @@ class Recording:
         endpoint, route, capture = choice.endpoint, choice.route, self.capture
         version = endpoint.version
         if capture is not None and capture.wants(version.service, ask.method, ask.unit.key):
-            told = None if answer is None else large_json.plain(answer)
+            told = None if answer is None else large_json.excerpts(answer)
             capture.record(_exchange(ask, endpoint, told, ended))
         if route.mirror and answer is not None and self.mirror is not None:
             self.mirror.offer(ask, choice, large_json.plain(answer), ended.took_s)

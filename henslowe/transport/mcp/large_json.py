@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import orjson
 
@@ -24,9 +24,13 @@ from henslowe.actors.endpoints import JsonObject
 
 CUT_BYTES: Final = 1024 * 1024
 """Strings from this size on are cut out: shorter ones take a millisecond, and may be kept (`gateway.results`)."""
+EXCERPT_BYTES: Final = 1024 * 1024 + 16 * 1024
+"""What an excerpt is made of: more than `capture.record_bytes_max` may be."""
+_AT_ONCE_BYTES: Final = 96 * 1024
+"""Looked at when a piece comes: more than a piece, so that what came before it is caught up with."""
 _ESCAPE_BYTES: Final = 12
 """The longest escape: two halves of a character, `\\ud83d\\ude00`."""
-_TRIES_MAX: Final = 64
+_TRIES_MAX: Final = 8
 _QUOTE: Final = 0x22
 _STRINGS: Final = re.compile(rb'(?:[^"]*+"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
 """All that ends before a string that does not."""
@@ -50,6 +54,28 @@ class LargeText:
         text: str = orjson.loads(self.raw)
         return text
 
+    def excerpt(self) -> Excerpt:
+        """As much of it as anybody records."""
+        raw = bytearray(self.raw[: EXCERPT_BYTES + 1])
+        text = orjson.loads(raw[: _border(raw, 1, len(raw))] + b'"') if len(raw) < len(self.raw) else self.read()
+        return Excerpt(text, len(self.raw) - 2)
+
+
+class Excerpt(str):
+    """The beginning of a text, which says how long all of it is: that is what whoever cuts it off tells of it."""
+
+    __slots__ = ("_length",)
+    _length: int
+
+    def __new__(cls, text: str, length: int) -> Self:
+        """A beginning of a text that is so long, as it was written in JSON."""
+        made = super().__new__(cls, text)
+        made._length = length
+        return made
+
+    def __len__(self) -> int:
+        return self._length
+
 
 class StringScanner:
     """Finds the large strings of a JSON text that grows, and makes sure that they are strings.
@@ -67,16 +93,17 @@ class StringScanner:
         self._broken = False
 
     def feed(self, text: bytearray, *, whole: bool = False) -> None:
-        """Look at what was added to the text since the last time; `whole` if that is all."""
+        """Look at what was added to the text since the last time, or at some of it; `whole` if that is all."""
+        limit = len(text) if whole else min(len(text), self._at + _AT_ONCE_BYTES)
         while not self._broken:
             if self._began < 0:
-                found = _STRINGS.match(text, self._at)
-                quote = text.find(b'"', found.end() if found is not None else self._at)
+                found = _STRINGS.match(text, self._at, limit)
+                quote = text.find(b'"', found.end() if found is not None else self._at, limit)
                 if quote < 0:
-                    self._at = len(text)
+                    self._at = limit
                     return
                 self._began, self._at = quote, quote + 1
-            if not self._through(text, len(text) if whole else _border(text, self._at)):
+            if not self._through(text, limit if whole else _border(text, self._at, limit)):
                 return
 
     def _through(self, text: bytearray, end: int) -> bool:
@@ -86,8 +113,8 @@ class StringScanner:
         if _is_text(text, self._at, end):
             self._at = end
             return False
-        found = _TEXT.match(text, self._at)
-        quote = len(text) if found is None else found.end()
+        found = _TEXT.match(text, self._at, end)
+        quote = end if found is None else found.end()
         if quote >= end or text[quote] != _QUOTE or not _is_text(text, self._at, quote):
             self._broken = True
             self.found.clear()
@@ -107,9 +134,12 @@ def _is_text(text: bytearray, start: int, end: int) -> bool:
     return True
 
 
-def _border(text: bytearray, start: int) -> int:
-    """The last place at which neither an escape nor a character is under way; `start` if there is none near."""
-    end = len(text) - 1
+def _border(text: bytearray, start: int, limit: int) -> int:
+    """The last place, or nearly, at which neither an escape nor a character is under way; `start` if nothing is whole.
+
+    Where there is no other one near the end, it is one up to which the parser takes all.
+    """
+    end = limit - 1
     while end > start and text[end] & 0xC0 == 0x80:  # in the middle of a character
         end -= 1
     for _ in range(_TRIES_MAX):
@@ -119,7 +149,8 @@ def _border(text: bytearray, start: int) -> int:
         if escape < 0:
             return end
         end = escape
-    return start
+    ends = range(limit, max(start, limit - _ESCAPE_BYTES), -1)
+    return next((end for end in ends if _is_text(text, start, end)), max(start, limit - 1))
 
 
 @dataclass(slots=True, frozen=True)
@@ -183,10 +214,27 @@ def holds_large(answer: JsonObject) -> bool:
 
 def plain(answer: JsonObject) -> JsonObject:
     """The answer with strings for its large texts; itself if it has none."""
-    if not holds_large(answer):
-        return answer
-    read: JsonObject = orjson.loads(dumps(answer))
-    return read
+    return _mapped(answer, LargeText.read) if holds_large(answer) else answer
+
+
+def excerpts(answer: JsonObject) -> JsonObject:
+    """The answer with the beginnings of its large texts; itself if it has none."""
+    return _mapped(answer, LargeText.excerpt) if holds_large(answer) else answer
+
+
+def _mapped(answer: JsonObject, mapped: Callable[[LargeText], str]) -> JsonObject:
+    def of_fields(fields: JsonObject) -> JsonObject:
+        return {name: mapped(each) if isinstance(each, LargeText) else each for name, each in fields.items()}
+
+    def of_item(item: Any) -> Any:
+        if not isinstance(item, dict):
+            return item
+        resource = item.get("resource")
+        return of_fields({**item, "resource": of_fields(resource)} if isinstance(resource, dict) else item)
+
+    result = answer["result"]
+    lists = {key: list(map(of_item, result[key])) for key in _LISTS if isinstance(result.get(key), list)}
+    return {**answer, "result": {**result, **lists}}
 
 
 def dumps(value: Any) -> bytes:

@@ -118,6 +118,28 @@ def test_a_large_text_of_a_result_is_passed_through_unread() -> None:
     assert any(isinstance(piece, memoryview) for piece in large_json.split(found))
 
 
+@pytest.mark.parametrize("text", ["x" * 200, "\n" * 200, "\U0001f600" * 200, "a\u4e2d\\" * 100])
+@pytest.mark.parametrize("escaped", [True, False])
+def test_an_excerpt_is_the_beginning_and_says_how_long_all_is(
+    text: str, escaped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large_json, "EXCERPT_BYTES", 70)
+    raw = written(text, escaped=escaped)
+    excerpt = LargeText(memoryview(raw)).excerpt()
+    assert text.startswith(str(excerpt))
+    assert len(str(excerpt)) >= 4
+    assert len(excerpt) == len(raw) - 2
+
+
+def test_for_a_record_only_the_large_texts_are_shortened() -> None:
+    item = {"type": "resource", "resource": {"uri": "a:b", "blob": "x" * 100}}
+    value = {"result": {"content": [item, {"type": "text", "text": "short"}, 7], "isError": True}}
+    found = read(orjson.dumps(value), [50])
+    assert large_json.excerpts(found) == value
+    assert large_json.holds_large(found)
+    assert large_json.excerpts(value) is value
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -198,7 +198,8 @@ class Dialogues:
         if ask.client is not None and endpoint.facts.era is Era.MODERN:
             request = Request(ask.method, ask.params, ask.headers, on_notification)
             return await converse(endpoint, ask.client, request, timeout_s=timeout_s)
-        return await endpoint.request(
+        request_of = endpoint.pass_on if isinstance(endpoint, McpEndpoint) else endpoint.request
+        return await request_of(
             ask.method,
             ask.params,
             era=ask.era,

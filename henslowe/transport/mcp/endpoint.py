@@ -21,7 +21,7 @@ from henslowe.actors.endpoints import (
 )
 from henslowe.actors.ids import InstanceId, VersionKey
 from henslowe.errors import UpstreamLost
-from henslowe.transport.mcp import bridge, eras, jsonrpc
+from henslowe.transport.mcp import bridge, eras, jsonrpc, large_json
 from henslowe.transport.mcp.begun import Begun, Told
 from henslowe.transport.mcp.changes import Changes
 from henslowe.transport.mcp.headers import param_headers
@@ -91,6 +91,22 @@ class McpEndpoint:
         on_notification: OnNotification | None = None,
     ) -> JsonObject:
         """See `Endpoint.request`. A draining or closed endpoint raises `UpstreamLost` with `sent=False`."""
+        answer = await self.pass_on(
+            method, params, era=era, headers=headers, timeout_s=timeout_s, on_notification=on_notification
+        )
+        return large_json.plain(answer)
+
+    async def pass_on(
+        self,
+        method: str,
+        params: JsonObject | None,
+        *,
+        era: Era,
+        headers: Mapping[str, str] = NO_HEADERS,
+        timeout_s: float = 300.0,
+        on_notification: OnNotification | None = None,
+    ) -> JsonObject:
+        """The same as `request`, for whoever can do with large texts in the answer (`large_json`)."""
         if self.state is not EndpointState.READY:
             raise UpstreamLost(f"cannot call {self.instance}: it is {self.state}", sent=False)
         if method in bridge.LOCAL_METHODS:

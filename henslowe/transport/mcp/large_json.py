@@ -7,7 +7,7 @@ out when it is parsed (`decode`), stand in the message as `LargeText`, and are p
 altogether, and so is refused as ever.
 
 Large texts stand only where results have them (`text`, `data` and `blob` of their contents), and only in answers to
-calls of the gateway; `plain` gives everybody else the string.
+the gateway (`McpEndpoint.pass_on`); `plain` gives everybody else the strings.
 """
 
 from __future__ import annotations

@@ -263,7 +263,7 @@ class StdioLink:
                 self._garbage(text)
             return
         if isinstance(line, LongLine):
-            received = [message if self._passes_on(message) else large_json.plain(message) for message in received]
+            received = [large_json.plain(message) if "method" in message else message for message in received]
         for message in received:
             if "method" not in message:
                 self._response(message, len(line))
@@ -275,11 +275,6 @@ class StdioLink:
 
     def _call(self, number: object) -> Call | None:
         return self._calls.get(number) if type(number) is int else None
-
-    def _passes_on(self, message: JsonObject) -> bool:
-        """Whether who gets a message can do with large texts in it: the gateway, as a rule."""
-        call = self._call(message.get("id")) if "method" not in message else None
-        return call is not None and isinstance(call.reply, StdioBegun)
 
     def _response(self, message: JsonObject, size: int) -> None:
         call = self._call(message.get("id"))

@@ -188,7 +188,9 @@ class CanaryRouter(LoopActor):
             watched.evidence.move_on(trial)
             watched.finding, watched.unsaved = None, True
             return
-        watched.evidence = watched.finding = watched.copies = watched.saving = None
+        watched.evidence = watched.finding = watched.copies = None
+        if watched.saving is not None:
+            watched.saving.close()
         watched.failing.clear()
         watched.seen_up &= {row.active, row.canary, row.previous}
         if trial is None:
@@ -353,11 +355,12 @@ class CanaryRouter(LoopActor):
     # -- time ----------------
 
     def _arm(self) -> None:
-        """One timer: often while something is judged, else seldom."""
+        """One timer: often while something is judged, or is being written, else seldom."""
         if self._timer is not None:
             self._timer.cancel()
         judging = any(watched.evidence is not None for watched in self._watched.values())
-        self._timer = self.send_after(TRIAL_TICK_S if judging else IDLE_TICK_S, Tick())
+        often = judging or self._pacing.under_way
+        self._timer = self.send_after(TRIAL_TICK_S if often else IDLE_TICK_S, Tick())
 
 
 def rules_of(settings: DeliverySettings) -> Rules:

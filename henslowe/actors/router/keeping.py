@@ -2,9 +2,9 @@
 
 What is lost is learned again, so nobody waits for a write and a row that cannot be understood is left out with a
 warning. Evidence is written every few seconds while there is any: of a busy trial that is a megabyte, so it is packed a
-piece at a time, and written when all of it is. Traffic is written less often and of a few services
-at a time: all that hangs on it is that a busy service is still known to be busy after a restart, that a new version has
-a past to be compared with, and that limits in `[health]` look at the minutes before.
+piece at a time, and written when all of it is. So is traffic, less often and of a few services at a time: all that
+hangs on it is that a busy service is still known to be busy after a restart, that a new version has a past to be
+compared with, and that limits in `[health]` look at the minutes before.
 
 Not here: what is kept (`verdict`, `copies`, `counters`, `henslowe.actors.health.windows`), when (`actor`).
 """
@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Final
 
 from henslowe.actors.health import ServiceWindows
 from henslowe.actors.ids import ServiceName
 from henslowe.actors.router.copies import Mirrorings
 from henslowe.actors.router.counters import ServiceCounter
+from henslowe.actors.router.pieces import packed, unpacked, weighed
 from henslowe.actors.router.rows import EVIDENCE, TRAFFIC, EvidenceRow, TrafficRow
 from henslowe.actors.router.trial import Rules, Trial
 from henslowe.actors.router.verdict import Evidence
@@ -28,7 +29,9 @@ from henslowe.storage import Store, Transaction
 
 log = logging.getLogger("henslowe.router")
 
-NOT_UNDERSTOOD = (KeyError, TypeError, ValueError, Corrupt)
+SLICE: Final = 50
+"""Units of evidence that could be packed while one slice of a window is merged."""
+NOT_UNDERSTOOD: Final = (KeyError, TypeError, ValueError, Corrupt)
 """What comes of rows that another Henslowe wrote."""
 
 
@@ -114,17 +117,21 @@ class Keeping:
         if row is None:
             return
         try:
-            counter.load(row.counted)
+            counter.load({part: unpacked(pieces) for part, pieces in row.counted.items()})
             windows.load(service, row.windows)
         except NOT_UNDERSTOOD as error:
             log.warning("traffic_not_understood service=%s reason=%s", service, error)
 
     def save_traffic(
         self, service: ServiceName, counter: ServiceCounter, windows: ServiceWindows, now_s: float
-    ) -> None:
-        """Begins to write what is known of a service's traffic, in short."""
+    ) -> Generator[int, None, None]:
+        """Packs what is known of a service's traffic, in short, and begins to write it, as `save_evidence` does."""
+        counted = counter.dump()
+        for part, entries in counted.items():
+            counted[part] = yield from packed(entries)
+        kept = yield from weighed(windows.dump(now_s), SLICE)
         txn = self._store.transaction()
-        row = TrafficRow(service=service, counted=counter.dump(), windows=windows.dump(now_s), saved_s=now_s)
+        row = TrafficRow(service=service, counted=counted, windows=kept, saved_s=now_s)
         txn.put(self._traffic, row)
         _submit(txn, "traffic", service)
 

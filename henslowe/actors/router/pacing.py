@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Final
 
 from henslowe.actors.ids import ServiceName
@@ -25,7 +25,7 @@ SAVE_TRAFFIC_S: Final = 30.0
 """How often at most a service's traffic is written, but for one fact, which is written at once: that it came to have
 enough units for a canary, or not to have them."""
 TRAFFIC_SAVES_MAX: Final = 4
-"""Services whose traffic is written in one turn: a busy one takes half a millisecond."""
+"""Services whose traffic is written before others are looked for: who needs it most may be another by then."""
 
 
 class Pacing:
@@ -42,31 +42,37 @@ class Pacing:
         self._watched = watched
         self._busy_units = busy_units
         self._begun_s = 0.0
-        self._saves: deque[Watched] = deque()
-        """Services whose evidence is being written, in turn."""
+        self._saves: deque[Generator[int, None, None]] = deque()
+        """What is being written, one after another."""
+
+    @property
+    def under_way(self) -> bool:
+        """Whether something is being written, so that the next turn should be soon."""
+        return bool(self._saves)
 
     def turn(self, now_s: float) -> None:
-        """One turn's worth: each service's evidence once before any of them begins anew."""
-        if not self._saves and due(now_s, self._begun_s, SAVE_S):
-            self._begin(now_s)
+        """One turn's worth: everything that was begun before anything is begun anew."""
+        if not self._saves:
+            if due(now_s, self._begun_s, SAVE_S):
+                self._begin(now_s)
+            late = (
+                (watched.traffic_saved_s, service)
+                for service, watched in self._watched.items()
+                if watched.traffic_unsaved
+                and (self._busy(watched) != watched.saved_busy or due(now_s, watched.traffic_saved_s, SAVE_TRAFFIC_S))
+            )
+            for _, service in heapq.nsmallest(TRAFFIC_SAVES_MAX, late):
+                self._begin_traffic(service, now_s)
         self._pack(PACKED_MAX)
-        late = (
-            (watched.traffic_saved_s, service)
-            for service, watched in self._watched.items()
-            if watched.traffic_unsaved
-            and (self._busy(watched) != watched.saved_busy or due(now_s, watched.traffic_saved_s, SAVE_TRAFFIC_S))
-        )
-        for _, service in heapq.nsmallest(TRAFFIC_SAVES_MAX, late):
-            self._save_traffic(service, now_s)
 
     def finish(self, now_s: float) -> None:
         """Everything, however long it takes."""
         self._pack(None)
         self._begin(now_s)
-        self._pack(None)
         for service, watched in self._watched.items():
             if watched.traffic_unsaved:
-                self._save_traffic(service, now_s)
+                self._begin_traffic(service, now_s)
+        self._pack(None)
 
     def _begin(self, now_s: float) -> None:
         self._begun_s = now_s
@@ -74,23 +80,20 @@ class Pacing:
             if watched.evidence is not None and watched.unsaved:
                 watched.unsaved = False
                 watched.saving = self._kept.save_evidence(watched.evidence, watched.copies, now_s)
-                self._saves.append(watched)
+                self._saves.append(watched.saving)
+
+    def _begin_traffic(self, service: ServiceName, now_s: float) -> None:
+        watched = self._watched[service]
+        watched.traffic_unsaved, watched.traffic_saved_s, watched.saved_busy = False, now_s, self._busy(watched)
+        self._saves.append(self._kept.save_traffic(service, watched.counter, watched.windows, now_s))
 
     def _pack(self, entries_max: int | None) -> None:
         entries = 0
         while self._saves and (entries_max is None or entries < entries_max):
-            watched = self._saves[0]
-            try:
-                entries += next(watched.saving or iter(()))
-            except StopIteration:
-                watched.saving = None
+            packed = next(self._saves[0], None)
+            if packed is None:
                 self._saves.popleft()
-                entries += ROW
-
-    def _save_traffic(self, service: ServiceName, now_s: float) -> None:
-        watched = self._watched[service]
-        watched.traffic_unsaved, watched.traffic_saved_s, watched.saved_busy = False, now_s, self._busy(watched)
-        self._kept.save_traffic(service, watched.counter, watched.windows, now_s)
+            entries += ROW if packed is None else packed
 
     def _busy(self, watched: Watched) -> bool:
         return watched.counter.units >= self._busy_units

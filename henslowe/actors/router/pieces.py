@@ -47,6 +47,17 @@ def unpacked(pieces: Iterable[Any]) -> Iterator[Any]:
             yield piece
 
 
+def weighed(work: Generator[int, None, R], times: int) -> Generator[int, None, R]:
+    """The same work, each step of which counts so many times as much."""
+    while True:
+        try:
+            cost = next(work)
+        except StopIteration as made:
+            result: R = made.value
+            return result
+        yield cost * times
+
+
 def at_once(work: Generator[int, None, R]) -> R:
     """Goes on to the end, and gives what is made."""
     while True:

@@ -26,7 +26,7 @@ class EvidenceRow(BaseModel):
     new: int
     """Number of the version that is judged."""
     learned: dict[str, Any]
-    """As `Evidence.dump` gives it."""
+    """As `Evidence.dump` makes it."""
     copies: dict[str, Any] = {}
     """As `Mirrorings.dump` does; empty where no live calls are mirrored."""
     saved_s: float
@@ -39,9 +39,9 @@ class TrafficRow(BaseModel):
 
     service: ServiceName
     counted: dict[str, Any]
-    """As `ServiceCounter.dump` gives it."""
+    """As `ServiceCounter.dump` gives it, packed in pieces."""
     windows: list[Any]
-    """As `ServiceWindows.dump` does."""
+    """As `ServiceWindows.dump` makes it."""
     saved_s: float
 
 

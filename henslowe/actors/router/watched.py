@@ -39,7 +39,7 @@ class Watched:
     """Calls came since health was said."""
     unsaved: bool = False
     saving: Generator[int, None, None] | None = None
-    """The write of the evidence that is being made."""
+    """The write of the evidence that was begun last; closed with its trial."""
     traffic_unsaved: bool = False
     traffic_saved_s: float = 0.0
     saved_busy: bool = False

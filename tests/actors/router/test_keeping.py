@@ -18,7 +18,7 @@ from henslowe.actors.router import EVIDENCE
 from henslowe.actors.router.copies import Mirrorings
 from henslowe.actors.router.counters import RECENT_KEPT_MAX, UNITS_KEPT_MAX, ServiceCounter
 from henslowe.actors.router.pacing import PACKED_MAX
-from henslowe.actors.router.pieces import PIECE
+from henslowe.actors.router.pieces import PIECE, at_once, unpacked
 from henslowe.actors.router.randomised import UNITS_MAX
 from henslowe.actors.router.rows import TRAFFIC, TrafficRow
 from henslowe.actors.routes import Arm, CallRecord, Outcome
@@ -34,7 +34,7 @@ GOOD, BAD = answer_of({"result": {"content": []}}), lost(Outcome.CRASH, "it ende
 
 def traffic_is_kept(store: Store, calls: int) -> bool:
     row = store.table(TRAFFIC).lookup(HELLO)
-    return row is not None and sum(unit[1] for unit in row.counted["units"]) >= calls
+    return row is not None and sum(unit[1] for unit in unpacked(row.counted["units"])) >= calls
 
 
 async def busy_life(open_store: OpenStore, workspace: Path, clock: Clock, *, sessions: int = 25) -> None:
@@ -315,7 +315,7 @@ def test_windows_say_the_same_of_each_version_after_a_restart() -> None:
         record = CallRecord(key(1 + at % 2), Arm.STABLE, "u", True, "echo", outcome, took_s, now_s, 1)
         record.instance = InstanceId(f"i{at % 6}")
         before.add(record, span_s=300.0)
-    after.load(HELLO, before.dump(1_200.0))
+    after.load(HELLO, at_once(before.dump(1_200.0)))
     for number in (1, 2):
         for now_s in (1_200.0, 1_350.0, 1_800.0):
             assert after.of_version(key(number), now_s) == before.of_version(key(number), now_s)

@@ -12,6 +12,7 @@ the gateway (`McpEndpoint.pass_on`); `plain` gives everybody else the strings.
 
 from __future__ import annotations
 
+import mmap
 import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,9 @@ _AT_ONCE_BYTES: Final = 96 * 1024
 """Looked at when a piece comes: more than a piece, so that what came before it is caught up with."""
 _ESCAPE_BYTES: Final = 12
 """The longest escape: two halves of a character, `\\ud83d\\ude00`."""
+_ROOM_BYTES: Final = 16 * 1024 * 1024
+"""That a long line may fill, and takes as it does; as `instances.message_bytes_max` is by default."""
+_GROWTH: Final = 4
 _TRIES_MAX: Final = 8
 _QUOTE: Final = 0x22
 _STRINGS: Final = re.compile(rb'(?:[^"]*+"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
@@ -39,6 +43,9 @@ _LISTS: Final = ("content", "contents")
 _TEXTS: Final = ("text", "data", "blob")
 _TOKEN: Final = f"large-text-{secrets.token_hex(16)}-"
 """Stands for a large text in JSON that is not whole. Never leaves the process, so that nobody else can write it."""
+
+
+Text = bytearray | mmap.mmap
 
 
 class LargeText:
@@ -92,9 +99,15 @@ class StringScanner:
         """Where the string began that has not ended."""
         self._broken = False
 
-    def feed(self, text: bytearray, *, whole: bool = False) -> None:
-        """Look at what was added to the text since the last time, or at some of it; `whole` if that is all."""
-        limit = len(text) if whole else min(len(text), self._at + _AT_ONCE_BYTES)
+    def feed(self, text: Text, size: int, *, whole: bool = False) -> None:
+        """Look at what was added to the text since the last time, or at some of it.
+
+        Args:
+            text: It, with room at its end.
+            size: How many bytes of it there are.
+            whole: Whether these are all.
+        """
+        limit = size if whole else min(size, self._at + _AT_ONCE_BYTES)
         while not self._broken:
             if self._began < 0:
                 found = _STRINGS.match(text, self._at, limit)
@@ -106,7 +119,7 @@ class StringScanner:
             if not self._through(text, limit if whole else _border(text, self._at, limit)):
                 return
 
-    def _through(self, text: bytearray, end: int) -> bool:
+    def _through(self, text: Text, end: int) -> bool:
         """Whether the string that has begun ends before `end`."""
         if end <= self._at:
             return False
@@ -125,7 +138,7 @@ class StringScanner:
         return True
 
 
-def _is_text(text: bytearray, start: int, end: int) -> bool:
+def _is_text(text: Text, start: int, end: int) -> bool:
     """Whether so much of a text may stand in a string."""
     try:
         orjson.loads(b'"%b"' % bytes(text[start:end]))
@@ -134,7 +147,7 @@ def _is_text(text: bytearray, start: int, end: int) -> bool:
     return True
 
 
-def _border(text: bytearray, start: int, limit: int) -> int:
+def _border(text: Text, start: int, limit: int) -> int:
     """The last place, or nearly, at which neither an escape nor a character is under way; `start` if nothing is whole.
 
     Where there is no other one near the end, it is one up to which the parser takes all.
@@ -153,11 +166,46 @@ def _border(text: bytearray, start: int, limit: int) -> int:
     return next((end for end in ends if _is_text(text, start, end)), max(start, limit - 1))
 
 
+class GrowingLine:
+    """A long line of which more may come, in memory of its own: what the allocator gives is copied now and then."""
+
+    __slots__ = ("_memory", "_scanner", "_size")
+
+    def __init__(self) -> None:
+        self._memory = _memory(_ROOM_BYTES)
+        self._scanner = StringScanner()
+        self._size = 0
+
+    def add(self, piece: bytes) -> None:
+        """More of it came."""
+        size = self._size + len(piece)
+        while size > len(self._memory):
+            larger = _memory(_GROWTH * len(self._memory))
+            larger[: self._size] = self._memory[: self._size]
+            self._memory = larger
+        self._memory[self._size : size] = piece
+        self._size = size
+        self._scanner.feed(self._memory, size)
+
+    def ends(self, count: int) -> bytes:
+        """So many bytes of its beginning and of its end."""
+        return self._memory[:count] + self._memory[max(count, self._size - count) : self._size]
+
+    def whole(self) -> LongLine:
+        """There is no more of it."""
+        self._scanner.feed(self._memory, self._size, whole=True)
+        return LongLine(memoryview(self._memory)[: self._size], self._scanner.found)
+
+
+def _memory(size: int) -> mmap.mmap:
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
 @dataclass(slots=True, frozen=True)
 class LongLine:
     """A line that was looked through."""
 
-    data: bytearray
+    data: memoryview
     large: list[tuple[int, int]] = field(default_factory=list)
     """Where its large strings are."""
 
@@ -173,7 +221,7 @@ def decode(line: LongLine) -> Any:
     """
     if not line.large:
         return orjson.loads(line.data)
-    view, at = memoryview(line.data), 0
+    view, at = line.data, 0
     parts: list[bytes | memoryview] = []
     cut: dict[object, LargeText] = {}
     for start, end in line.large:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from henslowe.transport.mcp.large_json import LongLine, StringScanner
+from henslowe.transport.mcp.large_json import GrowingLine, LongLine
 
 LONG_BYTES: Final = 256 * 1024
 """From here on the pieces of a line are put together as they come: all at once, many megabytes take milliseconds."""
@@ -51,17 +51,18 @@ class LineCutter:
     def __init__(self, line_bytes_max: int) -> None:
         self._max = line_bytes_max
         self._parts: list[bytes] = []
-        self._long: bytearray | None = None
-        self._scanner = StringScanner()
-        """Of the long line."""
+        self._long: GrowingLine | None = None
         self._held = 0
         self._skipped = 0
         self._head = self._tail = b""
 
     def feed(self, data: bytes) -> list[Line]:
         """The lines that end in this chunk, without their line ends."""
-        *ended, rest = data.split(b"\n")
         lines: list[Line] = []
+        if b"\n" not in data:  # of a long line nearly always, and faster
+            self._take(data)
+            return lines
+        *ended, rest = data.split(b"\n")
         for piece in ended:
             self._take(piece)
             lines.append(self._line())
@@ -75,28 +76,32 @@ class LineCutter:
             self._tail = (self._tail + piece[-ENDS:])[-ENDS:]
             return
         self._held += len(piece)
-        if self._long is not None:
-            self._long += piece
+        if self._held > self._max:
+            self._skip(piece)
+        elif self._long is not None:
+            self._long.add(piece)
         else:
             self._parts.append(piece)
-            if self._held > LONG_BYTES or self._held > self._max:
-                self._long = bytearray().join(self._parts)
-                self._scanner = StringScanner()
+            if self._held > LONG_BYTES:
+                self._long = GrowingLine()
+                for part in self._parts:
+                    self._long.add(part)
                 self._parts.clear()
-        if self._held > self._max:
-            assert self._long is not None
-            self._skipped, self._head, self._tail = self._held, bytes(self._long[:ENDS]), bytes(self._long[-ENDS:])
-            self._long = None
-        elif self._long is not None:
-            self._scanner.feed(self._long)
+
+    def _skip(self, piece: bytes) -> None:
+        """Keep both ends of a line that turned out to be too long, and drop the rest."""
+        before = b"".join(self._parts) if self._long is None else self._long.ends(ENDS)
+        self._skipped = self._held
+        self._head, self._tail = (before + piece)[:ENDS], (before[-ENDS:] + piece)[-ENDS:]
+        self._parts.clear()
+        self._long = None
 
     def _line(self) -> Line:
         line: Line
         if self._skipped:
             line = TooLong(self._skipped, self._head, self._tail)
         elif self._long is not None:
-            self._scanner.feed(self._long, whole=True)
-            line = LongLine(self._long, self._scanner.found)
+            line = self._long.whole()
         else:
             line = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()

@@ -33,6 +33,8 @@ WRITTEN_AHEAD: Final = 64 * 1024
 UNASKED_PER_S: Final = 5_000.0
 """Lines that answer nothing (notifications, what is not JSON-RPC), on average, before a child is read more slowly."""
 UNASKED_BURST: Final = 10_000.0
+LOOKED_AT_BYTES: Final = 4 * 1024
+"""Of a long line that is not JSON-RPC."""
 GARBAGE_LOGGED: Final = 10
 """Lines that are not JSON-RPC and logged each; of more than these every one whose number is a power of two."""
 
@@ -258,7 +260,7 @@ class StdioLink:
             received = jsonrpc.messages(line)
         except ValueError:
             self._unasked_left -= 1
-            text = line.data if isinstance(line, LongLine) else line
+            text = bytes(line.data[:LOOKED_AT_BYTES]) if isinstance(line, LongLine) else line
             if text and not text.isspace():
                 self._garbage(text)
             return
@@ -317,7 +319,7 @@ class StdioLink:
         if call is not None and not call.reply.done():
             call.reply.set_result(too_large(self._message_bytes_max))
 
-    def _garbage(self, line: bytes | bytearray) -> None:
+    def _garbage(self, line: bytes) -> None:
         text = line[:200].decode(errors="replace").strip()
         if self._opening:
             self._fail(

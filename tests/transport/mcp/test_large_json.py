@@ -51,10 +51,10 @@ def scanned(data: bytes, sizes: list[int]) -> LongLine:
     while at < len(data):
         for size in sizes:
             text += data[at : at + size]
-            scanner.feed(text)
+            scanner.feed(text, len(text))
             at += size
-    scanner.feed(text, whole=True)
-    return LongLine(text, scanner.found)
+    scanner.feed(text, len(text), whole=True)
+    return LongLine(memoryview(text), scanner.found)
 
 
 def read(data: bytes, sizes: list[int]) -> Any:
@@ -173,3 +173,13 @@ def test_a_long_line_is_looked_through_as_it_comes() -> None:
     assert len(found) == 1
     assert isinstance(found[0], LongLine)
     assert len(found[0].large) == 1
+
+
+def test_a_line_beyond_the_first_memory_for_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_json, "_ROOM_BYTES", 300_000)
+    cutter = LineCutter(10_000_000)
+    data = orjson.dumps({"result": {"content": [{"text": "".join(map(str, range(300_000)))}]}}) + b"\n"
+    (line,) = (line for at in range(0, len(data), 65_536) for line in cutter.feed(data[at : at + 65_536]))
+    assert isinstance(line, LongLine)
+    assert line.data == data[:-1]
+    assert large_json.plain(large_json.decode(line)) == orjson.loads(data)

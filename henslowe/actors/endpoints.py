@@ -52,8 +52,8 @@ class Contract:
     """SHA-256 over the canonical JSON of the four lists; equal digests mean nothing to notify."""
 
 
-OnRequest = Callable[[str, JsonObject], Awaitable[JsonObject]]
-"""Answers a server's own request (method, parameters) with `{"result": ...}` or `{"error": ...}`; never raises."""
+OnRequest = Callable[[str, JsonObject, str | int], Awaitable[JsonObject]]
+"""Answers a server's own request (method, parameters, id) with `{"result": ...}` or `{"error": ...}`; never raises."""
 
 
 @dataclass(slots=True, frozen=True)

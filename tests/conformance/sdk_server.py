@@ -12,11 +12,13 @@ import json
 import socket
 import sys
 import warnings
+import weakref
 
 import mcp_types as types
 import server as suite
 import tasks
 import uvicorn
+from mcp.server.connection import Connection
 from mcp.server.lowlevel import Server
 from mcp.server.runner import serve_loop
 from mcp.server.stdio import stdio_server
@@ -41,6 +43,8 @@ ANSWERS = {
     "roots/list": types.ListRootsResult,
 }
 bus = InMemorySubscriptionBus()
+named: weakref.WeakKeyDictionary[Connection, set[str]] = weakref.WeakKeyDictionary()
+"""What was asked under its name, by session."""
 
 
 class Request(suite.Request):
@@ -65,14 +69,23 @@ class Request(suite.Request):
     def say(self, sending) -> None:
         self.said.append(asyncio.ensure_future(sending))
 
-    async def ask(self, question: dict) -> dict:
-        """A request to the client, on the stream of this one."""
-        answer = await self.ctx.session.send_request(
-            QUESTION.validate_python(question),
-            ANSWERS[question["method"]],
-            metadata=ServerMessageMetadata(related_request_id=self.id),
+    async def ask(self, name: str, question: dict) -> dict:
+        """A request to the client, on the stream of this one; its id is its name, the first time in a session.
+
+        An id may not come again in a session. Later ones are numbered by the SDK, as other servers' are all.
+        """
+        request = QUESTION.validate_python(question)
+        asked = named.setdefault(self.ctx.session._connection, set())
+        if name in asked:
+            about = ServerMessageMetadata(related_request_id=self.id)
+            answer = await self.ctx.session.send_request(request, ANSWERS[question["method"]], metadata=about)
+            return answer.model_dump(mode="json", by_alias=True, exclude_none=True)
+        asked.add(name)
+        params = request.model_dump(by_alias=True, mode="json", exclude_none=True).get("params")
+        # `ServerSession.send_request` hands no id on.
+        return await self.ctx.session._request_outbound.send_raw_request(
+            question["method"], params, {"request_id": name}
         )
-        return answer.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 async def handle(ctx, _params) -> dict:
@@ -82,7 +95,7 @@ async def handle(ctx, _params) -> dict:
         while ctx.protocol_version != MODERN and result.get("resultType") == "input_required":
             request.params["requestState"] = result.get("requestState")
             questions = result["inputRequests"]
-            answers = await asyncio.gather(*map(request.ask, questions.values()))
+            answers = await asyncio.gather(*(request.ask(*question) for question in questions.items()))
             request.responses = dict(zip(questions, answers, strict=True))
             result = await suite.answer(request)
     except suite.Refused as refused:

@@ -280,6 +280,6 @@ def _only(endpoint: Endpoint | None) -> Find | None:
     return lambda: endpoint if endpoint.state is EndpointState.READY else None
 
 
-async def _refuse(_method: str, _params: JsonObject) -> JsonObject:
+async def _refuse(_method: str, _params: JsonObject, _request_id: str | int) -> JsonObject:
     """A rehearsal cannot be asked anything."""
     return {"error": {"code": -32601, "message": "nobody is here to be asked"}}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from henslowe.transport.gateway.questions import QUESTIONS_MAX, ROUNDS_MAX
 from henslowe.transport.mcp import bridge, eras, jsonrpc
 
 STATE_PREFIX: Final = "henslowe.parked."
+_NAME: Final = re.compile(r"(?!\d+\Z)[a-zA-Z0-9][\w.:/-]{,127}", re.ASCII)
+"""An id that is worth passing on as a name; a number says nothing, and a whole text is none."""
 GATHER_S: Final = 0.02
 """Wait after a question for others that the server asks at the same time: each round costs the client a request."""
 
@@ -127,10 +130,10 @@ class Parked:
         if self._task is not None:
             self._task.cancel()
 
-    async def _ask(self, method: str, params: JsonObject) -> JsonObject:
+    async def _ask(self, method: str, params: JsonObject, request_id: str | int) -> JsonObject:
         if len(self._questions) >= QUESTIONS_MAX:
             return jsonrpc.error(jsonrpc.INTERNAL_ERROR, f"{QUESTIONS_MAX} questions wait for the client already")
-        name = f"{eras.ASKED_OF_CLIENTS[method]}-{next(self._numbers)}"
+        name = self._name(method, request_id)
         question = _Question({"method": method, "params": params}, asyncio.get_running_loop().create_future())
         self._questions[name] = question
         self._news.set()
@@ -138,6 +141,14 @@ class Parked:
             return await question.answer
         finally:
             self._questions.pop(name, None)
+
+    def _name(self, method: str, request_id: str | int) -> str:
+        """What the client knows a question by: the server's own name for it, where its id is one, and not a number."""
+        if isinstance(request_id, str) and _NAME.fullmatch(request_id) and request_id not in self._questions:
+            return request_id
+        while (name := f"{eras.ASKED_OF_CLIENTS[method]}-{next(self._numbers)}") in self._questions:
+            pass
+        return name
 
 
 @dataclass(slots=True)

@@ -220,8 +220,8 @@ class Privates:
     def _own(self, version: VersionKey, key: Hashable, capabilities: JsonObject) -> Own:
         """A connection for one client whose calls take turns."""
 
-        async def ask(method: str, params: JsonObject) -> JsonObject:
-            return jsonrpc.refusal(method) if own.ask is None else await own.ask(method, params)
+        async def ask(method: str, params: JsonObject, request_id: str | int) -> JsonObject:
+            return jsonrpc.refusal(method) if own.ask is None else await own.ask(method, params, request_id)
 
         opening = asyncio.ensure_future(self.connections.open(version, SoleClient(capabilities, ask)))
         own = Own(version, key, opening, 0.0)

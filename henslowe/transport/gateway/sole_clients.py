@@ -39,7 +39,7 @@ class SoleClients:
         asked, heard = partial(self._asked, session.id), partial(self._heard, session.id)
         return SessionClient(session.id, SoleClient(able, asked, session.client_info, heard))
 
-    async def _asked(self, session_id: str, method: str, params: JsonObject) -> JsonObject:
+    async def _asked(self, session_id: str, method: str, params: JsonObject, _request_id: str | int) -> JsonObject:
         """The answer of a session's client to a request of its server, on whichever of its streams is open."""
         exchange, stream = self._serving.listening(session_id), self._listening.stream(session_id)
         send = exchange.send if exchange is not None else stream.ask if stream is not None else None

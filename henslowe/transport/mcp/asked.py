@@ -62,7 +62,7 @@ class Asked:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _answer(self, request_id: Any, method: str, params: JsonObject) -> None:
-        answer = await self._on_request(method, params)
+        answer = await self._on_request(method, params, request_id)
         try:
             await self._send(jsonrpc.reply(request_id, answer))
         except (HensloweError, ConnectionError, RuntimeError, TimeoutError) as cause:

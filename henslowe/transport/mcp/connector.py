@@ -200,12 +200,12 @@ class _Relay:
             self._endpoint.lose()
             self._on_closed(reason)
 
-    async def request(self, method: str, params: JsonObject) -> JsonObject:
+    async def request(self, method: str, params: JsonObject, request_id: str | int) -> JsonObject:
         """The answer to a request of the server, from the client if there is only one and it can be asked that."""
         client = self._client
         if client is None or eras.ASKED_OF_CLIENTS.get(method) not in client.capabilities:
             return jsonrpc.refusal(method)
-        return await client.ask(method, params)
+        return await client.ask(method, params, request_id)
 
     def reopened(self) -> None:
         if self._endpoint is not None:

@@ -37,7 +37,7 @@ class Person:
         self.asked = asyncio.Event()
         self.told = asyncio.Event()
 
-    async def ask(self, method: str, _params: JsonObject) -> JsonObject:
+    async def ask(self, method: str, _params: JsonObject, _request_id: str | int) -> JsonObject:
         assert method == "elicitation/create"
         self.asked.set()
         await asyncio.wait_for(self.told.wait(), 5)

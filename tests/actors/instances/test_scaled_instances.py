@@ -260,7 +260,7 @@ async def test_a_version_that_cannot_be_woken_says_why_and_is_tried_again(node: 
     assert crew_of(node).wake_failure == ""
 
 
-async def _nothing(_method: str, _params: dict[str, Any]) -> dict[str, Any]:
+async def _nothing(_method: str, _params: dict[str, Any], _request_id: str | int) -> dict[str, Any]:
     return {"result": {}}
 
 

@@ -62,9 +62,17 @@ class Place:
             list_roots_callback=_roots,
         )
 
-    async def call(self, tool: str, state: str | None = None, responses: Any = None, **meta: Any) -> JsonObject:
+    async def call(
+        self,
+        tool: str,
+        state: str | None = None,
+        responses: Any = None,
+        *,
+        arguments: JsonObject | None = None,
+        **meta: Any,
+    ) -> JsonObject:
         """A call of a stateless client, without a library that answers for it."""
-        params: JsonObject = {"name": tool, "arguments": {}}
+        params: JsonObject = {"name": tool, "arguments": arguments or {}}
         if state is not None:
             params |= {"requestState": state, "inputResponses": responses}
         body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}

@@ -112,7 +112,7 @@ class Doors:
 async def test_a_client_that_can_be_asked_something_lists_without_waking_either(
     gw: World, instances: Instances
 ) -> None:
-    async def ask(_method: str, _params: dict[str, Any]) -> dict[str, Any]:
+    async def ask(_method: str, _params: dict[str, Any], _request_id: str | int) -> dict[str, Any]:
         return {"result": {}}
 
     doors = Doors()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,31 @@ async def test_a_parked_call_is_continued_once_with_the_answers(place: Place) ->
         -32602,
         "the call of this requestState is over; call again",
     )
+
+
+@pytest.mark.parametrize(
+    ("ids", "names"),
+    [
+        (["user_name", "b2f0:1/x.y-z"], ["user_name", "b2f0:1/x.y-z"]),
+        (["7", 8], ["elicitation-1", "elicitation-2"]),
+        (["__proto__", "two words"], ["elicitation-1", "elicitation-2"]),
+        (["n" * 128, "n" * 129], ["n" * 128, "elicitation-1"]),
+        (["elicitation-1", "é"], ["elicitation-1", "elicitation-2"]),
+    ],
+    ids=["names", "numbers", "no names", "long", "ours"],
+)
+async def test_a_question_has_the_name_that_its_server_gave_to_it(
+    place: Place, ids: list[Any], names: list[str]
+) -> None:
+    arguments = {"names": ids}
+    asked = (await place.call("ask_by_name", arguments=arguments))["result"]
+    assert list(asked["inputRequests"]) == names
+    answers = {
+        name: {"action": "accept", "content": {"name": person}}
+        for name, person in zip(names, ("Ann", "Bob"), strict=True)
+    }
+    done = await place.call("ask_by_name", asked["requestState"], answers, arguments=arguments)
+    assert done["result"]["content"][0]["text"] == "Ann and Bob"
 
 
 async def test_what_is_left_unanswered_is_asked_again(place: Place) -> None:

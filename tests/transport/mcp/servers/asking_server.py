@@ -23,6 +23,12 @@ def ask_name(_arguments):
     return f"Hello {answer['result']['content']['name']}" if answer["result"]["action"] == "accept" else "Goodbye"
 
 
+def ask_by_name(arguments):
+    """Asks two things at once by the names that it was given."""
+    first, second = yield [(*NAME, name) for name in arguments["names"]]
+    return f"{first['result']['content']['name']} and {second['result']['content']['name']}"
+
+
 def ask_all(_arguments):
     name, roots = yield [NAME, ROOTS]
     (model,) = yield [MODEL]
@@ -79,7 +85,8 @@ def look(_arguments):
     return json.dumps({**seen, "pid": os.getpid()})
 
 
-TOOLS = {f.__name__: f for f in (announce, ask_name, ask_all, ask_for_ever, ask_later, die_asking, finish, look, touch)}
+TOOLS = (announce, ask_name, ask_by_name, ask_all, ask_for_ever, ask_later, die_asking, finish, look, touch)
+TOOLS = {tool.__name__: tool for tool in TOOLS}
 running = {}  # request id -> (generator, the ids of its questions, their answers by id)
 asked_by = {}  # id of a question -> request id
 last_id = 0
@@ -103,11 +110,12 @@ def go_on(request_id, generator, answers):
             write({"id": "later", "method": "roots/list"})
         return
     ids = []
-    for method, params in questions:
+    for method, params, *names in questions:
         last_id += 1
-        ids.append(last_id)
-        asked_by[last_id] = request_id
-        write({"id": last_id, "method": method, "params": params})
+        question_id = names[0] if names else last_id
+        ids.append(question_id)
+        asked_by[question_id] = request_id
+        write({"id": question_id, "method": method, "params": params})
     running[request_id] = (generator, ids, {})
 
 

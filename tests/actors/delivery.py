@@ -178,14 +178,16 @@ class Delivery:
 
     # -- as the gateway ----------------
 
-    def serve(self, unit: str, fails: dict[int, Outcome] | None = None, *, session: bool = False) -> int:
+    def serve(
+        self, unit: str, fails: dict[int, Outcome] | None = None, *, session: bool = False, error: str = "boom"
+    ) -> int:
         """One call by the routes of now; returns the version that took it."""
         route = self.routes.current[HELLO]
         arm, version = route.pick(unit)
         outcome = (fails or {}).get(version.number, Outcome.OK)
         now_s = self.clock["now_s"]() if self.clock else 0.0
         self.observations.record(
-            CallRecord(version, arm, unit, session, "echo", outcome, 0.01, now_s, route.epoch, "boom")
+            CallRecord(version, arm, unit, session, "echo", outcome, 0.01, now_s, route.epoch, error)
         )
         return version.number
 

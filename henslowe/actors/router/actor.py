@@ -251,6 +251,10 @@ class CanaryRouter(LoopActor):
     def _clean(self, value: Any) -> Any:
         return self._store.captures.redactor.redact(value, bytes_max=EXAMPLE_BYTES_MAX).value
 
+    def _words(self, error: str) -> str:
+        """A server's words about a failure without the secrets that may be in them: the log keeps them for long."""
+        return self._store.captures.redactor.redact_text(error[:500])
+
     def _judge(self, service: ServiceName, watched: Watched, now_s: float) -> None:
         evidence = watched.evidence
         if evidence is None:
@@ -268,7 +272,8 @@ class CanaryRouter(LoopActor):
             status = Status.FAILED if finding.decision is Decision.ROLL_BACK else Status.SUCCESS
             numbers = {"decision": finding.decision.value, "why": finding.why, **finding.numbers}
             if finding.decision is Decision.ROLL_BACK:
-                numbers |= {"failing_calls": watched.failing.told(), "log_tail": log_tail(self._store, trial.new)}
+                failing = [{**call, "error": self._words(call["error"])} for call in watched.failing.told()]
+                numbers |= {"failing_calls": failing, "log_tail": log_tail(self._store, trial.new)}
             say(EventType.CANARY_VERDICT, status, key=trial.new, epoch=trial.epoch, **numbers)
         registry.via(names.VERSIONS).cast(
             Verdict(service, trial.new, trial.epoch, finding.decision, finding.why, finding.numbers)
@@ -298,7 +303,7 @@ class CanaryRouter(LoopActor):
             outcome=record.outcome.value,
             arm=record.arm.value,
             latency_ms=round(record.latency_s * 1000, 1),
-            error=record.error[:500],
+            error=self._words(record.error),
             by=record.principal,
             unsaid=watched.failures_silent,
         )

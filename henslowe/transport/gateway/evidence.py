@@ -9,6 +9,7 @@ from henslowe.actors.routes import Outcome
 from henslowe.transport.gateway.protocol import CALLER_FAULTS
 from henslowe.transport.gateway.tool_hints import hints_of
 from henslowe.transport.mcp import jsonrpc
+from henslowe.transport.mcp.large_json import LargeText
 
 READS: Final = frozenset(
     {
@@ -29,6 +30,9 @@ READS: Final = frozenset(
     }
 )
 """Methods that change nothing at a server that keeps to the specification, or nothing more the second time."""
+
+ERROR_CHARS_MAX: Final = 200
+"""Of a server's own words about a failure."""
 
 
 def outcome_of(answer: JsonObject) -> Outcome:
@@ -70,8 +74,17 @@ def reads_only(method: str, params: JsonObject | None, contract: Contract) -> bo
 
 
 def error_text(answer: JsonObject) -> str:
-    """The code and message of an error answer, shortened for evidence; "" for a result."""
+    """Why a call failed, in its server's words, shortened for evidence; "" for a result that is no error."""
     error = answer.get("error")
-    if not isinstance(error, dict):
+    if isinstance(error, dict):
+        return f"{error.get('code', jsonrpc.INTERNAL_ERROR)}: {error.get('message', '')}"[:ERROR_CHARS_MAX]
+    if outcome_of(answer) is not Outcome.TOOL_ERROR:
         return ""
-    return f"{error.get('code', jsonrpc.INTERNAL_ERROR)}: {error.get('message', '')}"[:200]
+    content = answer["result"].get("content")
+    for block in content if isinstance(content, list) else ():
+        text = block.get("text") if isinstance(block, dict) else None
+        if isinstance(text, LargeText):
+            text = text.excerpt()
+        if isinstance(text, str) and text.strip():
+            return text.strip()[:ERROR_CHARS_MAX]
+    return ""

@@ -48,7 +48,8 @@ async def test_a_canary_beyond_a_limit_fails_over_to_the_active_version(
     await txn.commit()
     route, served, at = delivery.routes.current[HELLO], 0, 0
     while served < 10:
-        served += delivery.serve(f"client-{at}", {2: Outcome.TOOL_ERROR} if served % 3 == 0 else None) == 2
+        failing = {2: Outcome.TOOL_ERROR} if served % 3 == 0 else None
+        served += delivery.serve(f"client-{at}", failing, error="boom: password=hunter2") == 2
         at += 1
     assert route.canary == key(2)
     await tick(delivery, clock)
@@ -61,7 +62,7 @@ async def test_a_canary_beyond_a_limit_fails_over_to_the_active_version(
     assert (decided.status, decided.data["decision"], decided.data["limit"]) == ("FAILED", "rollback", "max_error_rate")
     assert (decided.data["allowed"], decided.data["seen"], decided.data["window_calls"]) == (0.2, 0.4, 10)
     assert [call["outcome"] for call in decided.data["failing_calls"]] == ["tool_error"] * 4
-    assert {call["error"] for call in decided.data["failing_calls"]} == {"boom"}
+    assert {call["error"] for call in decided.data["failing_calls"]} == {"boom: password=[redacted:assigned:len=7]"}
     assert decided.data["log_tail"] == ["Traceback", "KeyError: 'x'"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,8 +12,9 @@ from henslowe.actors.endpoints import Contract
 from henslowe.actors.routes import Outcome
 from henslowe.errors import LimitReached, NotFound
 from henslowe.transport.gateway import MemorySessions, naming
-from henslowe.transport.gateway.evidence import may_repeat, outcome_of
+from henslowe.transport.gateway.evidence import error_text, may_repeat, outcome_of
 from henslowe.transport.gateway.sticky import StickyKeys
+from henslowe.transport.mcp.large_json import LargeText
 from tests.transport.gateway.world import tool
 
 SERVICES = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True)
@@ -83,6 +86,27 @@ def test_odd_client_infos_have_a_unit_too(odd: object) -> None:
 )
 def test_answers_are_told_apart(answer: dict[str, object], outcome: Outcome) -> None:
     assert outcome_of(answer) is outcome
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"result": {"content": [{"type": "text", "text": "all is well"}]}}, ""),
+        (
+            {"result": {"isError": True, "content": [{"type": "image"}, {"type": "text", "text": " KeyError: 'x'\n"}]}},
+            "KeyError: 'x'",
+        ),
+        ({"result": {"isError": True, "content": [{"type": "text", "text": "x" * 300}]}}, "x" * 200),
+        ({"result": {"isError": True, "content": [{"type": "text", "text": LargeText(memoryview(b'"abc"'))}]}}, "abc"),
+        ({"result": {"isError": True, "content": [{"type": "text", "text": ["odd"]}, 7, {}]}}, ""),
+        ({"result": {"isError": True, "content": "odd"}}, ""),
+        ({"result": {"isError": True}}, ""),
+        ({"error": {"code": -32603, "message": "broken"}}, "-32603: broken"),
+        ({"error": "odd"}, ""),
+    ],
+)
+def test_a_failure_is_told_in_the_words_of_its_server(answer: dict[str, Any], words: str) -> None:
+    assert error_text(answer) == words
 
 
 def test_only_reads_and_safe_tools_may_be_repeated() -> None:

@@ -86,6 +86,8 @@ class RollingWindow:
     _added: int = 0
     _known: tuple[int, int, WindowFigures] | None = None
     """The last figures, with the calls and the slice of that time: idle services cost nothing."""
+    _past: tuple[int, int, _Slice] | None = None
+    """All slices but the newest in one, with the numbers of the slice of that time and of the newest."""
 
     def add(self, *, failed: bool, latency_s: float, now_s: float) -> None:
         """Count a finished call."""
@@ -111,9 +113,25 @@ class RollingWindow:
         oldest = self._number(now_s) - SLICES
         return (each for each in self._slices if each.number > oldest)
 
+    def parts(self, now_s: float) -> Iterable[_Slice]:
+        """The same calls in two: the newest slice, and all the others, which change no more."""
+        if not self._slices:
+            return
+        newest, number = self._slices[-1], self._number(now_s)
+        if self._past is None or self._past[:2] != (number, newest.number):
+            past = _Slice(0)
+            for each in self.slices(now_s):
+                if each is not newest:
+                    past.merge(each)
+            self._past = number, newest.number, past
+        yield self._past[2]
+        if newest.number > number - SLICES:
+            yield newest
+
     def refill(self, slices: Iterable[_Slice]) -> None:
         """Goes on with these, oldest first."""
         self._slices.extend(slices)
+        self._past = None
         self._added += 1
 
     def _number(self, now_s: float) -> int:
@@ -124,7 +142,7 @@ def merged(windows: Iterable[RollingWindow], span_s: float, now_s: float) -> Win
     """The figures of all these calls together."""
     calls, failures, latencies_ms = 0, 0, DDSketch(ACCURACY)
     for window in windows:
-        for each in window.slices(now_s):
+        for each in window.parts(now_s):
             calls += each.calls
             failures += each.failures
             latencies_ms.merge(each.latencies_ms)

@@ -70,6 +70,21 @@ def test_a_clock_that_was_set_back_loses_no_call() -> None:
     assert window.figures(1_000.0).calls == 10
 
 
+def test_figures_are_the_same_however_often_they_were_asked_for() -> None:
+    """What of them is remembered from one time to the next is that of the slices that change no more."""
+    draw, asked, unasked = random.Random(8), RollingWindow(SPAN_S), RollingWindow(SPAN_S)
+    now_s = 1_000.0
+    for _ in range(400):
+        now_s += draw.choice((0.0, 1.0, 3.0, SPAN_S / SLICES, -5.0))
+        call = {"failed": draw.random() < 0.2, "latency_s": draw.lognormvariate(-4, 1), "now_s": now_s}
+        asked.add(**call)
+        unasked.add(**call)
+        asked.figures(now_s + draw.choice((0.0, SPAN_S / 2)))
+        fresh = RollingWindow(SPAN_S)
+        fresh.refill(unasked.slices(now_s))
+        assert asked.figures(now_s) == fresh.figures(now_s)
+
+
 def test_windows_are_bounded_and_those_without_calls_are_forgotten() -> None:
     windows = ServiceWindows()
     for at in range(WINDOWS_MAX + 10):

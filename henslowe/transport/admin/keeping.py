@@ -10,7 +10,9 @@ from typing import Final
 from aiohttp import web
 
 from henslowe.actors.kernel import names as registry
-from henslowe.config.settings import Settings
+from henslowe.actors.launch import LaunchSpec
+from henslowe.actors.versions import SERVICES, VERSIONS
+from henslowe.config.settings import DeclaredService, Settings
 from henslowe.errors import BadRequest
 from henslowe.storage import Store
 from henslowe.storage.migrations.planning import Planned
@@ -40,6 +42,7 @@ class Keeping:
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._settings = settings
+        self._services, self._versions = store.table(SERVICES), store.table(VERSIONS)
         self._runner = registry.via(RUNNER_NAME)
 
     def migrations(self) -> MigrationsReply:
@@ -60,12 +63,23 @@ class Keeping:
                 await self._runner.call(Migrate(table, Phase(request.to), by), COMMAND_S)
         return self.migrations()
 
+    def _users(self) -> dict[str, set[str]]:
+        """The services that refer to each secret: as the configuration says now, and as their versions were made."""
+        launches: list[tuple[str, DeclaredService | LaunchSpec]] = list(self._settings.services.items())
+        for row in self._services.rows():
+            for number in (row.active, row.canary, row.staged):
+                version = self._versions.lookup((row.service, number))
+                if version is not None and version.launch is not None:
+                    launches.append((row.service, version.launch))
+        users: dict[str, set[str]] = {}
+        for service, launch in launches:
+            for name in (*references(launch.env), *references(launch.headers)):
+                users.setdefault(name, set()).add(service)
+        return users
+
     def secrets(self) -> SecretsReply:
         """The secrets by name, without their values, and the keys' ids."""
-        users: dict[str, list[str]] = {}
-        for service, declared in self._settings.services.items():
-            for name in {*references(declared.env), *references(declared.headers)}:
-                users.setdefault(name, []).append(service)
+        users = self._users()
         found, file, rotation = self._store.vault.found(), self._store.vault.file, self._store.rotation.row
         return SecretsReply(
             secrets=tuple(

@@ -9,6 +9,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from henslowe.actors.ids import service_name
+from henslowe.actors.launch import LaunchSpec
+from henslowe.actors.versions import SERVICES, VERSIONS, ServiceRow, VersionRow
 from henslowe.storage import Store
 from tests.storage.faults import Faults
 from tests.storage.migrating import key, new, new_spec, old, old_spec
@@ -84,6 +87,21 @@ async def test_what_cannot_be_migrated_is_refused_in_words(
     async with session(migrating[0]) as local, local.post(f"{V1}/storage/migrations", json=body) as response:
         assert response.status == status
         assert said in (await response.json())["error"]["message"]
+
+
+async def test_a_secret_names_the_services_whose_versions_refer_to_it(
+    served: Served, local: aiohttp.ClientSession
+) -> None:
+    store = served.node.store
+    name = service_name("weather")
+    for number, secret in ((1, "old"), (2, "token"), (3, "token")):
+        launch = LaunchSpec(command=("serve",), env={"KEY": f"secret:{secret}"})
+        await store.table(VERSIONS).insert(VersionRow(service=name, number=number, launch=launch))
+    await store.table(SERVICES).insert(ServiceRow(service=name, active=2, canary=3, previous=1))
+    for secret in ("old", "token"):
+        async with local.post(f"{V1}/secrets", json={"name": secret, "value": VALUE}) as response:
+            body = await response.json()
+    assert {each["name"]: each["services"] for each in body["secrets"]} == {"old": [], "token": ["weather"]}
 
 
 async def test_secrets_go_in_and_never_out(served: Served, local: aiohttp.ClientSession) -> None:

@@ -151,6 +151,8 @@ def next_step(node: NodeReply) -> str:
             return f"henslowe remove {service.name}, or put dev/{service.name} back"
         if service.failure is not None:
             return _way_on(service, service.failure)
+        if service.waiting is not None and service.waiting.waits_for == "hooks":
+            return f"henslowe hooks {service.name}"
         if service.rollout is not None and service.rollout.waits_for == "gate":
             return f"henslowe promote {service.name} --step"
         if service.held or (service.rollout is not None and service.rollout.waits_for == "resume"):

@@ -176,7 +176,7 @@ class Store:
             capture: What is recorded of traffic, and kept.
             env_type: How the environment is opened; for tests that let the disk fail.
             tables: Opened first, so that one that cannot be read is found before anything is changed.
-            found_sound: Whether a file of its, as it lies there now, was verified already (`henslowe.early_check`).
+            found_sound: Whether its file, as it lies there now, was verified already (`henslowe.early_check`).
 
         Raises:
             DataDirBusy: Another node holds it.

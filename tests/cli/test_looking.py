@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import pytest
@@ -16,6 +17,9 @@ from click.testing import CliRunner
 from henslowe.cli.app import cli
 from tests.cli.conftest import Henslowe
 from tests.transport.admin.background import Background, background
+
+if TYPE_CHECKING:
+    from henslowe.transport.admin.models.services import ServiceReply
 
 
 def next_step(out: str) -> str:
@@ -250,17 +254,23 @@ def test_a_node_that_ended_without_saying_so_is_told_apart(workspace: Path, hens
     ],
 )
 def test_the_next_step_after_a_failure_leads_to_where_it_can_be_mended(kind: str, stage: str, step: str) -> None:
-    from henslowe.cli.render import next_step
-    from henslowe.transport.admin.models.node import HealthReply, NodeReply
     from henslowe.transport.admin.models.services import FailureReply, ServiceReply
 
     failure = FailureReply(version=5, stage=stage, reason="it broke")
     service = ServiceReply(name="hello", state="failed", healthy=True, kind=kind, path="/mcp/hello", failure=failure)
+    assert following(service) == step
+
+
+def following(service: ServiceReply) -> str:
+    """What to do next on a node that has this service alone."""
+    from henslowe.cli.render import next_step
+    from henslowe.transport.admin.models.node import HealthReply, NodeReply
+
     well = HealthReply(ok=True)
     node = NodeReply(
         name="n", version="1", pid=1, url="", workspace="", data="", uptime_s=1.0, health=well, services=(service,)
     )
-    assert next_step(node) == step
+    return next_step(node)
 
 
 def test_a_command_that_waits_is_shown_with_who_said_it_and_why() -> None:
@@ -274,3 +284,4 @@ def test_a_command_that_waits_is_shown_with_who_said_it_and_why() -> None:
     service = ServiceReply(name="hello", state="canary", healthy=True, path="/mcp/hello", waiting=waiting)
     (line,) = [line for line in map(click.unstyle, service_lines(service)) if "waiting" in line]
     assert line == f"  waiting    {words} (looks good), since -"
+    assert following(service) == "henslowe hooks hello"

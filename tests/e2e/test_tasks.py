@@ -43,7 +43,8 @@ def deploy(node: Node, version: int) -> None:
     """Saves the task server once more, and waits until it serves."""
     folder = node.source("jobs")
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(FIXTURE / "tasks.py", folder)
+    for part in ("suite_tools", "tasks", "wire"):
+        shutil.copy(FIXTURE / f"{part}.py", folder)
     (folder / "server.py").write_text((FIXTURE / "server.py").read_text() + f"\n# version {version}\n")
     node.wait_for_active("jobs", version)
 

@@ -9,14 +9,13 @@ from typing import Any
 import click
 
 from henslowe.cli.client import NodeClient, service_path
-from henslowe.cli.console import Console, clean, node_options, table
+from henslowe.cli.console import Console, clean, description, node_options, table
 from henslowe.config.node_file import NodeFile
 from henslowe.errors import BadRequest, HensloweError
 
 FAILED = 1
 PAGES_MAX = 100
 """Most pages of tools that are asked for: a server may page without end."""
-DESCRIPTION_CHARS_MAX = 80
 
 
 @click.command("call")
@@ -76,7 +75,7 @@ def _show_tools(node: NodeFile, path: str, service: str, timeout_s: float, conso
         cursor = answer["result"].get("nextCursor") or ""
         if not cursor:
             break
-    rows = [(clean(each["name"]), _arguments(each), _first_line(each.get("description", ""))) for each in tools]
+    rows = [(clean(each["name"]), _arguments(each), description(each.get("description", ""))) for each in tools]
     lines = table(rows, ("tool", "arguments", "what it does")) or [f"{service} has no tools"]
     example = clean(tools[0]["name"]) if tools else "TOOL"
     console.show({"tools": tools}, lines, f"henslowe call {service} {example} '{{...}}'")
@@ -88,10 +87,6 @@ def _arguments(tool: dict[str, Any]) -> str:
     required = schema.get("required", [])
     names = (clean(name) if name in required else f"[{clean(name)}]" for name in schema.get("properties", {}))
     return " ".join(names) or "-"
-
-
-def _first_line(text: str) -> str:
-    return clean(text.strip().partition("\n")[0][:DESCRIPTION_CHARS_MAX])
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -16,6 +16,8 @@ import click
 from henslowe.cli.locate import find_data_dir, find_node
 
 F = TypeVar("F", bound=Callable[..., Any])
+DESCRIPTION_CHARS_MAX = 80
+"""Of what a server says about a tool; the rest is for models."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -141,6 +143,11 @@ def duration(seconds: float) -> str:
             rest = whole % size // lower_size
             return f"{whole // size} {unit}" + (f" {rest} {lower}" if rest else "")
     return f"{whole} s"
+
+
+def description(text: str) -> str:
+    """What a server says of a tool, as one short line."""
+    return clean(text.strip().partition("\n")[0][:DESCRIPTION_CHARS_MAX])
 
 
 def size(count: int) -> str:

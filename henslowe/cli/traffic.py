@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from henslowe.cli.client import NodeClient
-from henslowe.cli.console import Console, clean, duration, node_options
+from henslowe.cli.console import Console, clean, description, duration, node_options, table
 from henslowe.config.node_file import NodeFile
 from henslowe.words import counted
 
@@ -41,10 +41,16 @@ def _sessions(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _tools(found: dict[str, Any]) -> Iterator[str]:
-    for each in found["tools"]:
-        marks = " (read-only)" if each["read_only"] else " (idempotent)" if each["idempotent"] else ""
-        first = clean(each["description"]).strip().partition("\n")[0]
-        yield f"{each['service']}  {clean(each['name'])}{marks}  {first}"
+    rows = [
+        (
+            each["service"],
+            clean(each["name"]),
+            "read-only" if each["read_only"] else "idempotent" if each["idempotent"] else "",
+            description(each["description"]),
+        )
+        for each in found["tools"]
+    ]
+    yield from table(rows, ("service", "tool", "marks", "what it does"))
 
 
 def _tasks(found: dict[str, Any]) -> Iterator[str]:

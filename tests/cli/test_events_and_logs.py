@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
 import pytest
 
+from henslowe.cli.traffic import _tools
 from tests.cli.conftest import Henslowe
 from tests.transport.admin.background import Background, background
 
@@ -186,6 +188,25 @@ def test_logs_of_a_version_that_there_is_not_exit_with_2(node: Background, hensl
 def test_a_version_that_is_gone_has_what_it_printed(node: Background, henslowe: Henslowe) -> None:
     node.say("output", "STAGE_OUTPUT", "INFO", "hello", 99, source="test", channel="stdout", line="long ago")
     assert "long ago" in henslowe("logs", "hello", "--version", "99").out
+
+
+def test_tools_are_a_table_of_short_lines() -> None:
+    greet = {
+        "service": "hello",
+        "name": "greet",
+        "read_only": True,
+        "idempotent": True,
+        "description": "Greet.\nBy name.",
+    }
+    put = {"service": "files", "name": "put", "read_only": False, "idempotent": True, "description": "x" * 200}
+    move = put | {"name": "move", "idempotent": False, "description": ""}
+    assert [click.unstyle(line) for line in _tools({"tools": [greet, put, move]})] == [
+        "service  tool   marks       what it does",
+        "hello    greet  read-only   Greet.",
+        "files    put    idempotent  " + "x" * 80,
+        "files    move",
+    ]
+    assert list(_tools({"tools": []})) == []
 
 
 def test_tools_of_no_service_exit_with_2(node: Background, henslowe: Henslowe) -> None:

@@ -1,4 +1,4 @@
-"""One gateway behind two listeners, at one of which every request has a task; its server misbehaves as it is told."""
+"""One gateway behind three listeners, at two of which every request has a task; its server misbehaves as it is told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -19,7 +19,7 @@ from henslowe.actors.access.credentials import digest, mint
 from henslowe.actors.capturing import Exchange
 from henslowe.actors.endpoints import EndpointDirectory, Era
 from henslowe.actors.ids import InstanceId, ServiceName, VersionKey
-from henslowe.actors.routes import Observations, Route, RouteTable
+from henslowe.actors.routes import CallRecord, Observations, Route, RouteTable
 from henslowe.config.settings import GatewaySettings, InstanceSettings, PolicyRule
 from henslowe.transport.access import Authenticator, Door, LiveRequests, Resources
 from henslowe.transport.connections import DIRECT, INLINE, ClientConnection, Runner
@@ -136,6 +136,12 @@ class Server:
         return web.Response(body=orjson.dumps(body), content_type="application/json")
 
 
+def seen(exchange: Exchange) -> tuple[Any, ...]:
+    """An exchange without its times."""
+    names = "service instance unit era method params answer outcome error request_id"
+    return tuple(getattr(exchange, name) for name in names.split())
+
+
 @dataclass
 class Taken:
     """A capture that takes everything."""
@@ -165,7 +171,7 @@ class Counting(InlineDoor):
 
 @dataclass
 class Place:
-    """One gateway behind two listeners: at one of them every request has a task."""
+    """One gateway behind three listeners: at the second every request has a task, at the third a router, too."""
 
     gateway: Gateway
     server: Server
@@ -177,8 +183,11 @@ class Place:
     routes: RouteTable
     board: AccessBoard
     live: LiveRequests
+    registry: CollectorRegistry
     inline_port: int
     task_port: int
+    router_port: int
+    counted: dict[tuple[Any, ...], float] = field(default_factory=dict)
 
     async def session(self, **capabilities: Any) -> str:
         body = initialize_body()
@@ -193,6 +202,20 @@ class Place:
         who = Principal(f"token:{name}", frozenset({"mcp"}), token_id="0123456789ab", digest=digest(token))
         self.board.publish({who.token_id: Grant(((who.digest, time.time() + 60),), who)})
         return f"Bearer {token}"
+
+    def recorded(self) -> tuple[list[CallRecord], list[tuple[Any, ...]], dict[tuple[Any, ...], float]]:
+        """What was recorded since this was asked last: as evidence, in the capture, and as figures. Without times."""
+        records = [replace(each, latency_s=0.0, time_s=0.0) for each in self.observations.take()]
+        exchanges, self.capture.exchanges = self.capture.exchanges, []
+        counted = {
+            (sample.name, *sample.labels.values()): sample.value
+            for metric in self.registry.collect()
+            for sample in metric.samples
+            if sample.name.endswith(("_total", "_count"))
+        }
+        before, self.counted = self.counted, counted
+        grown = {key: value - before.get(key, 0) for key, value in counted.items() if value != before.get(key, 0)}
+        return records, [seen(each) for each in exchanges], grown
 
     def at_rest(self) -> bool:
         """Whether nothing is counted as under way."""
@@ -244,7 +267,7 @@ async def place(
             observations=observations,
             sessions=MemorySessions(100),
             settings=GatewaySettings(wait_for_instance_s=0.2, **{"call_timeout_s": 4.0, **limits}),
-            registry=CollectorRegistry(),
+            registry=(registry := CollectorRegistry()),
             node_info={"name": "henslowe", "version": "0"},
             capture=capture,
             policy=Policy.of(rules),
@@ -254,18 +277,24 @@ async def place(
         door = Door(authenticator, Resources(), open_mcp=open_mcp, open_rest=True, limiter=limiter)
         live = LiveRequests(authenticator.holds)
         guard = Guard("127.0.0.1", 80)
-        apps = [web.Application(middlewares=[guard_middleware(guard, door, live)]) for _ in range(2)]
+        apps = [web.Application(middlewares=[guard_middleware(guard, door, live)]) for _ in range(3)]
         for app in apps:
             add_gateway(app, gateway)
         inline = Counting(apps[0][DIRECT], guard, door, live, gateway.inline)
         apps[0][INLINE] = inline
-        async with listening(apps[0]) as (_, inline_port), listening(apps[1]) as (_, task_port):
+        del apps[2][DIRECT]
+        async with (
+            listening(apps[0]) as (_, inline_port),
+            listening(apps[1]) as (_, task_port),
+            listening(apps[2]) as (_, router_port),
+        ):
             try:
                 parts = gateway, server, endpoint, observations, capture, inline, door, routes, board, live
-                there = Place(*parts, inline_port, task_port)
+                there = Place(*parts, registry, inline_port, task_port, router_port)
                 async with Client.of(task_port) as warm:  # the gateway makes its endpoint at its first request
                     warm.send(call_body("echo"), Authorization=f"Bearer {ROOT_TOKEN}", **modern("echo"))
                     await warm.answer()
+                there.recorded()
                 yield there
             finally:
                 server.release.set()
@@ -338,9 +367,16 @@ def legacy_body(tool: str, request_id: Any = 7, **params: Any) -> dict[str, Any]
 
 async def both(at: Place, body: Any, **headers: str) -> list[tuple[int, dict[str, str], bytes]]:
     """The answers of both listeners to the same bytes."""
-    answers = []
-    for port in (at.inline_port, at.task_port):
-        async with Client.of(port) as client:
-            client.send(body, **headers)
-            answers.append(await client.answer())
-    return answers
+    return [await asked(port, body, **headers) for port in (at.inline_port, at.task_port)]
+
+
+async def each(at: Place, body: Any, **headers: str) -> list[tuple[tuple[int, dict[str, str], bytes], Any]]:
+    """The same, and what was recorded for each."""
+    return [(await asked(port, body, **headers), at.recorded()) for port in (at.inline_port, at.task_port)]
+
+
+async def asked(port: int, body: Any, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """The answer of one listener, on a connection of its own."""
+    async with Client.of(port) as client:
+        client.send(body, **headers)
+        return await client.answer()

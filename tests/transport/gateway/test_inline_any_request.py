@@ -1,4 +1,4 @@
-"""Requests that are nearly right are answered without a task as they are with one, byte for byte."""
+"""Requests that are nearly right are answered and recorded without a task as they are with one, byte for byte."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def requests(draw: st.DrawFn) -> tuple[bytes, bool]:
 
 
 @pytest.mark.parametrize("era", [Era.MODERN, Era.LEGACY])
-async def test_any_request_is_answered_as_it_is_with_a_task(era: Era) -> None:
+async def test_any_request_is_answered_and_recorded_as_it_is_with_a_task(era: Era) -> None:
     loop = asyncio.get_running_loop()
     async with place(era) as at:
         session = await at.session()
@@ -124,7 +124,7 @@ async def test_any_request_is_answered_as_it_is_with_a_task(era: Era) -> None:
                     client.writer.write(request.replace(b"SESSION", session.encode()))
                     status, fields, content = await client.answer()
                     fields.pop("mcp-session-id", None)
-                    said.append((status, fields, content))
+                    said.append((status, fields, content, at.recorded()))
             assert said[0] == said[1]
 
         @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))

@@ -31,7 +31,7 @@ async def test_a_client_that_leaves_cancels_its_call() -> None:
             await asyncio.wait_for(at.server.entered.wait(), 5)
         await asyncio.wait_for(at.server.cancelled.wait(), 5)
         await until(at.at_rest)
-        assert [record.tool for record in at.observations.take()] == ["echo"]  # it says nothing about the version
+        assert at.observations.take() == [], "it says nothing about the version"
 
 
 async def test_a_session_s_client_cancels_its_call_by_id() -> None:

@@ -12,9 +12,10 @@ from __future__ import annotations
 from henslowe.actors.instances.crew import Crew, Dormant, Duty, InstanceBoard, Member
 from henslowe.actors.instances.driver import Driver, ProcessDriver, Server, StartOrder
 from henslowe.actors.instances.instance import Instance, instance_name
-from henslowe.actors.instances.manager import InstanceManager, SupervisorSpec
+from henslowe.actors.instances.manager import InstanceManager
 from henslowe.actors.instances.prober import Prober
 from henslowe.actors.instances.scaler import Scaler
+from henslowe.actors.instances.supervision import SupervisorSpec
 
 __all__ = [
     "Crew",

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -36,20 +36,16 @@ from henslowe.actors.instances.instance import (
 )
 from henslowe.actors.instances.opening import Openings
 from henslowe.actors.instances.output import OutputRate
-from henslowe.actors.instances.staffing import STOP_SPARE_S, TERMINATE_S, DormantOf, Left, Staffing, Wanted
-from henslowe.actors.instances.supervision import children, ended, instances_of
+from henslowe.actors.instances.staffing import STOP_SPARE_S, DormantOf, Left, Staffing, Wanted
+from henslowe.actors.instances.supervision import Supervisors, SupervisorSpec, children, ended, instances_of
 from henslowe.actors.kernel import (
     NOREPLY,
     ActorExit,
     CallTimeout,
-    ChildSpec,
     Down,
     LoopActor,
     Ref,
     Reply,
-    StartChild,
-    TerminateChild,
-    WhichChildren,
     is_clean,
 )
 from henslowe.actors.kernel import names as registry
@@ -72,12 +68,6 @@ from henslowe.errors import HensloweError
 
 log = logging.getLogger(__name__)
 
-SupervisorSpec = Callable[[str, int, float], ChildSpec]
-"""Makes the spec of a temporary dynamic supervisor from its id, `max_restarts` and `max_seconds`. Supervisors live a
-layer above the actors that they run, so the composition root says what one is."""
-
-SERVICE_RESTARTS: Final = (0, 1.0)
-"""A service's supervisor restarts nothing: its children are temporary."""
 ALONE: Final = ScaleSettings()
 """Of a remote server, which is not ours to multiply."""
 
@@ -121,7 +111,7 @@ class InstanceManager(LoopActor):
         self._settings: InstanceSettings = settings.instances
         self._scale = settings.scale
         self._declared = {name: declared.scale for name, declared in settings.services.items()}
-        self._supervisor = supervisor
+        self._supervisors = Supervisors(supervisor)
         self._directory = directory
         self._board = board or InstanceBoard()
         driver = ProcessDriver(
@@ -301,13 +291,11 @@ class InstanceManager(LoopActor):
         # Where supervisors were killed, their instances are stopping still, and hold the names.
         await ended(instances_of(version), settings.stop_grace_s + STOP_SPARE_S)
         try:
-            service = await self._service(version.service)
             restarts = settings.max_restarts * max(1, scale.most + scale.standby)
-            supervisor = await service.call(StartChild(self._supervisor(str(version), restarts, settings.max_seconds)))
+            supervisor = await self._supervisors.start(version, restarts, settings.max_seconds)
         except (HensloweError, ActorExit, CallTimeout) as failure:
             self._broken(version, f"cannot start {version}: {failure}")
             return
-        assert isinstance(supervisor, Ref)
         wanted = Wanted(crew, supervisor, self.monitor(supervisor))
         self._keep(wanted)
         await self._staff(wanted, self._staffing.reconcile(wanted))
@@ -322,17 +310,6 @@ class InstanceManager(LoopActor):
         """How many instances a version begins with: as many as the one that it may follow has now."""
         others = (crew.serving for crew in self._board.of_service(service))
         return min(max(1, scale.min, *others), scale.most)
-
-    async def _service(self, service: ServiceName) -> Ref:
-        """The service's supervisor, started when there is none."""
-        services = registry.via(names.SERVICES)
-        for child in await services.call(WhichChildren()):
-            if child.id == service and child.ref is not None and child.ref.is_alive():
-                found: Ref = child.ref
-                return found
-        started = await services.call(StartChild(self._supervisor(service, *SERVICE_RESTARTS)))
-        assert isinstance(started, Ref)
-        return started
 
     def _release(self, release: ReleaseInstance) -> None:
         wanted = self._wanted.get(release.version)
@@ -444,12 +421,7 @@ class InstanceManager(LoopActor):
         # The instances are asked themselves, so that the service's supervisor, which waits for the end of those that it
         # stops, has time for other versions meanwhile.
         await ended(instances_of(version), self._settings.stop_grace_s + STOP_SPARE_S)
-        try:
-            for service in await children(registry.whereis(names.SERVICES)):
-                if service.id == version.service and service.ref is not None:
-                    await service.ref.call(TerminateChild(str(version)), timeout_s=TERMINATE_S)
-        except (HensloweError, ActorExit, CallTimeout) as failure:
-            log.info("version_was_gone", extra={"version": str(version), "cause": str(failure)})
+        await self._supervisors.terminate(version)
         self.ref.send(_Stopped(version))
 
     def _broken(self, version: VersionKey, reason: str) -> None:

@@ -18,7 +18,7 @@ from henslowe.actors.ids import InstanceId, VersionKey
 from henslowe.actors.instances.crew import Crew, Dormant, Duty
 from henslowe.actors.instances.instance import Instance, Release, Surroundings, instance_name
 from henslowe.actors.instances.planning import plan
-from henslowe.actors.instances.supervision import child_id
+from henslowe.actors.instances.supervision import TERMINATE_S, child_id
 from henslowe.actors.journal import say
 from henslowe.actors.kernel import (
     ActorExit,
@@ -52,8 +52,6 @@ DormantOf = Callable[[VersionKey, ServerFacts, Contract, Callable[[], None]], Do
 
 STOP_SPARE_S: Final = 3.0
 """Beyond an instance's own grace: for closing the connection and reading the last words."""
-TERMINATE_S: Final = 30.0
-"""Longest wait for a version's supervisor, which by then has nothing to stop."""
 REFUSED_PAUSE_S: Final = 30.0
 """After an additional instance did not start, until the next is tried."""
 

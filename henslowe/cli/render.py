@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _DIGEST = re.compile("[0-9a-f]{64}")
 DIGEST_CHARS = 12
 """As much of a SHA-256 as tells builds apart; --json has all of it."""
+FIELDS_MAX = 10
+"""Of an event on one line; --json has all of them."""
 FAILURE_LINES_MAX = 12
 """Lines of a failure that `status` shows; `logs` has the rest."""
 _GOOD, _BAD, _BUSY = "green", "red", "yellow"
@@ -329,9 +331,9 @@ def tree_lines(actor: ActorReply, indent: str = "") -> Iterator[str]:
 def event_line(event: EventReply) -> str:
     """One event on one line."""
     who = f"{event.service}@{event.version}" if event.version else event.service or "node"
-    # Rows and other structures are for programs (--json); a person wants the words and numbers.
-    said = {key: value for key, value in event.data.items() if _is_a_word(value) and value not in ("", [], None)}
-    data = " ".join(f"{key}={_short(value)}" for key, value in said.items())
+    # Rows and other structures are for programs (--json); a person wants the first words and numbers.
+    said = [(key, value) for key, value in event.data.items() if _is_a_word(value) and value not in ("", [], None)]
+    data = " ".join(f"{key}={_short(value)}" for key, value in said[:FIELDS_MAX]) + " ..." * (len(said) > FIELDS_MAX)
     status = click.style(f"{event.status:<9}", fg=_COLOURS.get(event.status))
     return f"{dim(clock(event.time_s))} {who:<20} {event.type:<20} {status} {dim(data)}".rstrip()
 

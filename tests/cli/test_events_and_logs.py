@@ -157,20 +157,26 @@ def test_followed_logs_have_the_same_shape_before_and_after_now(node: Background
     assert set(before) == set(after)
 
 
-def test_an_events_line_leaves_out_what_says_nothing_and_shortens_digests() -> None:
+def line_of(data: dict[str, object]) -> str:
     from henslowe.cli.render import event_line
     from henslowe.transport.admin.models.events import EventReply
 
-    data = {"semver": "", "changed": [], "stages": ["lint", "test"], "build": "ab" * 32, "duration_ms": 0}
     event = EventReply(
         seq=1, time_s=1.0, stream="lifecycle", type="X", status="INFO", service="hello", version=1, node="n", data=data
     )
-    assert (
-        event_line(event)
-        .replace("\x1b[2m", "")
-        .replace("\x1b[0m", "")
-        .endswith("stages=lint,test build=abababababab duration_ms=0")
-    )
+    return click.unstyle(event_line(event))
+
+
+def test_an_events_line_leaves_out_what_says_nothing_and_shortens_digests() -> None:
+    line = line_of({"semver": "", "changed": [], "stages": ["lint", "test"], "build": "ab" * 32, "duration_ms": 0})
+    assert line.endswith("stages=lint,test build=abababababab duration_ms=0")
+
+
+def test_an_event_of_many_numbers_is_cut_and_says_so() -> None:
+    numbers: dict[str, object] = {f"n{number}": number for number in range(11)}
+    assert line_of(numbers).endswith(" n9=9 ...")
+    del numbers["n10"]
+    assert line_of(numbers).endswith(" n9=9")
 
 
 def test_nothing_to_show_is_said(node: Background, henslowe: Henslowe) -> None:

@@ -32,6 +32,7 @@ from mcp.server.subscriptions import (
 from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
 from mcp.shared.message import ServerMessageMetadata
 from pydantic import TypeAdapter
+from wire import text
 
 warnings.simplefilter("ignore", MCPDeprecationWarning)
 
@@ -107,7 +108,7 @@ async def handle(ctx, _params) -> dict:
 def changes(event):
     async def tool(_request) -> dict:
         await bus.publish(event)
-        return suite.text("It changed.")
+        return text("It changed.")
 
     return tool
 
@@ -121,7 +122,7 @@ async def update(request: Request) -> dict:
     await bus.publish(ResourceUpdated(uri=WATCHED))
     if request.ctx.protocol_version != MODERN:
         await request.ctx.session.send_resource_updated(WATCHED)
-    return suite.text("It was updated.")
+    return text("It was updated.")
 
 
 async def hang(_request: Request) -> dict:
@@ -134,11 +135,11 @@ async def hang(_request: Request) -> dict:
         raise
     finally:
         hanging["now"] -= 1
-    return suite.text("never")
+    return text("never")
 
 
 async def hung(_request: Request) -> dict:
-    return suite.text(json.dumps(hanging))
+    return text(json.dumps(hanging))
 
 
 async def nothing(_ctx, _params) -> types.EmptyResult:

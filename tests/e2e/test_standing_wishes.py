@@ -1,4 +1,4 @@
-"""What clients asked for once, subscriptions and log levels, outlives the server's process and the node."""
+"""What clients asked for once, subscriptions and log levels, outlives the server's process and version, and the node."""
 
 from __future__ import annotations
 
@@ -69,12 +69,17 @@ class Place:
         return await self.http.post(self.node.mcp("asking"), json=body, headers=headers)
 
 
+def save(node: Node, version: int) -> None:
+    """Saves the service as one more version."""
+    command = json.dumps([sys.executable, "-S", "-E", str(SERVER)])
+    node.edit("asking", f"[launch]\ncommand = {command}\nenv = {{ NUMBER = '{version}' }}\n", "service.toml")
+
+
 @pytest.fixture
 async def place(workspace: Path) -> AsyncIterator[Place]:
-    workspace.mkdir()
-    command = json.dumps([sys.executable, "-S", "-E", str(SERVER)])
-    (workspace / "henslowe.toml").write_text(f"[services.asking]\ncommand = {command}\n")
-    with Node(workspace) as node:
+    prepared = Node(workspace, "delivery.strategy=immediate", "delivery.drain_s=1")
+    save(prepared, 1)
+    with prepared as node:
         await asyncio.to_thread(node.wait_for_active, "asking", 1)
         async with aiohttp.ClientSession() as http:
             yield Place(node, http)
@@ -131,3 +136,27 @@ async def test_subscriptions_and_levels_outlive_the_servers_process_and_the_node
         headers = {"MCP_Protocol_Version": MODERN, "Mcp_Method": "tools/call", "Mcp_Name": "look"}
         answer, _ = await place.post(body, **headers)
         assert json.loads(answer["result"]["content"][0]["text"])["watched"] == [WATCHED]
+
+
+async def test_subscriptions_and_levels_outlive_the_version(place: Place) -> None:
+    shared, own = await place.session(), await place.session(roots={})
+    async with AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(s) for s in (await place.stream(shared), await place.listen())]
+        alone = await stack.enter_async_context(await place.stream(own))
+        await updated(place, shared, *streams)
+        await updated(place, own, alone)
+        met = [{session: await place.look(session) for session in (shared, own)}]
+        for way in ("forward", "back"):
+            if way == "forward":
+                save(place.node, 2)
+                await asyncio.to_thread(place.node.wait_for_active, "asking", 2)
+            else:
+                await asyncio.to_thread(place.node.api.post, "/services/asking/actions/rollback", {"to_version": 1})
+                await asyncio.to_thread(place.node.wait_for_active, "asking", 1)
+            await updated(place, shared, *streams)  # streams that were open before
+            await updated(place, own, alone)
+            seen = {session: await place.look(session) for session in (shared, own)}
+            assert (seen[shared]["level"], seen[own]["level"]) == ("info", "error")
+            assert all(seen[session]["pid"] != met[-1][session]["pid"] for session in seen)
+            assert seen[shared]["watched"] == seen[own]["watched"] == [WATCHED]
+            met.append(seen)

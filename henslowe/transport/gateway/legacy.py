@@ -6,19 +6,18 @@ promotions, rollbacks, crashes and restarts of the node. Its id is also its unit
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-import orjson
 from aiohttp import web
 
 from henslowe.actors.endpoints import Era, JsonObject
 from henslowe.transport.access.asker import asker
 from henslowe.transport.gateway import inbound
+from henslowe.transport.gateway.batches import Batches
 from henslowe.transport.gateway.dialogue import NO_CAPABILITIES, Ask
 from henslowe.transport.gateway.exchange import Exchange, json_response
 from henslowe.transport.gateway.head import Caller, Head
@@ -43,11 +42,8 @@ from henslowe.transport.mcp.link import NO_HEADERS
 
 KNOWN_MAX: Final = 1_000
 """Sessions whose calls are prepared; when there are more, all are forgotten: to prepare one costs 3 us."""
-BATCH_MAX: Final = 100
-"""Messages in one batch; the revision that had batches named no limit."""
 _SESSION_ID_CHARS_MAX: Final = 128
 """Ours have 32; a longer one is nobody's, and not worth a look at the table."""
-_BATCHING: Final = frozenset({"2024-11-05", "2025-03-26"})
 
 
 @dataclass(slots=True, frozen=True)
@@ -71,16 +67,15 @@ class Legacy:
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
         self._known: dict[str, _Known] = {}
-        self._listening = Listening(
-            serving, lambda scope, session, message: self._answer(scope, session, message, None)
-        )
+        self._listening = Listening(serving, self._unlistened)
+        self._batches = Batches(serving, self._unlistened, self._notified)
         self._methods = SessionMethods(serving)
         self._sole = SoleClients(serving, self._listening)
 
     async def post(self, request: web.Request, scope: Scope, message: Any, *, sse: bool) -> web.StreamResponse:
         """Serve one message, or a batch where the session's revision has them."""
         if isinstance(message, list):
-            return await self._batch(request, scope, message)
+            return await self._batches.post(request, scope, self._session(request, scope), message)
         inbound.check_shape(message)
         method = message.get("method")
         if method == "initialize" and "id" in message:
@@ -305,43 +300,14 @@ class Legacy:
             )
         )
 
+    def _unlistened(self, scope: Scope, session: Session, message: JsonObject) -> Awaitable[JsonObject]:
+        """The answer to be for a client that is sent nothing ahead of it."""
+        return self._answer(scope, session, message, None)
+
     @staticmethod
     def _client(session: Session, question: Question | None) -> AskedClient:
         """Whoever a stateless server may ask something."""
         return AskedClient(session.client_info, session.capabilities, session.log_level, question)
-
-    async def _batch(self, request: web.Request, scope: Scope, messages: list[Any]) -> web.StreamResponse:
-        session = self._session(request, scope)
-        if session.protocol_version not in _BATCHING:
-            raise Refused(400, jsonrpc.INVALID_REQUEST, f"{session.protocol_version} has no batches; send one message")
-        if not 0 < len(messages) <= BATCH_MAX:
-            raise Refused(400, jsonrpc.INVALID_REQUEST, f"expected 1 to {BATCH_MAX} messages, got: {len(messages)}")
-        answers = await asyncio.gather(*(self._batched(scope, session, message) for message in messages))
-        replies = [answer for answer in answers if answer is not None]
-        if not replies:
-            return web.Response(status=202)
-        return web.Response(body=orjson.dumps(replies), content_type="application/json")
-
-    async def _batched(self, scope: Scope, session: Session, message: Any) -> JsonObject | None:
-        """One member of a batch; None for what has no answer."""
-        try:
-            if not isinstance(message, dict):
-                raise Refused(400, jsonrpc.INVALID_REQUEST, "expected a JSON-RPC message")
-            inbound.check_shape(message)
-            method = message.get("method")
-            if method == "initialize":
-                raise Refused(400, jsonrpc.INVALID_REQUEST, "initialize must not be part of a batch")
-            if method is None:
-                self._serving.answered(session.id, message)
-                return None
-            if "id" not in message:
-                self._notified(session, method, message.get("params"))
-                return None
-            answer = await self._answer(scope, session, message, None)
-        except Refused as refused:
-            answer = refused.answer()
-        request_id = message.get("id") if isinstance(message, dict) else None
-        return {"jsonrpc": "2.0", "id": request_id, **answer}
 
 
 async def _not_yet(_method: str, _params: JsonObject) -> JsonObject:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -11,6 +12,7 @@ from henslowe.actors.endpoints import JsonObject, OnNotification
 from henslowe.actors.routes import Route
 from henslowe.transport.gateway import add_gateway
 from henslowe.transport.http_guard import Guard
+from henslowe.transport.mcp.large_json import LargeText
 from tests.transport.access.doors import guarded_by
 from tests.transport.gateway.world import (
     ACCEPT,
@@ -202,6 +204,34 @@ async def test_batches_are_for_the_revisions_that_had_them(gw: World) -> None:
     new = await gw.initialize("/mcp/hello", "2025-06-18")
     status, answer, _ = await gw.post("/mcp/hello", batch, Mcp_Session_Id=new)
     assert (status, answer["error"]["code"]) == (400, -32600)
+
+
+async def test_the_answers_in_a_batch_are_those_of_single_requests_and_share_the_budget_of_large_ones() -> None:
+    async def large(params: JsonObject, _notify: OnNotification) -> JsonObject:
+        return text(LargeText(memoryview(b'"%b"' % (b"x" * params["arguments"]["bytes"]))))  # as a server's long line
+
+    async def deep(_params: JsonObject, _notify: OnNotification) -> JsonObject:
+        nested: Any = 1
+        for _ in range(400):
+            nested = [nested]
+        return text("", structuredContent=nested)
+
+    def asked(number: int, name: str, **arguments: int) -> JsonObject:
+        params = {"name": name, "arguments": arguments}
+        return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+
+    async with world(unsent_bytes_max=3 * 1024 * 1024) as gw:
+        gw.serve(LocalServer(V1, {"large": large, "deep": deep}))
+        session = await gw.initialize("/mcp/hello", "2025-03-26")
+        batch = [*(asked(number, "large", bytes=1024 * 1024) for number in range(4)), asked(4, "deep")]
+        status, answers, _ = await gw.post("/mcp/hello", batch, Mcp_Session_Id=session)
+        assert status == 200
+        told = {each["id"]: each.get("error", {}).get("data", {}).get("code", "answered") for each in answers}
+        assert sorted(told[number] for number in range(4)) == ["answered", "answered", "limit_reached", "limit_reached"]
+        assert told[4] == "too_large"
+        answered = [each["result"]["content"][0]["text"] for each in answers if told[each["id"]] == "answered"]
+        assert answered == ["x" * 1024 * 1024] * 2
+        assert gw.gateway.inline.serving.unsent.held == 0
 
 
 async def test_delete_ends_the_session_and_its_stream(gw: World) -> None:

@@ -1,4 +1,4 @@
-"""What clients asked for once, subscriptions and log levels, outlives the server's process and version, and the node."""
+"""What clients asked for once, subscriptions and log levels, outlives the server, its version and the node."""
 
 from __future__ import annotations
 

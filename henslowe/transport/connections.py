@@ -34,7 +34,7 @@ from aiohttp.web_protocol import _ErrInfo
 
 from henslowe.transport.head_pattern import Pattern
 from henslowe.transport.heads import Heads, owed
-from henslowe.transport.pacing import Paced
+from henslowe.transport.pacing import CLOSED_AT_ONCE, NEW_AT_ONCE, Paced
 
 log = logging.getLogger(__name__)
 
@@ -106,12 +106,14 @@ class ClientConnection(web.RequestHandler):
     __slots__ = (
         "_at_work",
         "_direct",
+        "_ending",
         "_head",
         "_inline",
         "_inline_call",
+        "_is_new",
         "_left",
+        "_newcomers",
         "_owed",
-        "_paced",
         "_pattern",
         "_resting",
         "_unreadable",
@@ -122,13 +124,17 @@ class ClientConnection(web.RequestHandler):
         self,
         manager: web.Server,
         *,
-        paced: Paced,
+        ending: Paced,
+        newcomers: Paced,
         direct: Direct | None = None,
         inline: Inline | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(manager, **settings)
-        self._paced = paced
+        self._ending = ending
+        self._newcomers = newcomers
+        self._is_new = True
+        """Nothing came of it yet."""
         self._direct = direct
         self._inline = inline
         self._inline_call: InlineCall | None = None
@@ -163,6 +169,11 @@ class ClientConnection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes until some of them are no HTTP: what comes after those is dropped."""
+        if self._is_new:
+            if not self._newcomers.may_now():
+                self._come_later(data)
+                return
+            self._is_new = False
         if self._unreadable:
             return
         if self._head is not None:
@@ -189,12 +200,25 @@ class ClientConnection(web.RequestHandler):
                 self._head = bytearray()
             self._next()
 
+    def _come_later(self, data: bytes) -> None:
+        """Have a first request wait for its turn, behind those of connections that came before."""
+        transport = self.transport
+        if transport is not None:
+            self._is_new = False
+            transport.pause_reading()
+            self._newcomers.add(functools.partial(self._come, transport, data))
+
+    def _come(self, transport: asyncio.Transport, data: bytes) -> None:
+        if self.transport is transport and not transport.is_closing():
+            transport.resume_reading()
+            self.data_received(data)
+
     def eof_received(self) -> bool | None:  # type: ignore[override]  # aiohttp's says nothing
         """The client hangs up, often one of many: its connection is closed in its turn."""
         transport = self.transport
         if transport is None or transport.get_extra_info("sslcontext") is not None:
             return None  # which closes it now
-        self._paced.add(transport.close)
+        self._ending.add(transport.close)
         return True
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -343,7 +367,7 @@ class ClientConnection(web.RequestHandler):
         log.debug("request_unreadable", extra={"peer": self.peer, "cause": type(found.exc).__name__})
         if self.transport is not None:
             self.transport.pause_reading()
-        self._paced.add(functools.partial(self._turn_away, _unreadable(found.status)))
+        self._ending.add(functools.partial(self._turn_away, _unreadable(found.status)))
 
     def _turn_away(self, answer: bytes) -> None:
         if self.transport is not None and not self.transport.is_closing():
@@ -386,14 +410,21 @@ def _unreadable(status: int) -> bytes:
 
 
 class _Server(web.Server):
-    paced: Paced
+    ending: Paced
+    newcomers: Paced
     direct: Direct | None = None
     inline: Inline | None = None
 
     def __call__(self) -> web.RequestHandler:
         """A handler for one connection."""
         return ClientConnection(
-            self, loop=self._loop, paced=self.paced, direct=self.direct, inline=self.inline, **self._kwargs
+            self,
+            loop=self._loop,
+            ending=self.ending,
+            newcomers=self.newcomers,
+            direct=self.direct,
+            inline=self.inline,
+            **self._kwargs,
         )
 
 
@@ -416,5 +447,6 @@ class Runner(web.AppRunner):
                 handler = functools.partial(middleware, handler=handler)
             server.direct = Direct(direct.root, handler)
         server.inline = self.app.get(INLINE)
-        server.paced = Paced(made._loop)
+        server.ending = Paced(made._loop, CLOSED_AT_ONCE)
+        server.newcomers = Paced(made._loop, NEW_AT_ONCE)
         return server

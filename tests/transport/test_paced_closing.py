@@ -26,3 +26,16 @@ async def test_what_comes_later_is_done_as_well() -> None:
     paced.add(lambda: done.append("later"))
     await asyncio.sleep(0)
     assert done == ["first", "of its own", "later"]
+
+
+async def test_what_may_be_done_at_once_counts_and_never_overtakes() -> None:
+    paced, done = Paced(asyncio.get_running_loop(), at_once=2), []
+    assert [paced.may_now() for _ in range(3)] == [True, True, False]
+    for number in range(3):
+        paced.add(lambda number=number: done.append(number))
+    await asyncio.sleep(0)
+    assert done == [0, 1]
+    assert not paced.may_now()
+    await asyncio.sleep(0)
+    assert done == [0, 1, 2]
+    assert paced.may_now()

@@ -40,6 +40,7 @@ from henslowe.actors.journal import say
 from henslowe.actors.kernel import Continue, LoopActor
 from henslowe.actors.kernel import names as registry
 from henslowe.actors.messages import AskHooks, Confirm, Delivery, HooksAgreed, HooksRefused, Subscribe
+from henslowe.actors.pipeline.workdir import sweep
 from henslowe.actors.versions import SERVICES, VERSIONS, VersionRow
 from henslowe.actors.versions.gates import Standing
 from henslowe.actors.vocabulary import EventType, Status
@@ -113,6 +114,7 @@ class HookKeeper(LoopActor):
         if events.cursors.latest(CURSOR) is None:
             # What happened before there was a keeper is no news.
             await events.cursors.insert(CursorRow(name=CURSOR, seq=events.last_seq()))
+        await asyncio.to_thread(sweep, self._around.runs)
         waiting = [row for row in self._hooks.rows() if row.state is HookState.WAITING]
         for question in {(row.service, row.version, row.epoch, row.point) for row in waiting if row.gate}:
             service, version, epoch, point = question

@@ -92,6 +92,11 @@ class Surroundings:
     interceptors: Interceptors
     now_s: Callable[[], float] = field(default=time.time)
 
+    @property
+    def runs(self) -> Path:
+        """Where commands have their folders: not among the pipeline's, which sweeps those whenever it starts."""
+        return self.data_dir / "hook-runs"
+
     @classmethod
     def of(
         cls, store: Store, settings: Settings, poster: Poster, interceptors: Interceptors, *, marker: str
@@ -165,7 +170,7 @@ class HookRunner:
 
     async def _command(self, row: HookRow, spec: HookBase, body: bytes) -> Outcome:
         around, version = self._around, self._version_of(row)
-        work = Workdir(around.data_dir / "runs" / f"hook-{_flat(row.id)}")
+        work = Workdir(around.runs / _flat(row.id))
         folder = around.workspace
         if row.origin is Origin.SERVICE:
             archived = around.workspace / "archive" / row.service / (version.folder if version is not None else "")

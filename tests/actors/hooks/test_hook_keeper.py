@@ -11,8 +11,10 @@ import pytest
 
 from henslowe.actors import names
 from henslowe.actors.hooks import Answer, HookState, complaints, keeper
+from henslowe.actors.hooks.running import Surroundings
 from henslowe.actors.interceptors import Interceptor, Operation
 from henslowe.actors.messages import Action, InstanceBroken, Strategy
+from henslowe.actors.pipeline import workdir
 from henslowe.config.hooks import NodeHook
 from henslowe.errors import Unavailable
 from henslowe.storage import Store
@@ -71,6 +73,28 @@ async def test_a_version_that_is_refused_fails_and_the_one_that_serves_goes_on(p
     assert (plane.row.active, plane.row.staged) == (1, 0)
     plane.says()
     assert await plane.ship("c") == 3
+
+
+async def test_a_pipeline_that_starts_meanwhile_takes_nothing_from_a_hook_that_runs(
+    plane: Hooked, tmp_path: Path
+) -> None:
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    script = f'touch {begun}; while [ ! -e {go} ]; do sleep 0.01; done; test -d "$HOME" && test -d "$TMPDIR"'
+    plane.says({"on": "deploy:start", "command": script})
+    await plane.build("a")
+    await until(begun.exists)
+    workdir.sweep(plane.store.data_dir / "runs")
+    go.touch()
+    await until(lambda: plane.ended("deploy:start"))
+    await until(lambda: plane.row.active == 1)
+
+
+async def test_what_a_killed_hook_left_is_swept_at_the_start(plane: Hooked) -> None:
+    runs = Surroundings.of(plane.store, plane.settings, plane.receiver, plane.interceptors, marker="n1:1").runs
+    await plane.stop(names.HOOKS, kill=True)
+    (runs / "left" / "home").mkdir(parents=True)
+    await plane.start(names.HOOKS)
+    await until(lambda: not runs.exists())
 
 
 async def test_one_refusal_ends_the_questions_and_nobody_after_it_is_asked(plane: Hooked) -> None:

@@ -17,6 +17,7 @@ from henslowe.actors.pipeline import environment, kept, locking
 from henslowe.actors.pipeline.advice import advice
 from henslowe.actors.pipeline.commands import Place, run_command
 from henslowe.actors.pipeline.environment import identity_of
+from henslowe.actors.pipeline.isolation import Level
 from henslowe.actors.pipeline.launching import launch_spec
 from henslowe.actors.pipeline.mcp_check import Checked, check_server, greets, summary
 from henslowe.actors.pipeline.output import StageOutput
@@ -131,7 +132,8 @@ class StageRunner:
         self, stage: PlannedStage, completed: EventType, report: StageReport, error: HensloweError, output: StageOutput
     ) -> StageReport:
         excerpt = output.excerpt()
-        hint = advice(excerpt, self._files) or error.hint
+        caged = self._place.cage.level is not Level.NONE
+        hint = advice(excerpt, self._files, caged=caged) or error.hint
         self._teller.say(
             completed,
             Status.FAILED,

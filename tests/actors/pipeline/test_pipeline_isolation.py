@@ -58,6 +58,7 @@ async def test_a_stage_that_writes_outside_of_its_folder_fails_and_changes_nothi
         broken = await caged.broken()
         assert broken.stage == "reach"
         assert "/reached" in broken.reason
+        assert "a stage writes only into the folders of its run" in broken.reason
         assert list(Path(folder).iterdir()) == []
     caged.change({"reach.py": "", "service.toml": ""})
     await caged.built()

@@ -152,6 +152,23 @@ def test_only_a_package_that_is_not_the_services_own_is_to_be_declared(
     assert bool(advice(excerpt, files)) is advised
 
 
+@pytest.mark.parametrize(
+    "excerpt",
+    [
+        "OSError: [Errno 30] Read-only file system: '/srv/notes.txt'",
+        "Error: EROFS: read-only file system, open '/srv/notes.txt'",
+        "PermissionError: [Errno 13] Permission denied: '/srv/notes.txt'",
+        "Error: EACCES: permission denied, open '/srv/notes.txt'",
+        "sqlite3.OperationalError: unable to open database file",
+    ],
+)
+def test_a_server_that_writes_where_its_cage_forbids_it_is_told_where_it_may(excerpt: str) -> None:
+    hint = advice(excerpt, ["server.py"], caged=True)
+    assert "$HENSLOWE_SERVICE_DATA" in hint
+    assert "[services]" in hint
+    assert advice(excerpt, ["server.py"]) == "", "without a cage it is something else"
+
+
 # -- the copy ----------------
 
 

@@ -122,7 +122,8 @@ def remove_command(client: str, name: str, path: Path | None, console: Console) 
         raise NotFound(f"cannot remove {name} from {file}: there is no such entry", hint="henslowe client list")
     backup = change_file(file, lambda text: edited(known, text, Edit(name, None)))
     shown = {"client": known.id, "file": str(file), "name": name, "backup": str(backup or "")}
-    console.show(shown, [f"{known.title}: {name} is no longer in {file}", f"before: {backup}"], known.after)
+    lines = [f"{known.title}: {name} is no longer in {file}", f"before: {backup}"]
+    console.show(shown, lines, f"restart {known.title} if it still has it")
 
 
 @client_command.command("list")

@@ -204,5 +204,6 @@ async def test_the_command_writes_prints_lists_and_removes(tmp_path: Path, monke
         await asyncio.to_thread(run, "add", "cursor")
         assert json.loads(file.read_text()) == {"mcpServers": {"henslowe": {"url": f"{served.file.url}/mcp"}}}
         assert "henslowe" in await asyncio.to_thread(run, "list")
-        await asyncio.to_thread(run, "remove", "cursor")
+        removed = await asyncio.to_thread(run, "remove", "cursor")
+        assert removed.endswith("next: restart Cursor if it still has it\n")
         assert json.loads(file.read_text()) == {"mcpServers": {}}

@@ -29,7 +29,7 @@ class Client:
         table: The key under which its servers are.
         path: Its file, of this user on this system.
         entry: What it wants to be told of a server.
-        after: What has to be done for it to notice.
+        after: What has to be done for it to use a new entry.
     """
 
     id: str

@@ -2,6 +2,9 @@
 
 How a version is looked after (`health`, `scale`, `hooks`) holds for every version that is up, at once. How it comes to
 its traffic (`strategy`, steps, exposure) holds from the next rollout on: one that is under way ends as it began. Pure.
+
+The epoch goes on only where routes change, or the hooks of a version on its way: what other hooks have answered, and
+what a person said, is about things that are the same still.
 """
 
 from __future__ import annotations
@@ -45,7 +48,9 @@ def adopt(change: Change, number: int, message: CreateVersion) -> None:
         change.set_service(exposure=message.exposure)
     if not concerned and service == change.service:
         return
-    change.next_epoch()  # routes look at exposure
+    asked_anew = any("hooks" in concerned.get(each, {}).get("changed", ()) for each in (service.canary, service.staged))
+    if asked_anew or change.service.exposure != service.exposure:  # routes look at that
+        change.next_epoch()
     for each, facts in (concerned or {number: {"changed": ["freeze"], "later": []}}).items():
         change.say(EventType.VERSION_CONFIGURED, Status.SUCCESS, each, **facts)
 

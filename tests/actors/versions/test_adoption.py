@@ -8,6 +8,8 @@ import pytest
 from henslowe.actors.ids import VersionKey
 from henslowe.actors.messages import CreateVersion, Strategy, VersionBroken
 from henslowe.actors.versions.rows import VersionState
+from henslowe.config.exposure import Exposure
+from henslowe.config.hooks import Hook, named
 from henslowe.config.manifest import Delivery
 from henslowe.config.settings import DeliverySettings
 from tests.actors.versions.life import HELLO, MANY, Service
@@ -44,7 +46,30 @@ def test_the_same_sources_with_other_words_make_no_version(hello: Service) -> No
     assert row.health.max_error_rate == 0.2
     assert (row.strategy, hello.row.strategy) == (Strategy.CANARY, Strategy.CANARY)
     assert hello.last.events[0].data["changed"] == ["health", "strategy"]
+    assert hello.effects() == [], "nobody is routed otherwise"
+
+
+def test_the_epoch_goes_on_where_the_hooks_of_a_version_on_its_way_are_others(hello: Service) -> None:
+    hello.units = MANY
+    hello.up(hello.build("b"))
+    epoch = hello.row.epoch
+    asked = named((Hook.model_validate({"on": "promote:before", "command": "true"}),))
+    hello.do(replace(said("b"), hooks=asked))
+    assert (hello.row.canary, hello.row.epoch) == (2, epoch + 1), "what was agreed to was asked of others"
+    hello.do(replace(said("b", Strategy.CANARY, **LIMITS), hooks=asked))
+    assert hello.events() == ["VERSION_CONFIGURED SUCCESS"] * 2
+    assert hello.row.epoch == epoch + 1, "what was said of the canary holds: it is the same rollout"
+
+
+def test_the_epoch_goes_on_where_routes_are_others(hello: Service) -> None:
+    epoch = hello.row.epoch
+    shown = Exposure(sticky="principal")
+    hello.do(replace(said("a"), exposure=shown))
+    assert (hello.row.exposure, hello.row.epoch) == (shown, epoch + 1)
     assert hello.effects() == ["routes:0", "links:0"]
+    asked = named((Hook.model_validate({"on": "promote:before", "command": "true"}),))
+    hello.do(replace(said("a"), exposure=shown, hooks=asked))
+    assert (hello.state.versions[1].hooks, hello.row.epoch) == (asked, epoch + 1)
 
 
 def test_the_same_words_again_change_nothing(hello: Service) -> None:

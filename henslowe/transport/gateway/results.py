@@ -227,7 +227,10 @@ class Results:
             return
         if large_json.holds_large(answer):
             return  # a single text is larger than any answer that is kept
-        packed = orjson.dumps(answer)
+        try:
+            packed = orjson.dumps(answer)
+        except orjson.JSONEncodeError:
+            return  # it is nested too deep to be written
         if len(packed) > RESULT_BYTES_MAX:
             return
         owner = "" if result.get("cacheScope") == "public" else _owner(ask)

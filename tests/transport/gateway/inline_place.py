@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,6 +38,7 @@ KEY = VersionKey(ServiceName("shop"), 1)
 TOOLS = [
     {"name": "echo", "inputSchema": {"type": "object"}},
     {"name": "read", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}},
+    {"name": "deep", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}},
     {
         "name": "priced",
         "inputSchema": {"type": "object", "properties": {"price": {"type": "string", "x-mcp-header": "Price"}}},
@@ -94,6 +95,10 @@ class Server:
             return web.Response(status=500, text="broken")
         if name == "rubbish":
             return web.Response(body=b"{rubbish", content_type="application/json")
+        if name == "deep":
+            result = b'{"content":[],"ttlMs":5000,"structuredContent":{"a":%b}}' % (b"[" * 400 + b"]" * 400)
+            text = b'{"jsonrpc":"2.0","id":%d,"result":%b}' % (message["id"], result)
+            return web.Response(body=text, content_type="application/json")
         if name == "huge":
             return self.said(message, {**content, "content": [{"type": "text", "text": "x" * HUGE_BYTES}]})
         if name == "large":
@@ -236,15 +241,9 @@ async def listening(app: web.Application, **options: Any) -> AsyncIterator[tuple
 
 
 @contextlib.asynccontextmanager
-async def place(
-    era: Era = Era.MODERN,
-    *,
-    open_mcp: bool = True,
-    rate_per_s: float = 0.0,
-    rules: Mapping[str, PolicyRule] = {},
-    **limits: Any,
-) -> AsyncIterator[Place]:
-    server, backend = Server(era), web.Application()
+async def over_http(server: Server) -> AsyncIterator[McpEndpoint]:
+    """The endpoint of a server that listens."""
+    backend = web.Application()
     backend.router.add_post("/mcp", server.post)
     backend.router.add_route("*", "/mcp", server.refuse)
     async with listening(backend) as (_, port):
@@ -257,6 +256,25 @@ async def place(
             on_closed=lambda _reason: None,
             timeout_s=5,
         )
+        try:
+            yield endpoint
+        finally:
+            server.release.set()
+            await endpoint.close()
+
+
+@contextlib.asynccontextmanager
+async def place(
+    era: Era = Era.MODERN,
+    *,
+    open_mcp: bool = True,
+    rate_per_s: float = 0.0,
+    rules: Mapping[str, PolicyRule] = {},
+    reached: Callable[[Server], contextlib.AbstractAsyncContextManager[McpEndpoint]] = over_http,
+    **limits: Any,
+) -> AsyncIterator[Place]:
+    server = Server(era)
+    async with reached(server) as endpoint:
         assert endpoint.facts.era is era
         routes, directory, observations, capture = RouteTable(), EndpointDirectory(), Observations(), Taken()
         directory.add(endpoint)
@@ -300,7 +318,6 @@ async def place(
                 server.release.set()
                 live.close()
                 await gateway.close()
-                await endpoint.close()
 
 
 @dataclass

@@ -22,6 +22,7 @@ OUTCOMES = {
     "http_500": (Outcome.TRANSPORT,),
     "rubbish": (Outcome.INTERNAL_ERROR,),
     "large": (Outcome.OK,),
+    "deep": (Outcome.OK,),
     "streams": (Outcome.OK,),
     "batches": (Outcome.OK,),
     "drops": (Outcome.TRANSPORT,),

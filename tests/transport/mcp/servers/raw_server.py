@@ -37,6 +37,11 @@ def call(request):
         notify("notifications/progress", {"progressToken": token, "progress": 1, "total": 2})
         notify("notifications/message", {"level": "info", "data": "half-way"})
         answer(request, {"content": []})
+    elif name == "logs":
+        log = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "half-way"}}
+        done = {"jsonrpc": "2.0", "id": request["id"], "result": {"content": []}}
+        sys.stdout.write(json.dumps(log) + "\n" + json.dumps(done) + "\n")
+        sys.stdout.flush()
     elif name == "crash":
         sys.stderr.write("about to fall over\n")
         sys.stderr.flush()

@@ -87,7 +87,7 @@ class Deadlines:
         self._timer = None
         now_s = self._loop.time() + EARLY_S
         over = [timed for timed, until_s in self._until_s.items() if until_s <= now_s]
-        for timed in over:
+        for timed in sorted(over, key=self._until_s.__getitem__):
             # Who is told may begin and end others' waits at once.
             if timed in self._until_s and not timed.done():
                 timed.set_exception(TimeoutError())

@@ -36,6 +36,17 @@ async def test_waits_end_in_the_order_of_their_times_whatever_the_order_of_their
     assert len(deadlines) == 0
 
 
+async def test_waits_that_are_over_together_end_in_the_order_of_their_times() -> None:
+    loop = asyncio.get_running_loop()
+    deadlines, ended = Deadlines(loop), list[float]()
+    now_s = loop.time()
+    for early_s in (0.1, 0.3, 0.0, 0.2):
+        timed = Told(lambda early_s=early_s: ended.append(early_s))  # type: ignore[misc]
+        deadlines.add(timed, now_s - early_s)
+    await until(timed)
+    assert ended == [0.3, 0.2, 0.1, 0.0]
+
+
 async def test_a_wait_whose_time_is_over_already_ends_at_once() -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(Deadlines(asyncio.get_running_loop()).wait(asyncio.Future(), -1.0), 5)

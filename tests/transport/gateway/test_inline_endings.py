@@ -8,7 +8,8 @@ import orjson
 
 from henslowe.actors.endpoints import EndpointState, Era
 from henslowe.actors.routes import Outcome
-from tests.transport.gateway.inline_place import HUGE_BYTES, ROOT_TOKEN, Client, legacy_body, modern, place
+from tests.transport.gateway.inline_place import ROOT_TOKEN, Client, legacy_body, modern, place
+from tests.transport.gateway.inline_server import HUGE_BYTES
 from tests.transport.gateway.world import call_body, until
 
 

@@ -12,7 +12,8 @@ from henslowe.actors.endpoints import Era
 from henslowe.actors.ids import InstanceId
 from henslowe.config.settings import InstanceSettings
 from henslowe.transport.mcp import McpConnector, McpEndpoint
-from tests.transport.gateway.inline_place import KEY, Server, each, legacy_body, modern, place
+from tests.transport.gateway.inline_place import KEY, each, legacy_body, modern, place
+from tests.transport.gateway.inline_server import Server
 from tests.transport.gateway.test_inline_answers import without_event_ids
 from tests.transport.gateway.world import ACCEPT, call_body, until
 from tests.transport.mcp.harness import RAW, running

@@ -13,8 +13,8 @@ from typing import Final
 
 CLOSED_AT_ONCE: Final = 4
 """Connections that are closed in one turn of the loop: some 50 us each, with all that belonged to them."""
-NEW_AT_ONCE: Final = 2
-"""First requests of connections, which are 0.2 to 0.5 ms each, with a task for most of them."""
+NEW_AT_ONCE: Final = 1
+"""First requests of connections: 0.2 to 0.5 ms each, most of it in a task of the turn after."""
 
 
 class Paced:

@@ -83,6 +83,8 @@ def answer(method: str, params: dict) -> dict:
 def stand_back() -> None:
     """Run when nobody else wants to."""
     os.nice(19)
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     with contextlib.suppress(OSError):
         Path("/proc/self/autogroup").write_text("19")  # a session of its own is weighed as a whole
 

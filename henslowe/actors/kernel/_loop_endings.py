@@ -17,7 +17,7 @@ from ._exits import KILL, KILLED, is_clean
 from ._lifecycle import Lifecycle
 from ._loop_mailbox import LoopMailbox
 from ._messages import Signal
-from ._reply import answer, is_done
+from ._reply import answer, gave_up, is_done
 from ._scheduler import Scheduler
 from ._tasks import abandon, error_of, spawn
 
@@ -59,8 +59,11 @@ class LoopEndings(LoopMailbox):
         return self._takes_signal(reason, sender)
 
     def _failed(self, reply: Any, error: BaseException) -> None:
-        """A callback raised. A caller gets the error; the actor crashes unless the error is an answer."""
-        if reply is not None and not is_done(reply):
+        """A callback raised. A caller gets the error; the actor crashes unless the error is an answer.
+
+        An answer it stays when its caller has given up meanwhile: else whoever hangs up in time would end the actor.
+        """
+        if reply is not None and (not is_done(reply) or gave_up(reply)):
             if self._state == DEAD:
                 answer(reply, None, error)
             elif self._is_answer(error):

@@ -174,6 +174,13 @@ def is_done(reply: Any) -> bool:
     return bool(done()) if done is not None else False
 
 
+def gave_up(reply: Any) -> bool:
+    """Whether whoever asked waits no longer, and was not answered: it was cancelled, or its time was over."""
+    if not isinstance(reply, CallFuture) or not reply.done():
+        return False
+    return reply.cancelled() or isinstance(reply.exception(), CallTimeout)
+
+
 def answer(reply: Any, value: Any, error: BaseException | None) -> None:
     """Answers a reply of any make. A second answer is dropped."""
     try:

@@ -27,7 +27,7 @@ from ._gauges import zombies
 from ._lifecycle import Lifecycle
 from ._messages import IGNORE, NOREPLY, Continue, Signal, Stop, SystemRequest
 from ._ref import Ref
-from ._reply import answer, is_done, lifecycle_lock
+from ._reply import answer, gave_up, is_done, lifecycle_lock
 from ._timers import Timer
 
 
@@ -183,7 +183,7 @@ class ThreadRef(Ref):
             self._failed(reply, error)
 
     def _failed(self, reply: Any, error: BaseException) -> None:
-        if reply is not None and not is_done(reply):
+        if reply is not None and (not is_done(reply) or gave_up(reply)):
             if self._state != RUNNING or self._is_answer(error):
                 answer(reply, None, error if self._state != DEAD else ActorExit(self.reason))
                 self._reply = None

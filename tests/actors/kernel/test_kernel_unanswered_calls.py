@@ -1,6 +1,7 @@
 """Calls that are not answered in time, by nobody, or by oneself; and callers that are cancelled."""
 
 import asyncio
+import threading
 
 import pytest
 from kernel_specimens import KINDS, OnLoop, OnThread
@@ -12,7 +13,9 @@ from henslowe.actors.kernel import (
     CallTimeout,
     LoopActor,
     Scheduler,
+    ThreadActor,
 )
+from henslowe.errors import NotFound
 from henslowe.testing import run_virtually
 
 both_kinds = pytest.mark.parametrize("kind", KINDS)
@@ -103,6 +106,69 @@ async def test_a_cancelled_caller_leaves_the_actor_alone():
     ref.cast("pay")
     assert await ref.call("fine") == "fine"
     ref.exit(KILL)
+
+
+class Refusing(LoopActor):
+    """Refuses a call when it is told to; everything else it answers at once."""
+
+    def __init__(self, error, entered, go_on):
+        super().__init__()
+        self.error, self.entered, self.go_on = error, entered, go_on
+
+    async def handle_call(self, message, sender):
+        if message != "refuse":
+            return message
+        self.entered.set()
+        await self.go_on.wait()
+        raise self.error
+
+
+@pytest.mark.parametrize("how", ["cancelled", "timed out"])
+@pytest.mark.parametrize(
+    ("error", "lives"), [(NotFound("cannot find it"), True), (ValueError("a bug"), False)], ids=["answer", "bug"]
+)
+async def test_an_error_that_nobody_waits_for_ends_the_actor_if_it_is_no_answer(how, error, lives):
+    entered, go_on = asyncio.Event(), asyncio.Event()
+    ref = Refusing.start(error, entered, go_on)
+    calling = asyncio.ensure_future(_refused(ref, None if how == "cancelled" else 0.01))
+    await asyncio.wait_for(entered.wait(), 5)
+    if how == "cancelled":
+        calling.cancel()
+    with pytest.raises(asyncio.CancelledError if how == "cancelled" else CallTimeout):
+        await calling
+    go_on.set()
+    if lives:
+        assert await ref.call("fine") == "fine"
+        ref.exit(KILL)
+    else:
+        with pytest.raises(ActorExit) as ended:
+            await ref.call("fine")
+        assert ended.value.reason is error
+
+
+async def test_a_thread_actor_whose_answer_nobody_waits_for_goes_on_as_well():
+    entered, go_on = threading.Event(), threading.Event()
+
+    class Slow(ThreadActor):
+        def handle_call(self, message, sender):
+            if message != "refuse":
+                return message
+            entered.set()
+            assert go_on.wait(5)
+            raise NotFound("cannot find it")
+
+    ref = await Slow.start_link()
+    calling = asyncio.ensure_future(_refused(ref, None))
+    assert await asyncio.to_thread(entered.wait, 5)
+    calling.cancel()
+    await asyncio.gather(calling, return_exceptions=True)
+    go_on.set()
+    assert await ref.call("fine") == "fine"
+    ref.exit(KILL)
+
+
+async def _refused(ref, timeout_s):
+    return await ref.call("refuse", timeout_s)
 
 
 async def _call(ref):

@@ -6,7 +6,8 @@ import pytest
 from henslowe.actors.endpoints import EndpointState, Era, JsonObject
 from henslowe.config.settings import InstanceSettings
 from henslowe.errors import InstanceFailed, LimitReached, UpstreamLost
-from henslowe.transport.mcp import McpConnector, handshake
+from henslowe.transport.mcp import McpConnector, handshake, large_json
+from henslowe.transport.mcp.large_json import LargeText
 from tests.transport.mcp.harness import MODERN_META, RAW, SDK, Heard, call, opened
 
 
@@ -119,6 +120,17 @@ async def test_a_response_beyond_the_limit_fails_its_own_call_only() -> None:
         assert not waiting.done()
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_a_large_text_is_passed_on_unread_and_is_a_string_for_everybody_else() -> None:
+    async with opened(*RAW) as endpoint:
+        for era, meta in ((Era.LEGACY, {}), (Era.MODERN, {"_meta": MODERN_META})):
+            params = {"name": "big", "arguments": {"bytes": 2_000_000}, **meta}
+            passed = await endpoint.pass_on("tools/call", params, era=era)
+            plain = await endpoint.request("tools/call", params, era=era)
+            assert isinstance(passed["result"]["content"][0]["text"], LargeText)
+            assert plain["result"]["content"][0]["text"] == "x" * 2_000_000
+            assert large_json.plain(passed) == plain
 
 
 async def test_large_requests_pass_a_pipe_that_is_smaller_than_they_are() -> None:

@@ -431,6 +431,11 @@ class _Server(web.Server):
 class Runner(web.AppRunner):
     """An application runner whose connections are `ClientConnection`s; its arguments are those of `web.AppRunner`."""
 
+    @property
+    def waiting(self) -> int:
+        """First requests of connections that came and wait for their turn."""
+        return len(self.server.newcomers) if isinstance(self.server, _Server) else 0
+
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
         server = _Server(

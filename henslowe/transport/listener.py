@@ -12,6 +12,7 @@ import errno
 import functools
 import os
 import socket
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +124,7 @@ class Listener(LoopActor):
         self._make_app = make_app
         self._sockets = tuple(sockets)
         self._shutdown_s = shutdown_s
-        self._runner: web.AppRunner | None = None
+        self._runner: Runner | None = None
         self._accepting: list[socket.socket] = []
         self._closing: asyncio.Task[None] | None = None
         """Held here, since the loop does not."""
@@ -170,7 +171,9 @@ class Listener(LoopActor):
             for accepting in self._accepting:
                 asyncio.get_running_loop().remove_reader(accepting)
             # What has arrived on idle connections is read before these are closed: it would be lost with them.
-            for _ in range(TURNS):
+            turns, until_s = TURNS, time.monotonic() + self._shutdown_s
+            while turns or (runner.waiting and time.monotonic() < until_s):
+                turns = max(0, turns - 1)
                 await asyncio.sleep(0)
             await runner.cleanup()
 

@@ -55,6 +55,24 @@ async def test_who_connects_in_the_very_turn_of_a_restart_is_answered(reason: st
         await second.stop(block=False)
 
 
+async def test_a_crowd_that_waits_for_its_turns_is_answered_before_the_listener_goes() -> None:
+    Scheduler.install()
+    with bind_tcp(Address("127.0.0.1", 0)) as listening:
+        first = await Listener.start_link(application, [listening], parent=None)
+        crowd = [await asyncio.open_connection(*listening.getsockname()) for _ in range(40)]
+        gone = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        first.watch(lambda *_: loop.call_soon_threadsafe(gone.set))
+        for _, writer in crowd:
+            writer.write(REQUEST)
+        first.exit(SHUTDOWN)
+        async with asyncio.timeout(5):
+            for reader, writer in crowd:
+                assert (await reader.read()).endswith(b"here")
+                writer.close()
+            await gone.wait()
+
+
 async def test_the_queue_of_new_connections_stays_as_long_as_it_was_bound() -> None:
     """A site of aiohttp would make it short, and the kernel then drops those who come in crowds: a second's wait."""
     Scheduler.install()

@@ -81,7 +81,7 @@ def decode(body: bytes) -> Any:
     """
     try:
         return msgpack.unpackb(body, strict_map_key=False, unicode_errors="surrogatepass")
-    except (ValueError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, msgpack.UnpackException) as error:  # a TypeError: a list as a key
         raise Corrupt(f"cannot decode {len(body)} bytes of a record: {error or type(error).__name__}") from error
 
 

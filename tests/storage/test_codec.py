@@ -5,7 +5,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from henslowe.errors import Corrupt, StorageError
@@ -59,6 +59,7 @@ def test_what_has_no_form_as_data_is_refused(value):
 
 
 @given(st.binary(max_size=30))
+@example(b"\x81\x80\x00")
 def test_bytes_that_are_no_value_are_damage(body):
     try:
         codec.decode(body)

@@ -172,6 +172,7 @@ class InlineCall:
         "_answer",
         "_calls",
         "_client",
+        "_defect",
         "_exchange",
         "_going_on",
         "_kept_as",
@@ -214,6 +215,7 @@ class InlineCall:
         self._going_on = self._silent = False
         self._pending: list[JsonObject] | None = None
         self._answer: JsonObject | None = None
+        self._defect: Exception | None = None
         self._kept_as = ""
 
     def may_go_to(self, endpoint: Endpoint) -> bool:
@@ -234,25 +236,33 @@ class InlineCall:
 
     def answered(self, answer: JsonObject, size: int) -> None:
         """See `Told.answered`."""
-        calls, ask = self._calls, self.ask
-        concluded = calls.caller.concluded(ask, self.attempt, answer)
-        if (
-            self._going_on  # a notification came in the same read, and has its place ahead of the answer
-            or concluded is None
-            or size > LARGE_BYTES  # of these the bytes that are not read yet are counted
-            or made(concluded, ask) is not None
-            or ("error" in concluded and retry_after(concluded))
-        ):
-            self._answer = answer
+        calls, ask, finished = self._calls, self.ask, False
+        try:
+            concluded = calls.caller.concluded(ask, self.attempt, answer)
+            if (
+                self._going_on  # a notification came in the same read, and has its place ahead of the answer
+                or concluded is None
+                or size > LARGE_BYTES  # of these the bytes that are not read yet are counted
+                or made(concluded, ask) is not None
+                or ("error" in concluded and retry_after(concluded))
+            ):
+                self._answer = answer
+                self._go_on()
+                return
+            finished = True
+            answer = calls.caller.finish(ask, self.attempt, concluded)
+            if self._kept_as:
+                calls.results.keep(self.attempt.endpoint, ask, self._kept_as, answer)
+            reply = whole(response_bytes(ask.request_id, answer), self.status_of(answer))
+        except Exception as defect:  # noqa: BLE001 - it must not cost others their connection to the server
+            if not finished:
+                calls.caller.give_up(self.attempt)
+            self._defect = defect
             self._go_on()
             return
-        answer = calls.caller.finish(ask, self.attempt, concluded)
-        if self._kept_as:
-            calls.results.keep(self.attempt.endpoint, ask, self._kept_as, answer)
         self._close()
         self._end()
-        body = response_bytes(ask.request_id, answer)
-        self._client.reply(whole(body, self.status_of(answer)))
+        self._client.reply(reply)
 
     def troubled(self) -> None:
         """See `Told.troubled`."""
@@ -315,6 +325,8 @@ class InlineCall:
         calls, scope, message, sse = self._calls, self.scope, self.message, self.head.sse
         request[WHO] = self.who
         try:
+            if self._defect is not None:
+                raise self._defect
             if self.session is None:
                 return await calls.modern.go_on(request, scope, message, self.ask, self, sse=sse)
             return await calls.legacy.go_on(request, scope, self.session, message, self, sse=sse)
@@ -332,8 +344,9 @@ class InlineCall:
         self._calls.serving.closed(self, self.session_id, self.ask.request_id)
 
     def _abandon(self) -> None:
-        if self._answer is None:
-            self.begun.abandon()
-        self._calls.caller.give_up(self.attempt)
+        if self._defect is None:
+            if self._answer is None:
+                self.begun.abandon()
+            self._calls.caller.give_up(self.attempt)
         self._close()
         self._end()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import orjson
+import pytest
 
 from henslowe.actors.endpoints import EndpointState, Era
 from henslowe.actors.routes import Outcome
+from henslowe.transport.gateway.dialogue import Ask
 from tests.transport.gateway.inline_place import ROOT_TOKEN, Client, legacy_body, modern, place
 from tests.transport.gateway.inline_server import HUGE_BYTES
 from tests.transport.gateway.world import call_body, until
@@ -52,6 +55,32 @@ async def test_a_session_s_client_cancels_its_call_by_id() -> None:
         await until(lambda: "notifications/cancelled" in at.server.told and at.at_rest())
         client.send(legacy_body("echo", 43), Mcp_Session_Id=session)  # the connection goes on
         assert (await client.answer())[0] == 200
+
+
+@pytest.mark.parametrize("where", ["concluded", "finish"])
+async def test_a_defect_in_taking_an_answer_is_told_to_its_client_whose_connection_goes_on(
+    where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with place() as at, Client.of(at.inline_port) as client:
+        caller = at.gateway.inline.caller
+        true = getattr(caller, where)
+
+        def broken(ask: Ask, *given: Any) -> Any:
+            if ask.params["name"] == "echo":
+                if where == "finish":
+                    true(ask, *given)
+                raise RuntimeError("a defect")
+            return true(ask, *given)
+
+        monkeypatch.setattr(caller, where, broken)
+        client.send(call_body("echo"), **modern("echo"))
+        status, _, body = await client.answer()
+        assert (status, orjson.loads(body)["error"]["message"]) == (500, "the gateway failed; the node's log says why")
+        assert [record.message for record in caplog.records] == ["gateway_failed"]
+        client.send(call_body("read"), **modern("read"))
+        assert (await client.answer())[0] == 200
+        assert at.inline.begun == 2
+        await until(at.at_rest)
 
 
 async def test_a_call_ends_when_its_time_is_over() -> None:

@@ -176,6 +176,9 @@ class ClientConnection(web.RequestHandler):
             self._is_new = False
         if self._unreadable:
             return
+        if self._close or self._force_close:
+            self._finish_body(data)
+            return
         if self._head is not None:
             self._head += data
             if b"\n" not in data and len(self._head) <= HEAD_PIECES_BYTES:
@@ -199,6 +202,16 @@ class ClientConnection(web.RequestHandler):
             if self._resting is not None and self._owed is None and not (self._messages or self._upgraded):
                 self._head = bytearray()
             self._next()
+
+    def _finish_body(self, data: bytes) -> None:
+        """Take the rest of a request that is being served while the listener ends; what comes after it is dropped.
+
+        aiohttp hears nobody any more from then on. The request would wait for its body, and the node's end for it.
+        """
+        rest = data[: self._owed or 0]
+        if rest and self._parser is not None:
+            self._owed = owed(self._owed or 0, rest)
+            self._parser.feed_data(rest)
 
     def _come_later(self, data: bytes) -> None:
         """Have a first request wait for its turn, behind those of connections that came before."""

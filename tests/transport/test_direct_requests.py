@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -235,6 +236,24 @@ async def test_a_listener_that_stops_lets_requests_under_way_end_and_then_their_
         assert (await one.answer())[0] == 200
         assert await one.ended()
         await asyncio.wait_for(stopping, 5)
+
+
+async def test_a_listener_that_stops_takes_the_bodies_of_requests_whose_heads_it_has() -> None:
+    place = Place()
+    async with listening(place) as runner, client(place) as one:
+        one.writer.write(b"POST /mcp/x HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n12")
+        while not place.seen:
+            await asyncio.sleep(0)
+        began_s = time.monotonic()
+        stopping = asyncio.ensure_future(runner.cleanup())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        one.writer.write(b"3456POST /mcp/x HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await one.answer())[::2] == (200, b'"direct 6"')
+        await stopping
+        assert time.monotonic() - began_s < 0.5, "it did not wait as long as it may"
+        assert place.seen == ["/mcp/x"], "what comes after it is dropped"
+        assert await one.ended()
 
 
 async def test_a_listener_that_stops_gives_up_what_takes_too_long() -> None:
